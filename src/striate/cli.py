@@ -1,0 +1,363 @@
+"""The command line: one verb a capability, a thin layer over the public functions.
+
+torch is imported only when a verb runs, so that every --help answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
+
+from striate.errors import InputError, StriateError, did_you_mean
+from striate.recipe import Recipe
+
+if TYPE_CHECKING:
+    from striate.runs import Session
+    from striate.train import Step
+
+BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
+# People read standard error, programs standard output.
+SCREEN = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a network, test it, and write a run folder with weights, pictures and a report.
+
+    Without arguments: LeNet-5 on scikit-learn's handwritten digits.
+    """
+
+    file: Positional[Path | None] = None
+    """A recipe.yaml to replay; the options below override it."""
+    resume: Path | None = None
+    """Continue the interrupted run in this folder; all else comes from its recipe."""
+    out: Path = Path("runs")
+    """The folder in which the run's own folder is made."""
+    recipe: OmitArgPrefixes[Recipe] = field(default_factory=Recipe)
+
+    def run(self) -> None:
+        """Train, test, draw."""
+        from striate.runs import conclude, make_folder, open_session, write_report
+
+        recipe = self.recipe if self.resume is None else Recipe.read(self.resume / "recipe.yaml")
+        with showing_progress() as progress:
+            session = open_session(recipe, progress)
+        for name in session.data.skipped:
+            SCREEN.print(f"left out, cannot be read: {name}", style="yellow", markup=False)
+        # The folder is made only now: a recipe that cannot be used leaves nothing behind.
+        folder = self.resume or make_folder(recipe, self.out)
+        if not show_training(session, folder, resume=self.resume is not None):
+            SCREEN.print(f"stopped and saved. Go on with: striate train --resume {folder}", markup=False)
+            print_line(f"run: {folder}")
+            sys.exit(INTERRUPTED)
+        outcome = conclude(session, folder)
+        page = write_report(session, outcome, folder)
+        SCREEN.print(outcome.scores.table())
+        SCREEN.print(f"report: {page}", markup=False)
+        print_line(f"test accuracy: {outcome.scores.accuracy:.4f} ({outcome.scores.n} images)")
+        print_line(f"run: {folder}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score the model of a run on its own test images, or on other data."""
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of a run."""
+    data: str | None = None
+    """Other data, as in train: mnist:PATH, folder:PATH ... (its test images, or all if it has none)."""
+    skip_corrupt: bool = False
+    """Leave out images that cannot be read."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps ..."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        """Print the scores."""
+        from striate.runs import evaluate_run
+
+        with showing_progress() as progress:
+            scores = evaluate_run(
+                self.run_folder,
+                self.data,
+                device=self.device,
+                skip_corrupt=self.skip_corrupt,
+                progress=progress,
+            )
+        if self.json:
+            print_line(json.dumps(scores.json()))
+        else:
+            print_table(scores.table())
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Tell the classes of image files."""
+
+    run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
+    """Folder of a run."""
+    files: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES")]
+    """Images."""
+    top_k: int = 3
+    """How many classes to tell for each image."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps ..."""
+    json: bool = False
+    """Print one JSON list."""
+
+    def run(self) -> None:
+        """Print the predictions."""
+        from striate.runs import load, predict
+        from striate.train import find_device
+
+        if not self.files:
+            raise InputError("nothing to predict", expected="image files", fix="striate predict RUN FILES...")
+        model, card = load(self.run_folder)
+        predictions = predict(model.to(find_device(self.device)), card, self.files, self.top_k)
+        if self.json:
+            rows = [
+                {"file": str(file), "classes": p.classes, "probabilities": p.probabilities}
+                for file, p in zip(self.files, predictions, strict=True)
+            ]
+            print_line(json.dumps(rows, ensure_ascii=False))
+            return
+        table = Table("file", "class", "probability", "next")
+        for file, (best, *rest) in zip(
+            self.files,
+            (list(zip(p.classes, p.probabilities, strict=True)) for p in predictions),
+            strict=True,
+        ):
+            others = ", ".join(f"{name} {probability:.3f}" for name, probability in rest)
+            table.add_row(str(file), best[0], f"{best[1]:.3f}", others)
+        print_table(table)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """List runs and compare their scores and what differs in their recipes."""
+
+    folders: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FOLDERS")] = (Path("runs"),)
+    """Runs, or folders that hold runs."""
+    json: bool = False
+    """Print one JSON list."""
+
+    def run(self) -> None:
+        """Print the runs."""
+        from striate.runs import list_runs
+
+        found = list_runs(self.folders or (Path("runs"),))
+        if self.json:
+            print_line(json.dumps(found.json()))
+        else:
+            print_table(found.table())
+
+
+@dataclass(frozen=True)
+class Zoo:
+    """List the networks that can be trained."""
+
+    json: bool = False
+    """Print one JSON list."""
+
+    def run(self) -> None:
+        """Print the networks."""
+        from striate.zoo import ARCHITECTURES
+
+        if self.json:
+            print_line(json.dumps([entry.json() for entry in ARCHITECTURES.values()]))
+            return
+        table = Table("network", "input", "parameters", "MACs", "what it is", "options")
+        for entry in ARCHITECTURES.values():
+            options = ", ".join(f"{k}={v}" for k, v in entry.options.items() if k != "num_classes")
+            shape = "x".join(map(str, entry.input))
+            table.add_row(
+                entry.name, shape, f"{entry.parameters:,}", f"{entry.macs:,}", entry.summary, options
+            )
+        print_table(table)
+
+
+VERBS: dict[str, Any] = {"train": Train, "evaluate": Evaluate, "predict": Predict, "runs": Runs, "zoo": Zoo}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line; exits with 2 on bad input, 1 on a failure, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    warnings.simplefilter("ignore")
+    try:
+        parse(arguments).run()
+    except StriateError as error:
+        complain(str(error))
+        sys.exit(BAD_INPUT if isinstance(error, InputError) else FAILED)
+    except BrokenPipeError:
+        # The reader of our output left (striate zoo | head); Python would complain at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        complain("interrupted")
+        sys.exit(INTERRUPTED)
+
+
+def parse(arguments: list[str]) -> Any:
+    """The verb and its options; a recipe file given to `train` is read first, and options override it."""
+    if not arguments or arguments[0] not in VERBS:
+        if arguments and not arguments[0].startswith("-"):
+            raise InputError("unknown verb", got=repr(arguments[0]), fix=did_you_mean(arguments[0], VERBS))
+        return _parse_one(_all_verbs(), arguments or ["--help"], "striate")
+    verb, rest = arguments[0], arguments[1:]
+    command = _parse_one(VERBS[verb], rest, f"striate {verb}")
+    if isinstance(command, Train) and command.file is not None:
+        default = Train(recipe=Recipe.read(command.file))
+        command = _parse_one(Train, rest, f"striate {verb}", default=default)
+    return command
+
+
+def _all_verbs() -> Any:
+    # Built at run time, which type checkers do not follow.
+    options: Any = tuple(Annotated[verb, tyro.conf.subcommand(name)] for name, verb in VERBS.items())
+    return Union[options]  # noqa: UP007
+
+
+def _parse_one(verb: Any, arguments: list[str], prog: str, **options: Any) -> Any:
+    """Parse with tyro; its boxed complaints become one line."""
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            return tyro.cli(verb, args=arguments, prog=prog, config=(FlagCreatePairsOff,), **options)
+    except SystemExit as stop:
+        if stop.code:
+            raise InputError(_unbox(complaint.getvalue()), fix=f"See {prog} --help.") from None
+        raise
+
+
+def _unbox(box: str) -> str:
+    """The sentence in a box of tyro's: what is wrong, and the options that it proposes."""
+    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
+    said: list[str] = []
+    for line in lines[1:]:
+        if line.startswith("─"):
+            break
+        said.append(line)
+    near = [line.split()[0] for line in lines if line.startswith("--")]
+    sentence = " ".join(said).rstrip(".")
+    proposed = "Perhaps you meant:" in lines
+    return f"{sentence} (did you mean {' or '.join(near)}?)" if near and proposed else sentence
+
+
+def show_training(session: Session, folder: Path, *, resume: bool) -> bool:
+    """Train with a live display; False when Ctrl-C stopped it (after the step at hand, with a checkpoint)."""
+    from striate.runs import record
+
+    with stopping_on_interrupt() as stopped, live_bar(session.recipe.epochs) as (bar, update):
+        for step in (steps := record(session, folder, resume=resume)):
+            update(step)
+            if step.ends_epoch:
+                bar.print(describe_epoch(step), markup=False)
+            if stopped():
+                steps.close()
+                return False
+    return True
+
+
+def describe_epoch(step: Step) -> str:
+    """One line on an epoch."""
+    parts = [f"epoch {step.epoch:>4}", f"loss {step.train_loss:.4f}"]
+    parts += [f"validation {name} {value:.4f}" for name, value in (step.validation or {}).items()]
+    return "  ".join([*parts, f"learning rate {step.learning_rate:.2g}"])
+
+
+@contextlib.contextmanager
+def live_bar(epochs: int) -> Iterator[tuple[Console, Callable[[Step], None]]]:
+    """A bar with epoch, loss and time left on a terminal, and a console to print lines above it."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[loss]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=SCREEN, transient=True, disable=not SCREEN.is_terminal) as progress:
+        task = progress.add_task("starting", total=None, loss="")
+
+        def update(step: Step) -> None:
+            progress.update(
+                task,
+                completed=step.number,
+                total=step.of,
+                description=f"epoch {step.epoch}/{epochs}",
+                loss=f"loss {step.loss:.4f}",
+            )
+
+        yield progress.console, update
+
+
+@contextlib.contextmanager
+def stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C raises a flag that the body asks for; a second one interrupts at once."""
+    asked = False
+
+    def ask(*_: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, previous)
+        SCREEN.print("finishing the step and saving (Ctrl-C again: at once, without saving)")
+
+    previous = signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@contextlib.contextmanager
+def showing_progress() -> Iterator[Callable[[int, int, str], None]]:
+    """A bar for slow reading, shown on the first report."""
+    from rich.progress import Progress
+
+    with Progress(console=SCREEN, transient=True, disable=not SCREEN.is_terminal) as progress:
+        tasks: dict[str, Any] = {}
+
+        def report(done: int, total: int, what: str) -> None:
+            if what not in tasks:
+                tasks[what] = progress.add_task(what, total=total)
+            progress.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+def print_line(text: str) -> None:
+    """A line for programs, on standard output."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def print_table(table: Table) -> None:
+    """A table on standard output, never cut when it goes to a file."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    console.print(table)
+
+
+def complain(message: str) -> None:
+    """One line on standard error."""
+    sys.stderr.write(f"striate: {' '.join(message.split())}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""The one registry pattern: named entries, a clear error for an unknown name, and `name:key=value` specs.
+
+Architectures, data sources, augmentations and tasks are each a `Registry`. Adding a thing touches one
+file: the function and its decorator. Contract tests, the command line and the docs iterate over it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol, TypeVar
+
+from striate.errors import InputError, did_you_mean
+
+
+class Named(Protocol):
+    """What a registry holds: anything with a name."""
+
+    @property
+    def name(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=Named)
+
+
+class Registry(Mapping[str, Entry]):
+    """An ordered mapping from names to entries. `kind` ("network", "data source") is the word used in errors."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def add(self, entry: Entry) -> None:
+        """Register `entry` under its name; a name that is taken raises InputError."""
+        if entry.name in self._entries:
+            raise InputError(f"two {self.kind}s have one name", got=entry.name, fix="Rename one of them.")
+        self._entries[entry.name] = entry
+
+    def __getitem__(self, name: str) -> Entry:
+        if name not in self._entries:
+            raise InputError(f"unknown {self.kind}", got=repr(name), fix=did_you_mean(name, self._entries))
+        return self._entries[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+
+def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
+    """Read `name` or `name:key=value,key=value` as it stands in recipes and on the command line.
+
+    A value is a Python literal where it reads as one, else a string; a value without a key is passed to the
+    function's first option, under the key "".
+
+    >>> parse_spec("lenet5:variant=modern,width=2")
+    ('lenet5', {'variant': 'modern', 'width': 2})
+    >>> parse_spec("rotate:10")
+    ('rotate', {'': 10})
+    """
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for part in filter(None, (piece.strip() for piece in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals:
+            key, value = "", part
+        if key in options:
+            raise InputError("an option is given twice", where=repr(text), got=key or value, fix="Keep one.")
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return name.strip(), options
+
+
+def bind_options(
+    kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any], skip: int = 0
+) -> dict[str, Any]:
+    """Check `options` against the keyword arguments of `function` and name a value given without a key.
+
+    `skip` is the number of leading parameters that the caller fills in itself (the images, say).
+    """
+    known = [p.name for p in inspect.signature(function).parameters.values()][skip:]
+    bound = dict(options)
+    if "" in bound:
+        if not known:
+            raise InputError(f"{kind} {name} takes no options", got=bound[""], fix=f"Write just {name}.")
+        if known[0] in bound:
+            raise InputError(
+                "an option is given twice", where=f"{kind} {name}", got=known[0], fix="Keep one."
+            )
+        bound = {known[0]: bound.pop(""), **bound}
+    for key in bound:
+        if key not in known:
+            raise InputError(f"{kind} {name} has no option", got=repr(key), fix=did_you_mean(key, known))
+    return bound

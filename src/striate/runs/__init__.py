@@ -1,0 +1,29 @@
+"""What a training run leaves, and how to use it again."""
+
+from striate.runs.card import Card, load, read_card, save_model
+from striate.runs.catalog import RunList, RunSummary, list_runs, read_run
+from striate.runs.evaluation import evaluate_run, predict
+from striate.runs.pictures import find_mistakes, write_report
+from striate.runs.record import Outcome, Session, conclude, make_folder, open_session, read_metrics, record
+
+__all__ = [
+    "Card",
+    "Outcome",
+    "RunList",
+    "RunSummary",
+    "Session",
+    "conclude",
+    "evaluate_run",
+    "find_mistakes",
+    "list_runs",
+    "load",
+    "make_folder",
+    "open_session",
+    "predict",
+    "read_card",
+    "read_metrics",
+    "read_run",
+    "record",
+    "save_model",
+    "write_report",
+]

@@ -1,0 +1,99 @@
+"""A trained model on disk: `model.safetensors` and the card `model.json`, enough to predict with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from striate import zoo
+from striate.data import Preprocess
+from striate.errors import InputError
+from striate.train import load_weights, read_tensors, save_tensors, write_atomically
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is needed to use a model: how to build it, how to prepare an image, what the outputs mean.
+
+    `architecture` is the network's name in the zoo and `options` what `striate.build` gets beside it.
+    `preprocess(image)` turns a path, a PIL image, an array or a tensor into the network's input,
+    Float[c, h, w] of `input_shape`. `scores` holds the test scores at the end of training.
+    """
+
+    architecture: str
+    options: dict[str, Any]
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    scores: dict[str, float] = field(default_factory=dict)
+    striate_version: str = ""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the network's input."""
+        return self.preprocess.shape
+
+    def build(self) -> nn.Module:
+        """The network with fresh weights."""
+        return zoo.build(self.architecture, **self.options)
+
+    def json(self) -> dict[str, Any]:
+        """The card as plain types."""
+        return {
+            "architecture": self.architecture,
+            "options": self.options,
+            "class_names": list(self.class_names),
+            "input_shape": list(self.input_shape),
+            "preprocess": self.preprocess.json(),
+            "scores": self.scores,
+            "striate_version": self.striate_version,
+        }
+
+
+def save_model(folder: Path, model: nn.Module, card: Card) -> None:
+    """Write weights and card into `folder`, each file atomically."""
+    save_tensors(folder / WEIGHTS, model.state_dict(), {"architecture": card.architecture})
+    write_atomically(folder / CARD, (json.dumps(card.json(), indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def load(run_folder: str | Path) -> tuple[nn.Module, Card]:
+    """The trained model of a run, in evaluation mode on the CPU, and its card.
+
+        model, card = striate.load("runs/20261121-093000-lenet5-digits")
+        logits = model(card.preprocess("seven.png")[None])
+
+    Raises InputError when the folder is no finished run, and when weights and card do not belong together.
+    """
+    card = read_card(Path(run_folder))
+    model = card.build()
+    tensors, _ = read_tensors(Path(run_folder) / WEIGHTS)
+    load_weights(model, tensors, Path(run_folder) / WEIGHTS)
+    return model.eval(), card
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a run; InputError when there is none or it cannot be understood."""
+    path = folder / CARD
+    if not path.is_file():
+        unfinished = (folder / "recipe.yaml").is_file()
+        raise InputError(
+            "this folder holds no trained model",
+            where=folder,
+            expected=CARD,
+            fix=f"Finish it with: striate train --resume {folder}"
+            if unfinished
+            else "Pass the folder of a run.",
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        values["preprocess"] = Preprocess.from_json(values["preprocess"])
+        values["class_names"] = tuple(values["class_names"])
+        return Card(**{f.name: values[f.name] for f in dataclasses.fields(Card)})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError("cannot read the card of a model", where=path, got=f"{error!r}") from None

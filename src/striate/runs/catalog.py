@@ -1,0 +1,106 @@
+"""Runs side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from striate.errors import InputError
+from striate.recipe import Recipe
+from striate.runs.card import CARD, read_card
+from striate.runs.record import RECIPE, read_metrics
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run: its recipe, where it stands (trained, or unfinished at some epoch), and its scores."""
+
+    folder: str
+    state: str
+    recipe: Recipe
+    epochs: int
+    seconds: float
+    validation: dict[str, float]
+    scores: dict[str, float]
+
+    def json(self) -> dict[str, Any]:
+        """As plain types."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class RunList:
+    """Runs, newest last."""
+
+    runs: tuple[RunSummary, ...]
+
+    @property
+    def differing(self) -> tuple[str, ...]:
+        """Fields of the recipes that are not the same in all runs."""
+        fields = [field.name for field in dataclasses.fields(Recipe)]
+        return tuple(name for name in fields if len({repr(getattr(r.recipe, name)) for r in self.runs}) > 1)
+
+    def json(self) -> list[dict[str, Any]]:
+        """As plain types."""
+        return [run.json() for run in self.runs]
+
+    def table(self) -> Table:
+        """One row a run: scores, and what tells its recipe from the others."""
+        columns = [name for name in ("model", "data", "seed") if name not in self.differing]
+        columns += self.differing
+        table = Table("run", "state", "test accuracy", "n", "validation", "epochs", "seconds", *columns)
+        for run in self.runs:
+            accuracy, watched = run.scores.get("accuracy"), run.validation.get("accuracy")
+            table.add_row(
+                run.folder,
+                run.state,
+                "–" if accuracy is None else f"{accuracy:.4f}",
+                f"{run.scores.get('n', 0)}",
+                "–" if watched is None else f"{watched:.4f}",
+                f"{run.epochs}/{run.recipe.epochs}",
+                f"{run.seconds:.1f}",
+                *(_spell(getattr(run.recipe, name)) for name in columns),
+            )
+        return table
+
+
+def read_run(folder: Path) -> RunSummary:
+    """What a run folder says; InputError if it holds no recipe."""
+    if not (folder / RECIPE).is_file():
+        raise InputError("this folder is no run", where=folder, expected=f"a {RECIPE} in it")
+    epochs = [line for line in read_metrics(folder) if line["kind"] == "epoch"]
+    finished = (folder / CARD).is_file()
+    return RunSummary(
+        folder=str(folder),
+        state="trained" if finished else "unfinished",
+        recipe=Recipe.read(folder / RECIPE),
+        epochs=len(epochs),
+        seconds=sum(line["seconds"] for line in epochs),
+        validation=(epochs[-1]["validation"] or {}) if epochs else {},
+        scores=read_card(folder).scores if finished else {},
+    )
+
+
+def list_runs(folders: Sequence[Path]) -> RunList:
+    """The runs named, and those inside the folders named; InputError where there is none."""
+    found: list[Path] = []
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError("no such folder", where=folder, fix="Train something: striate train")
+        inside = (
+            [folder] if (folder / RECIPE).is_file() else sorted(p.parent for p in folder.glob(f"*/{RECIPE}"))
+        )
+        if not inside:
+            raise InputError("no runs here", where=folder, fix="Train something: striate train")
+        found += inside
+    return RunList(tuple(read_run(folder) for folder in dict.fromkeys(found)))
+
+
+def _spell(value: Any) -> str:
+    return "–" if value is None else json.dumps(value) if isinstance(value, tuple) else str(value)

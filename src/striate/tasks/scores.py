@@ -1,0 +1,170 @@
+"""Measures of a classifier on a whole set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from rich.table import Table
+
+from striate.shapes import Bool, Float, Int64, Tensor
+
+CALIBRATION_BINS = 15
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One class: precision, recall and F1 (0 where nothing was predicted or nothing is there), and its items."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions whose confidence lies in (lower, upper]: their mean confidence, accuracy and count."""
+
+    lower: float
+    upper: float
+    confidence: float
+    accuracy: float
+    count: int
+
+
+@dataclass(frozen=True)
+class ClassificationScores:
+    """Scores of `n` items.
+
+    accuracy: share of items with the right class (multi-label: with every label right). loss: mean cross-entropy
+    in nats. top_k: accuracy counting the k best classes (single-label; key k). macro_f1: unweighted mean over
+    classes. confusion[i][j]: items of class i taken for class j; multi-label, a row a class of true negatives,
+    false positives, false negatives, true positives. brier: mean squared error of the probabilities (Brier 1950).
+    calibration_error: expected gap between confidence and accuracy over 15 equal bins (Guo et al. 2017, eq. 3).
+    """
+
+    n: int
+    accuracy: float
+    loss: float
+    top_k: dict[int, float]
+    macro_f1: float
+    brier: float
+    calibration_error: float
+    per_class: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    reliability: tuple[Bin, ...]
+
+    def json(self) -> dict[str, Any]:
+        """All of it as plain types."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, float]:
+        """The single numbers."""
+        return {
+            "n": self.n,
+            "accuracy": self.accuracy,
+            **{f"top_{k}": value for k, value in self.top_k.items() if k > 1},
+            "loss": self.loss,
+            "macro_f1": self.macro_f1,
+            "brier": self.brier,
+            "calibration_error": self.calibration_error,
+        }
+
+    def table(self) -> Table:
+        """The per-class scores as a table to print; the single numbers stand in its title."""
+        numbers = self.summary()
+        title = f"{int(numbers.pop('n'))} images  " + "  ".join(f"{k} {v:.4f}" for k, v in numbers.items())
+        table = Table("class", "precision", "recall", "f1", "support", title=title)
+        for row in self.per_class:
+            table.add_row(
+                row.name, f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support}"
+            )
+        return table
+
+
+def score_single(
+    output: Float[Tensor, "n k"], target: Int64[Tensor, " n"], class_names: tuple[str, ...], top_k: int
+) -> ClassificationScores:
+    """Scores of single-label logits."""
+    classes = len(class_names)
+    probability = output.softmax(1)
+    confidence, predicted = probability.max(1)
+    right = predicted == target
+    confusion = torch.bincount(target * classes + predicted, minlength=classes**2).view(classes, classes)
+    hits = confusion.diagonal()
+    ranked = output.topk(min(top_k, classes), 1).indices == target[:, None]
+    per_class = _per_class(class_names, hits, confusion.sum(0), confusion.sum(1))
+    return ClassificationScores(
+        n=len(target),
+        accuracy=right.double().mean().item(),
+        loss=F.cross_entropy(output.double(), target).item(),
+        top_k={k: ranked[:, :k].any(1).double().mean().item() for k in range(1, ranked.shape[1] + 1)},
+        macro_f1=sum(row.f1 for row in per_class) / classes,
+        brier=(probability.double() - F.one_hot(target, classes)).square().sum(1).mean().item(),
+        per_class=per_class,
+        confusion=tuple(map(tuple, confusion.tolist())),
+        **_calibration(confidence, right),
+    )
+
+
+def score_labels(
+    output: Float[Tensor, "n k"], target: Float[Tensor, "n k"], class_names: tuple[str, ...]
+) -> ClassificationScores:
+    """Scores of multi-label logits; a label is given where its probability is above one half."""
+    probability = output.sigmoid()
+    given, true = output > 0, target > 0.5
+    hits = (given & true).sum(0)
+    cells = torch.stack([(~given & ~true).sum(0), (given & ~true).sum(0), (~given & true).sum(0), hits], 1)
+    per_class = _per_class(class_names, hits, given.sum(0), true.sum(0))
+    return ClassificationScores(
+        n=len(target),
+        accuracy=(given == true).all(1).double().mean().item(),
+        loss=F.binary_cross_entropy_with_logits(output.double(), target.double()).item(),
+        top_k={},
+        macro_f1=sum(row.f1 for row in per_class) / len(class_names),
+        brier=(probability.double() - target).square().mean().item(),
+        per_class=per_class,
+        confusion=tuple(map(tuple, cells.tolist())),
+        **_calibration(torch.where(given, probability, 1 - probability).flatten(), (given == true).flatten()),
+    )
+
+
+def _per_class(
+    names: tuple[str, ...], hits: Int64[Tensor, " k"], given: Int64[Tensor, " k"], true: Int64[Tensor, " k"]
+) -> tuple[ClassScore, ...]:
+    return tuple(
+        ClassScore(
+            name,
+            precision=hit / has if has else 0.0,
+            recall=hit / is_ if is_ else 0.0,
+            f1=2 * hit / (has + is_) if has + is_ else 0.0,
+            support=is_,
+        )
+        for name, hit, has, is_ in zip(names, hits.tolist(), given.tolist(), true.tolist(), strict=True)
+    )
+
+
+def _calibration(confidence: Float[Tensor, " n"], right: Bool[Tensor, " n"]) -> dict[str, Any]:
+    """The bins of the reliability diagram, and the calibration error over them."""
+    edges = torch.linspace(0, 1, CALIBRATION_BINS + 1)
+    place = torch.bucketize(confidence, edges[1:-1])
+    count = torch.bincount(place, minlength=CALIBRATION_BINS)
+    confident = torch.bincount(place, confidence.double(), CALIBRATION_BINS) / count.clamp(min=1)
+    accurate = torch.bincount(place, right.double(), CALIBRATION_BINS) / count.clamp(min=1)
+    error = (count * (confident - accurate).abs()).sum().item() / len(right)
+    bins = tuple(
+        Bin(*row)
+        for row in zip(
+            edges[:-1].tolist(),
+            edges[1:].tolist(),
+            confident.tolist(),
+            accurate.tolist(),
+            count.tolist(),
+            strict=True,
+        )
+    )
+    return {"reliability": bins, "calibration_error": error}

@@ -1,0 +1,24 @@
+"""Training as an iterator of steps, with exact resume."""
+
+from striate.train.checkpoint import load_weights, read_tensors, save_tensors, write_atomically
+from striate.train.device import find_device
+from striate.train.evaluate import evaluate, evaluating
+from striate.train.fit import Step, fit
+from striate.train.optimizers import Muon, build_optimizers
+from striate.train.randomness import derive, seeded
+
+__all__ = [
+    "Muon",
+    "Step",
+    "build_optimizers",
+    "derive",
+    "evaluate",
+    "evaluating",
+    "find_device",
+    "fit",
+    "load_weights",
+    "read_tensors",
+    "save_tensors",
+    "seeded",
+    "write_atomically",
+]

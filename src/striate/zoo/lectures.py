@@ -1,0 +1,141 @@
+"""Small networks that the lectures print: two Keras classifiers and the one of Nielsen's book."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import nn
+
+from striate.shapes import Float, Tensor
+from striate.zoo.registry import architecture
+
+
+@architecture(
+    paper="Keras documentation, Simple MNIST convnet (F. Chollet 2015), as printed in the lectures",
+    input=(1, 28, 28),
+    least=10,
+    parameters=34_826,
+    macs=2_440_960,
+)
+def keras_mnist(
+    num_classes: int = 10,
+    in_channels: int = 1,
+    input_size: tuple[int, int] = (28, 28),
+    width: float = 1.0,
+    dropout: float = 0.5,
+) -> nn.Module:
+    """Two 3x3 convolutions (32, 64), each with 2x2 max pooling, dropout and one dense layer.
+
+    Maps 28 -> 26 -> 13 -> 11 -> 5, then 1,600 values. `width` multiplies both widths. Initialized as Keras does
+    (Glorot uniform, zero biases).
+    """
+    return KerasMNIST(num_classes, in_channels, input_size, width, dropout)
+
+
+class KerasMNIST(nn.Module):
+    """See `keras_mnist`."""
+
+    def __init__(
+        self, num_classes: int, in_channels: int, input_size: tuple[int, int], width: float, dropout: float
+    ) -> None:
+        super().__init__()
+        first, second = _widths(width, 32, 64)
+        h, w = (((side - 2) // 2 - 2) // 2 for side in input_size)
+        self.conv1 = nn.Conv2d(in_channels, first, 3)
+        self.conv2 = nn.Conv2d(first, second, 3)
+        self.dropout = nn.Dropout(dropout)
+        self.dense = nn.Linear(second * h * w, num_classes)
+        self.apply(_initialize_as_keras)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Logits."""
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        logits: Tensor = self.dense(self.dropout(x.flatten(1)))
+        return logits
+
+
+@architecture(
+    paper="Keras classifier with a fully convolutional end, as printed in the lectures",
+    input=(1, 28, 28),
+    least=18,
+    parameters=93_962,
+    macs=3_100_032,
+    note="As printed, the softmax stands before the average over positions: probabilities are averaged, not scores.",
+)
+def keras_fcn(num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> nn.Module:
+    """Three 3x3 convolutions (32, 64, 128), a 1x1 convolution to the classes, softmax and global average.
+
+    Takes images of any size from 18 pixels on. Returns the logarithm of the averaged probabilities, which are
+    logits: their softmax is what the printed network returns.
+    """
+    return KerasFCN(num_classes, in_channels, width)
+
+
+class KerasFCN(nn.Module):
+    """See `keras_fcn`."""
+
+    def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
+        super().__init__()
+        first, second, third = _widths(width, 32, 64, 128)
+        self.conv1 = nn.Conv2d(in_channels, first, 3)
+        self.conv2 = nn.Conv2d(first, second, 3)
+        self.conv3 = nn.Conv2d(second, third, 3)
+        self.conv4 = nn.Conv2d(third, num_classes, 1)
+        self.apply(_initialize_as_keras)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Log-probabilities."""
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(self.conv3(x))
+        log_probability: Tensor = self.conv4(x).log_softmax(1).flatten(2)
+        return log_probability.logsumexp(2) - math.log(log_probability.shape[2])
+
+
+@architecture(
+    paper="Nielsen 2015, Neural Networks and Deep Learning, chapter 6, with the lectures' three maps",
+    input=(1, 28, 28),
+    least=6,
+    parameters=4_408,
+    macs=47_520,
+)
+def nielsen_mnist(
+    num_classes: int = 10, in_channels: int = 1, input_size: tuple[int, int] = (28, 28), maps: int = 3
+) -> nn.Module:
+    """One 5x5 convolution (3 maps, sigmoid), 2x2 max pooling and one dense layer.
+
+    Maps 28 -> 24 -> 12, then 432 values.
+    """
+    return NielsenMNIST(num_classes, in_channels, input_size, maps)
+
+
+class NielsenMNIST(nn.Module):
+    """See `nielsen_mnist`."""
+
+    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int], maps: int) -> None:
+        super().__init__()
+        h, w = ((side - 4) // 2 for side in input_size)
+        self.conv = nn.Conv2d(in_channels, maps, 5)
+        self.dense = nn.Linear(maps * h * w, num_classes)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Logits."""
+        # The sigmoid is monotone: pooling before it gives the same maps for a quarter of the work.
+        x = F.max_pool2d(self.conv(x), 2).sigmoid()
+        logits: Tensor = self.dense(x.flatten(1))
+        return logits
+
+
+def _widths(width: float, *base: int) -> list[int]:
+    """Channel counts times `width`, at least one each."""
+    return [max(1, round(channels * width)) for channels in base]
+
+
+def _initialize_as_keras(module: nn.Module) -> None:
+    """Keras' defaults: Glorot uniform weights, zero biases."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,122 @@
+"""Networks by name: one decorated function each, with the facts that its paper states."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from striate.errors import InputError
+from striate.registry import Registry, bind_options, parse_spec
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network of the zoo and what is known of it, for its default options.
+
+    `input` is the shape (c, h, w) that it was made for, `least` the smallest height or width that it takes,
+    `parameters` and `macs` (multiply-adds of convolutions and matrix products, one image of shape `input`) what
+    a contract test counts. `note` holds what the paper says where it differs, and why.
+    """
+
+    name: str
+    function: Callable[..., nn.Module]
+    paper: str
+    input: tuple[int, int, int]
+    least: int
+    parameters: int
+    macs: int
+    note: str
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (inspect.getdoc(self.function) or "").partition("\n")[0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options that the function takes, with their defaults."""
+        return {p.name: p.default for p in inspect.signature(self.function).parameters.values()}
+
+    def json(self) -> dict[str, Any]:
+        """The entry as plain types."""
+        kept = ("name", "paper", "input", "least", "parameters", "macs", "note", "summary", "options")
+        return {key: getattr(self, key) for key in kept}
+
+    @property
+    def takes_input_size(self) -> bool:
+        """Whether the weights depend on the size of the image."""
+        return "input_size" in self.options
+
+
+ARCHITECTURES: Registry[Architecture] = Registry("network")
+
+
+def architecture(
+    *,
+    paper: str,
+    input: tuple[int, int, int],
+    least: int,
+    parameters: int,
+    macs: int,
+    note: str = "",
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Register the decorated function as the network of its own name."""
+
+    def register(function: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        name = function.__name__
+        ARCHITECTURES.add(Architecture(name, function, paper, input, least, parameters, macs, note))
+        return function
+
+    return register
+
+
+def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, **options: Any) -> nn.Module:
+    """Build a network of the zoo with fresh random weights.
+
+    `name` may carry options: `build("lenet5:variant=modern")` is `build("lenet5", variant="modern")`.
+    `in_channels` is by default what the network was made for. The forward takes Float[n, in_channels, h, w]
+    and returns logits Float[n, num_classes]; weights are drawn from torch's global generator.
+
+    Raises InputError for an unknown network or option (with the nearest names), for less than two classes or
+    one channel, and for an input size below the network's least.
+    """
+    base, inline = parse_spec(name)
+    entry = ARCHITECTURES[base]
+    options = bind_options("network", base, entry.function, inline | options)
+    if in_channels is None:
+        in_channels = entry.input[0]
+    options = {"num_classes": num_classes, "in_channels": in_channels} | options
+    for key, least in (("num_classes", 2), ("in_channels", 1)):
+        if not isinstance(options[key], int) or options[key] < least:
+            raise InputError(
+                f"cannot build network {base}",
+                where=key,
+                expected=f"a whole number of at least {least}",
+                got=repr(options[key]),
+            )
+    if "input_size" in options:
+        options["input_size"] = as_size(options["input_size"], base, entry.least)
+    return entry.function(**options)
+
+
+def as_size(size: int | tuple[int, int], network: str, least: int) -> tuple[int, int]:
+    """Height and width from one number or two; InputError below `least`."""
+    pair = (size, size) if isinstance(size, int) else tuple(size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side >= least for side in pair):
+        raise InputError(
+            f"the image is smaller than network {network} can take",
+            where="input_size",
+            expected=f"at least {least}x{least} pixels",
+            got="x".join(map(str, pair)),
+            fix=f"Enlarge the images (--image-size {least}) or choose another network (striate zoo).",
+        )
+    return pair[0], pair[1]
+
+
+def names() -> tuple[str, ...]:
+    """Names of all networks, in the order of registration."""
+    return tuple(ARCHITECTURES)
