@@ -43,22 +43,22 @@ class Recipe:
     skip_corrupt: bool = False
     """Leave out images that cannot be read, and count them, instead of stopping."""
 
-    epochs: int = 30
+    epochs: int = 40
     """Passes over the training images."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Images per update (with accumulate: per forward pass)."""
     accumulate: int = 1
     """Batches whose gradients are averaged for one update."""
     patience: int | None = None
     """Stop after so many epochs without a better validation loss, and keep the best weights."""
 
-    optimizer: Optimizer = "adamw"
+    optimizer: Optimizer = "sgd"
     """sgd (Nesterov momentum), adamw, or muon (orthogonalized momentum; AdamW for vectors and the last layer)."""
-    learning_rate: float = 0.003
+    learning_rate: float = 0.01
     """The highest learning rate of the schedule."""
     momentum: float = 0.9
     """Momentum at the highest learning rate (AdamW: beta1)."""
-    weight_decay: float = 0.01
+    weight_decay: float = 0.0001
     """Decay of weights; biases and normalization parameters are spared."""
     schedule: Schedule = "one_cycle"
     """How the learning rate moves between its highest and its lowest value."""
@@ -75,11 +75,11 @@ class Recipe:
     gradient_clip: float | None = None
     """Largest norm of the gradient; longer ones are scaled down."""
 
-    augment: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ("shift:0.08", "rotate:10")
     """Augmentations in order, as name or name:value or name:key=value,... (crop:4 flip rotate:10 ...)."""
     dropout: float | None = None
     """Dropout of the network; by default the network's own."""
-    label_smoothing: float = 0.0
+    label_smoothing: float = 0.1
     """Share of the target spread over all classes."""
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     """Weight of each class in the loss, or balanced: by the inverse of its frequency."""

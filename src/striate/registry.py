@@ -9,11 +9,12 @@ from __future__ import annotations
 import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from striate.errors import InputError, did_you_mean
 
 
+@runtime_checkable
 class Named(Protocol):
     """What a registry holds: anything with a name."""
 

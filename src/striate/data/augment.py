@@ -122,9 +122,7 @@ def _step(spec: str, images: UInt8[Tensor, "n c h w"]) -> Callable[[Tensor, torc
     for key, value in options.items():
         if value not in entry.allowed[key]:
             where = f"{name}:{key}"
-            raise InputError(
-                "augmentation option", where=where, expected=words(entry.allowed[key]), got=value
-            )
+            raise InputError("augmentation option", where=where, expected=words(entry.allowed[key]), got=value)
     if entry.rgb_only and images.shape[1] != 3:
         fix = "Use grey, or load the images with 3 channels."
         found = f"{images.shape[1]} channel"
@@ -142,9 +140,7 @@ def words(allowed: Allowed) -> str:
     return str(allowed) if isinstance(allowed, Between) else " or ".join(map(str, allowed))
 
 
-def uniform(
-    images: Pictures, generator: torch.Generator, low: float, high: float
-) -> Float[Tensor, "n 1 1 1"]:
+def uniform(images: Pictures, generator: torch.Generator, low: float, high: float) -> Float[Tensor, "n 1 1 1"]:
     """One number per picture, from low to high."""
     drawn = torch.rand(len(images), generator=generator, device=generator.device)
     return (low + (high - low) * drawn).to(images.device, images.dtype).view(-1, 1, 1, 1)
@@ -178,9 +174,7 @@ def crop(images: Pictures, generator: torch.Generator, pad: int = 4, mode: str =
 
 
 @augmentation("shift:0.1", fraction=Between(0, 1), mode=MODES)
-def shift(
-    images: Pictures, generator: torch.Generator, fraction: float = 0.1, mode: str = "reflect"
-) -> Pictures:
+def shift(images: Pictures, generator: torch.Generator, fraction: float = 0.1, mode: str = "reflect") -> Pictures:
     """Move by up to `fraction` of the width and of the height, not only by whole pixels."""
     if fraction == 0:
         return images
@@ -191,9 +185,7 @@ def shift(
 
 
 @augmentation("scale:0.1", amount=Between(0, 0.9), mode=MODES)
-def scale(
-    images: Pictures, generator: torch.Generator, amount: float = 0.1, mode: str = "reflect"
-) -> Pictures:
+def scale(images: Pictures, generator: torch.Generator, amount: float = 0.1, mode: str = "reflect") -> Pictures:
     """Make smaller or larger about the center, to 1 - amount up to 1 + amount of the size."""
     if amount == 0:
         return images
@@ -203,9 +195,7 @@ def scale(
 
 
 @augmentation("rotate:15", degrees=Between(0, 180), mode=MODES)
-def rotate(
-    images: Pictures, generator: torch.Generator, degrees: float = 10, mode: str = "reflect"
-) -> Pictures:
+def rotate(images: Pictures, generator: torch.Generator, degrees: float = 10, mode: str = "reflect") -> Pictures:
     """Turn about the center by up to `degrees` either way."""
     if degrees == 0:
         return images
@@ -256,9 +246,7 @@ def color(
 
     Saturation scales and hue turns the color plane of the YIQ space, so both are one 3x3 matrix per picture.
     """
-    light, contrasts, vivid = (
-        uniform(images, generator, 1 - x, 1 + x) for x in (brightness, contrast, saturation)
-    )
+    light, contrasts, vivid = (uniform(images, generator, 1 - x, 1 + x) for x in (brightness, contrast, saturation))
     angle = uniform(images, generator, -hue, hue) * (2 * math.pi)
     change = color_matrix((light * contrasts).flatten(), vivid.flatten(), angle.flatten())
     to_grey = torch.tensor(YIQ[0], device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
@@ -309,11 +297,9 @@ def color_axes(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "c c"]:
     return (vectors * values).float()
 
 
-@augmentation("pca_color:0.1", rgb_only=True, fit=color_axes, sigma=Between(0, 10))
-def pca_color(
-    images: Pictures, generator: torch.Generator, axes: Float[Tensor, "c c"], sigma: float = 0.1
-) -> Pictures:
-    """Add to every pixel of a picture one random color along the principal components of the training set.
+@augmentation("pca_color:0.5", rgb_only=True, fit=color_axes, sigma=Between(0, 10))
+def pca_color(images: Pictures, generator: torch.Generator, axes: Float[Tensor, "c c"], sigma: float = 0.1) -> Pictures:
+    """Add one random color per picture, along the principal components of the training set (paper: 0.1).
 
     The color is [p1 p2 p3] [a1 l1, a2 l2, a3 l3] with eigenvectors p and eigenvalues l of the covariance C of
     the colors (in 0..1) and a drawn from N(0, sigma^2), so its own covariance is sigma^2 C^2. Source:
@@ -321,11 +307,11 @@ def pca_color(
     (2012), section 4.1.
     """
     drawn = torch.randn(len(images), 3, generator=generator, device=generator.device) * sigma
-    added: Tensor = drawn.to(images.device, images.dtype) @ axes.to(images.device, images.dtype).T
+    added = torch.matmul(drawn.to(images.device, images.dtype), axes.to(images.device, images.dtype).T)
     return (images + added[:, :, None, None]).clamp(0, 1)
 
 
-@augmentation("cutout:40", size=Between(0, 1024, whole=True))
+@augmentation("cutout:16", size=Between(0, 1024, whole=True))
 def cutout(images: Pictures, generator: torch.Generator, size: int = 8) -> Pictures:
     """Cover a square of `size` pixels, centered anywhere, with the picture's mean color.
 

@@ -94,9 +94,7 @@ class CacheFile:
         for path in paths:
             status = path.stat()
             key.update(
-                f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(
-                    "utf-8", "surrogateescape"
-                )
+                f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "surrogateescape")
             )
         stem = key.hexdigest()[:32]
         self.pixels, self.part = folder / f"{stem}.pixels", folder / f"{stem}.pixels.part"

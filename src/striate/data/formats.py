@@ -46,9 +46,7 @@ def read_idx(path: Path, magic: int) -> Bytes:
     if len(raw) != start + math.prod(shape) or min(shape) < 1:
         expected = f"{start + math.prod(shape)} bytes for the shape {shape}"
         fix = "Download it again."
-        raise InputError(
-            "truncated or damaged idx file", where=path, expected=expected, got=len(raw), fix=fix
-        )
+        raise InputError("truncated or damaged idx file", where=path, expected=expected, got=len(raw), fix=fix)
     return np.frombuffer(raw, np.uint8, offset=start).reshape(shape).copy()
 
 
@@ -116,12 +114,7 @@ def _python_batch(where: Path, raw: bytes) -> tuple[Bytes, Bytes]:
         stored = ArraysOnly(io.BytesIO(raw), encoding="bytes").load()
         images = np.asarray(stored[b"data"], np.uint8)
         labels = np.asarray(stored[b"labels"], np.uint8)
-        if (
-            images.ndim != 2
-            or images.shape[1] != 3072
-            or labels.shape != images.shape[:1]
-            or labels.size == 0
-        ):
+        if images.ndim != 2 or images.shape[1] != 3072 or labels.shape != images.shape[:1] or labels.size == 0:
             raise ValueError(f"data of shape {images.shape}, labels of shape {labels.shape}")
     except Exception as error:  # a damaged pickle makes the unpickler raise almost anything
         expected = "a pickled dictionary with data (n 3072) and labels (n)"
@@ -134,8 +127,7 @@ class ArraysOnly(pickle.Unpickler):
     """Reads plain containers and arrays, all that the python batches hold; a file can call nothing else."""
 
     allowed: Mapping[tuple[str, str], Any] = {
-        (f"numpy.{core}.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0]
-        for core in ("core", "_core")
+        (f"numpy.{core}.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0] for core in ("core", "_core")
     } | {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
 
     def find_class(self, module: str, name: str) -> Any:

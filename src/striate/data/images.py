@@ -65,7 +65,7 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.images)
 
-    def subset(self, index: Sequence[int] | np.ndarray[Any, Any] | Tensor) -> ImageSet:
+    def subset(self, index: Sequence[int] | np.ndarray[Any, np.dtype[Any]] | Tensor) -> ImageSet:
         """The items at `index`, in that order. A run of neighbors is a view, all else a resident copy."""
         where = torch.as_tensor(index, dtype=torch.int64).flatten()
         if len(where) == 0 or int(where.min()) < 0 or int(where.max()) >= len(self):

@@ -119,9 +119,7 @@ def folder(path: Path) -> Listing:
         strangers = sorted(set(classes) - set(class_names))
         if strangers:
             expected = f"the classes of {roots['train']}"
-            raise InputError(
-                "classes without training images", where=roots[part], expected=expected, got=strangers
-            )
+            raise InputError("classes without training images", where=roots[part], expected=expected, got=strangers)
         first = len(paths)
         for label, name in enumerate(class_names):
             paths += classes.get(name, ())
@@ -150,9 +148,7 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     classes = {}
     for inside in sorted(file for file in root.iterdir() if file.is_dir() and not file.name.startswith(".")):
-        files = sorted(
-            file for file in inside.rglob("*") if file.suffix.lower() in suffixes and file.is_file()
-        )
+        files = sorted(file for file in inside.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
         classes[inside.name] = [
             file for file in files if not any(part.startswith(".") for part in file.relative_to(inside).parts)
         ]
@@ -240,9 +236,7 @@ def load_data(
         raise InputError("only one class", where=spec, expected="at least two", got=got, fix=fix)
     shape = _shape(spec, listing, image_size, channels)
     plain = Preprocess(shape, mean=(0.0,) * shape[0], std=(1.0,) * shape[0])
-    images, corrupt = decode(
-        listing.pictures, plain, skip_corrupt=skip_corrupt, cache=cache, progress=progress
-    )
+    images, corrupt = decode(listing.pictures, plain, skip_corrupt=skip_corrupt, cache=cache, progress=progress)
     kept = {name: positions[~np.isin(positions, corrupt)] for name, positions in listing.splits.items()}
     parts = split(listing.labels.numpy(), kept, listing.class_names, validation, test, seed)
     sets = {name: _subset(listing, images, positions, cache) for name, positions in parts.items()}
@@ -276,9 +270,7 @@ def open_items(
         )
     order = torch.tensor([list(class_names).index(name) for name in listing.class_names])
     listing = replace(listing, labels=order[listing.labels], class_names=tuple(class_names))
-    images, corrupt = decode(
-        listing.pictures, preprocess, skip_corrupt=skip_corrupt, cache=cache, progress=progress
-    )
+    images, corrupt = decode(listing.pictures, preprocess, skip_corrupt=skip_corrupt, cache=cache, progress=progress)
     positions = listing.splits.get("test", np.arange(len(images)))
     return _subset(listing, images, positions[~np.isin(positions, corrupt)], cache)
 

@@ -45,10 +45,6 @@ def _draw(
     if counts[rare] < 2 or len(positions) - count < len(class_names):
         fix = f"Add images, or set {name} to 0."
         found = f"{counts[rare]} of class {class_names[rare]}"
-        raise InputError(
-            f"a class is too small to split off {name}", expected="2 or more", got=found, fix=fix
-        )
-    rest, drawn = train_test_split(
-        positions, test_size=count, stratify=labels[positions], random_state=seed % 2**32
-    )
+        raise InputError(f"a class is too small to split off {name}", expected="2 or more", got=found, fix=fix)
+    rest, drawn = train_test_split(positions, test_size=count, stratify=labels[positions], random_state=seed % 2**32)
     return np.sort(rest), np.sort(drawn)

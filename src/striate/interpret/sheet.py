@@ -24,10 +24,11 @@ INK, MUTED, RULE, PALE = "#1f2328", "#656d76", "#d8dee4", "#eef1f4"
 MARGIN = 0.2  # inches around the tiles
 
 Array = NDArray[Any]
-Box = tuple[float, float, float, float]
+Inches = int | float  # beartype would refuse 2 for a float
+Box = tuple[Inches, Inches, Inches, Inches]
 
 
-def blank(width: float, height: float, title: str, note: str) -> tuple[Figure, Axes]:
+def blank(width: Inches, height: Inches, title: str, note: str) -> tuple[Figure, Axes]:
     """An empty sheet of width × height inches with a title and, below it, a note of one or two lines."""
     figure = Figure(figsize=(width, height), dpi=DPI)
     axes = figure.add_axes((0, 0, 1, 1))
@@ -40,8 +41,8 @@ def blank(width: float, height: float, title: str, note: str) -> tuple[Figure, A
 
 
 def grid(
-    count: int, columns: int, size: tuple[float, float], title: str, note: str, gap: float = 0.14
-) -> tuple[Figure, Axes, list[tuple[float, float]]]:
+    count: int, columns: int, size: tuple[Inches, Inches], title: str, note: str, gap: Inches = 0.14
+) -> tuple[Figure, Axes, list[tuple[Inches, Inches]]]:
     """A sheet with room for `count` tiles of `size`, and the top left corner of each."""
     width, height = size[0] + gap, size[1] + gap
     room = max(min(columns, count) * width - gap, 4.5, 0.1 * len(title))
@@ -64,12 +65,12 @@ def tile(axes: Axes, pixels: Array, box: Box, fit: bool = True, **colors: Any) -
     axes.imshow(pixels, extent=extent, aspect="auto", interpolation=smooth, **colors)
 
 
-def write(axes: Axes, x: float, y: float, text: str, size: float, color: str = INK, **style: Any) -> None:
+def write(axes: Axes, x: Inches, y: Inches, text: str, size: Inches, color: str = INK, **style: Any) -> None:
     """Put `text` at x, its middle at y, as it stands: never read as math."""
     axes.text(x, y, text, fontsize=size, color=color, va="center", parse_math=False, **style)
 
 
-def legible(text: str, inches: float, size: float, keep_end: bool = False) -> str:
+def legible(text: str, inches: Inches, size: Inches, keep_end: bool = False) -> str:
     """One line of `text` that fits into the room at this font size and has only letters of the font."""
     line = "".join(letter if _has_glyph(letter) else "□" for letter in " ".join(text.split()))
     room = max(int(inches * 72 / (0.62 * size)), 3)

@@ -22,7 +22,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 
 from striate.errors import InputError
 from striate.interpret import sheet
-from striate.interpret.sheet import DPI, INK, MARGIN, MUTED, PALE, RULE, Array
+from striate.interpret.sheet import DPI, INK, MARGIN, MUTED, PALE, RULE, Array, Inches
 from striate.shapes import Float, Int64, Tensor, UInt8
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
@@ -188,7 +188,7 @@ def confusion(matrix: Int64[Tensor, "k k"], class_names: Sequence[str]) -> Figur
     return figure
 
 
-def _name_classes(axes: Axes, class_names: Sequence[str], inches: float) -> None:
+def _name_classes(axes: Axes, class_names: Sequence[str], inches: Inches) -> None:
     """Class names along both sides, each `every`-th where not all fit into the inches of a side."""
     every = math.ceil(len(class_names) / (inches * 9))
     places = list(range(0, len(class_names), every))
@@ -312,7 +312,8 @@ def _channel_filters(weights: Tensor, size: str) -> Figure:
     """One row per filter, one column per input channel; a row has one scale, so its channels compare."""
     k, c = weights.shape[:2]
     rows, columns = min(k, 16), min(c, 12)
-    title = f"{rows} of {k} filters of {size} (rows), {columns} of {c} channels (columns)"
+    filters, channels = sheet.some(rows, k, "filter"), sheet.some(columns, c, "channel")
+    title = f"{filters} of {size} (rows), {channels} (columns)"
     note = "Each row on its own scale: " + SIGNS
     figure, axes, boxes = sheet.grid(rows * columns, columns, (0.5, 0.5), title, note, gap=0.06)
     for place, corner in enumerate(boxes):
@@ -353,7 +354,7 @@ def feature_maps(image: UInt8[Tensor, "c h w"], maps: Mapping[str, Tensor]) -> F
     return figure
 
 
-def _name_layer(axes: Axes, y: float, path: str, values: Tensor) -> None:
+def _name_layer(axes: Axes, y: Inches, path: str, values: Tensor) -> None:
     sheet.write(axes, MARGIN, y, path, 8.5, weight="bold")
     sheet.write(axes, MARGIN, y + 0.17, " × ".join(map(str, values.shape)), 7.5, MUTED)
 
@@ -374,7 +375,7 @@ def _smooth(values: Array, reach: int) -> Array:
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _framed(width: float, height: float) -> Figure:
+def _framed(width: Inches, height: Inches) -> Figure:
     return Figure((width, height), DPI, layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
 
 

@@ -206,8 +206,9 @@ def _figure(caption: str, png: bytes) -> str:
 
 
 def _per_class(rows: Sequence[ClassRow]) -> str:
-    titles = ("Class", "Precision", "Recall", "F1", "Examples")
+    titles = ("Class", "Precision", "Recall", "F1", "Count")
     head = "".join(f'<th scope="col"><button type="button">{title}</button></th>' for title in titles)
+    longest = max(len(row.name) for row in rows)  # decides the width of the first column
     lines = []
     for row in rows:
         shares = "".join(
@@ -219,7 +220,7 @@ def _per_class(rows: Sequence[ClassRow]) -> str:
         lines.append(f'<tr><th scope="row">{_text(row.name)}</th>{shares}<td>{row.support:,}</td></tr>')
     return (
         '<div class="scroll" tabindex="0" role="region" aria-label="Scores of each class">'
-        f"<table><thead><tr>{head}</tr></thead>"
+        f'<table style="--name:{longest}"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
     )
 
@@ -233,7 +234,7 @@ def _commands(commands: Mapping[str, str]) -> str:
 
 _CLASSES = (
     "Precision: how many of those predicted as the class belong to it. Recall: how many of the class were "
-    "found. F1 is their harmonic mean. Click a column title to sort by it."
+    "found. F1 is their harmonic mean, the count that of its examples. Click a column title to sort by it."
 )
 _RECIPE = "Every setting of this run. Saved as recipe.yaml, it trains the same network again."
 _COMMANDS = "What to type to use this run again; a click selects the whole line."

@@ -66,7 +66,7 @@ class Classify:
                 got=list(weights),
             )
 
-    def encode(self, targets: Sequence[str] | Sequence[Sequence[str]]) -> Num[Tensor, n *k]:
+    def encode(self, targets: Sequence[str] | Sequence[Sequence[str]]) -> Num[Tensor, " n *k"]:
         """Class names (multi-label: a list of names an item) -> the target tensor."""
         index = {name: i for i, name in enumerate(self.class_names)}
 
@@ -82,7 +82,7 @@ class Classify:
             row[[look_up(name) for name in names]] = 1
         return encoded
 
-    def check(self, output: Float[Tensor, "n ..."], target: Num[Tensor, n *k]) -> None:
+    def check(self, output: Float[Tensor, "n ..."], target: Num[Tensor, " n *k"]) -> None:
         """Raise InputError if the network's outputs or the targets do not fit the classes."""
         if output.ndim != 2 or output.shape[1] != len(self.class_names):
             raise InputError(
@@ -99,7 +99,7 @@ class Classify:
                 got=f"{tuple(target.shape)}",
             )
 
-    def loss(self, output: Float[Tensor, "n k"], target: Num[Tensor, n *k]) -> Float[Tensor, ""]:
+    def loss(self, output: Float[Tensor, "n k"], target: Num[Tensor, " n *k"]) -> Float[Tensor, ""]:
         """Mean cross-entropy in nats; multi-label, the mean over items and classes."""
         weights = None if self.class_weights is None else output.new_tensor(self.class_weights)
         if not self.multi_label:
@@ -123,7 +123,7 @@ class Classify:
             )
         return tuple(rows)
 
-    def metrics(self, output: Float[Tensor, "n k"], target: Num[Tensor, n *k]) -> Mapping[str, float]:
+    def metrics(self, output: Float[Tensor, "n k"], target: Num[Tensor, " n *k"]) -> Mapping[str, float]:
         """Loss without smoothing and weights, and accuracy (multi-label: share of right yes/no answers)."""
         if self.multi_label:
             loss = F.binary_cross_entropy_with_logits(output, target)
@@ -133,7 +133,7 @@ class Classify:
             right = output.argmax(1) == target
         return {"loss": loss.item(), "accuracy": right.float().mean().item()}
 
-    def score(self, output: Float[Tensor, "n k"], target: Num[Tensor, n *k]) -> ClassificationScores:
+    def score(self, output: Float[Tensor, "n k"], target: Num[Tensor, " n *k"]) -> ClassificationScores:
         """Every measure of a whole set; InputError for an empty one."""
         self.check(output, target)
         if not len(output):
@@ -144,7 +144,7 @@ class Classify:
         return score_single(output, target, self.class_names, self.top_k)
 
 
-def balanced_weights(labels: Num[Tensor, n *k], classes: int) -> tuple[float, ...]:
+def balanced_weights(labels: Num[Tensor, " n *k"], classes: int) -> tuple[float, ...]:
     """Weights n / (classes * count): every class weighs the same in the loss, however rare it is.
 
     >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)

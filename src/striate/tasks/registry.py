@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from striate.registry import Registry, bind_options
 from striate.shapes import Tensor
 
 
+@runtime_checkable
 class Task(Protocol):
     """The meaning of a network's output. Tensors have the batch as their first axis."""
 

@@ -27,7 +27,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 def evaluate(
     model: nn.Module, batches: Iterable[Batch]
-) -> tuple[Float[Tensor, "n ..."], Num[Tensor, n *k]]:
+) -> tuple[Float[Tensor, "n ..."], Num[Tensor, " n *k"]]:
     """Outputs and targets of all batches, in order, on the model's device."""
     outputs, targets = [], []
     with evaluating(model):

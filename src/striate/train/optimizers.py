@@ -25,7 +25,7 @@ class Muon(torch.optim.Muon):
     ) -> None:
         self.weights = list(weights)
         # The matrices share the weights' memory; their gradients are lent to them in `step`.
-        matrices = [nn.Parameter(weight.detach().view(len(weight), -1)) for weight in self.weights]
+        matrices = [nn.Parameter(_matrix(weight.detach(), weight)) for weight in self.weights]
         super().__init__(
             matrices, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
@@ -40,7 +40,7 @@ class Muon(torch.optim.Muon):
                     where="Muon",
                     fix="Move the model to its device and memory format first.",
                 )
-            matrix.grad = None if weight.grad is None else weight.grad.reshape(matrix.shape)
+            matrix.grad = None if weight.grad is None else _matrix(weight.grad, weight)
         result = super().step(closure)  # type: ignore[no-untyped-call]
         for matrix in self.param_groups[0]["params"]:
             matrix.grad = None
@@ -50,6 +50,12 @@ class Muon(torch.optim.Muon):
         """Drop the weights' gradients."""
         for weight in self.weights:
             weight.grad = None if set_to_none else torch.zeros_like(weight)
+
+
+def _matrix(tensor: Tensor, weight: Tensor) -> Tensor:
+    """A weight or its gradient as a matrix: rows are output channels, columns as the weight lies in memory."""
+    columns = sorted(range(1, weight.ndim), key=weight.stride, reverse=True)
+    return tensor.permute(0, *columns).reshape(len(weight), -1)
 
 
 def build_optimizers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:
