@@ -9,10 +9,11 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Union
@@ -26,7 +27,6 @@ from striate.errors import InputError, StriateError, did_you_mean
 from striate.recipe import Recipe
 
 if TYPE_CHECKING:
-    from striate.runs import Session
     from striate.train import Step
 
 BAD_INPUT, FAILED, INTERRUPTED = 2, 1, 130
@@ -51,23 +51,27 @@ class Train:
 
     def run(self) -> None:
         """Train, test, draw."""
-        from striate.runs import conclude, make_folder, open_session, write_report
+        from striate.runs import CHECKPOINT, conclude, make_folder, open_session, record, write_report
+        from striate.train import fit
 
         recipe = self.recipe if self.resume is None else Recipe.read(self.resume / "recipe.yaml")
         with showing_progress() as progress:
             session = open_session(recipe, progress)
         for name in session.data.skipped:
-            SCREEN.print(f"left out, cannot be read: {name}", style="yellow", markup=False)
+            say(f"left out, cannot be read: {name}")
+        checkpoint = None if self.resume is None else self.resume / CHECKPOINT
+        resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
+        steps = fit(session.model, session.task, session.data, recipe, resume=resume)
         # The folder is made only now: a recipe that cannot be used leaves nothing behind.
         folder = self.resume or make_folder(recipe, self.out)
-        if not show_training(session, folder, resume=self.resume is not None):
-            SCREEN.print(f"stopped and saved. Go on with: striate train --resume {folder}", markup=False)
+        if not show_training(record(steps, folder), recipe.epochs):
+            say(f"stopped and saved. Go on with: striate train --resume {folder}")
             print_line(f"run: {folder}")
             sys.exit(INTERRUPTED)
         outcome = conclude(session, folder)
         page = write_report(session, outcome, folder)
         SCREEN.print(outcome.scores.table())
-        SCREEN.print(f"report: {page}", markup=False)
+        say(f"report: {page}")
         print_line(f"test accuracy: {outcome.scores.accuracy:.4f} ({outcome.scores.n} images)")
         print_line(f"run: {folder}")
 
@@ -246,27 +250,21 @@ def _parse_one(verb: Any, arguments: list[str], prog: str, **options: Any) -> An
 
 def _unbox(box: str) -> str:
     """The sentence in a box of tyro's: what is wrong, and the options that it proposes."""
-    lines = [line.strip("│╭╮╰╯ ") for line in box.splitlines()]
-    said: list[str] = []
-    for line in lines[1:]:
-        if line.startswith("─"):
-            break
-        said.append(line)
-    near = [line.split()[0] for line in lines if line.startswith("--")]
-    sentence = " ".join(said).rstrip(".")
+    lines = [line.strip("│╭╮╰╯|+ ") for line in box.splitlines()]
+    rule = next((i for i, line in enumerate(lines) if i and set(line) <= set("─-")), len(lines))
+    near = [line.split()[0] for line in lines if re.match("--[a-z]", line)]
+    sentence = " ".join(lines[1:rule]).rstrip(".")
     proposed = "Perhaps you meant:" in lines
     return f"{sentence} (did you mean {' or '.join(near)}?)" if near and proposed else sentence
 
 
-def show_training(session: Session, folder: Path, *, resume: bool) -> bool:
+def show_training(steps: Generator[Step, None, None], epochs: int) -> bool:
     """Train with a live display; False when Ctrl-C stopped it (after the step at hand, with a checkpoint)."""
-    from striate.runs import record
-
-    with stopping_on_interrupt() as stopped, live_bar(session.recipe.epochs) as (bar, update):
-        for step in (steps := record(session, folder, resume=resume)):
+    with stopping_on_interrupt() as stopped, live_bar(epochs) as update:
+        for step in steps:
             update(step)
             if step.ends_epoch:
-                bar.print(describe_epoch(step), markup=False)
+                say(describe_epoch(step))
             if stopped():
                 steps.close()
                 return False
@@ -281,8 +279,8 @@ def describe_epoch(step: Step) -> str:
 
 
 @contextlib.contextmanager
-def live_bar(epochs: int) -> Iterator[tuple[Console, Callable[[Step], None]]]:
-    """A bar with epoch, loss and time left on a terminal, and a console to print lines above it."""
+def live_bar(epochs: int) -> Iterator[Callable[[Step], None]]:
+    """On a terminal, a bar with epoch, loss and time left."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (
@@ -303,7 +301,7 @@ def live_bar(epochs: int) -> Iterator[tuple[Console, Callable[[Step], None]]]:
                 loss=f"loss {step.loss:.4f}",
             )
 
-        yield progress.console, update
+        yield update
 
 
 @contextlib.contextmanager
@@ -315,7 +313,7 @@ def stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, previous)
-        SCREEN.print("finishing the step and saving (Ctrl-C again: at once, without saving)")
+        say("finishing the step and saving (Ctrl-C again: at once, without saving)")
 
     previous = signal.signal(signal.SIGINT, ask)
     try:
@@ -340,6 +338,11 @@ def showing_progress() -> Iterator[Callable[[int, int, str], None]]:
         yield report
 
 
+def say(text: str) -> None:
+    """A line for people, on standard error, above a live bar; never folded."""
+    SCREEN.print(text, markup=False, soft_wrap=True)
+
+
 def print_line(text: str) -> None:
     """A line for programs, on standard output."""
     sys.stdout.write(text + "\n")
@@ -350,7 +353,7 @@ def print_table(table: Table) -> None:
     """A table on standard output, never cut when it goes to a file."""
     console = Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
+        console = Console(highlight=False, width=10_000)
     console.print(table)
 
 

@@ -5,7 +5,9 @@ Nothing here imports torch, so that `striate train --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import types
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,8 @@ class Recipe:
     """Everything that decides what a training run computes.
 
     The same recipe on the same machine and version gives the same weights, bit for bit, also when the run was
-    interrupted and resumed. Raises InputError for values out of range and for combinations that make no sense.
+    interrupted and resumed. Raises InputError for values of a wrong type or out of range and for combinations that
+    make no sense.
     """
 
     model: str = "lenet5"
@@ -96,6 +99,8 @@ class Recipe:
     """Processes that read images when the data does not fit in memory."""
 
     def __post_init__(self) -> None:
+        for key, hint in get_type_hints(Recipe).items():
+            object.__setattr__(self, key, _read_as(hint, getattr(self, key), f"recipe: {key}"))
         check = _Check(self)
         check.at_least(1, "epochs", "batch_size", "accumulate", "step_epochs", "image_size", "patience")
         check.at_least(0, "seed", "workers", "weight_decay")
@@ -140,14 +145,14 @@ class Recipe:
             raise InputError(
                 "cannot read the recipe", where=path, got=getattr(error, "strerror", None) or "no text"
             ) from None
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
             raise InputError("the recipe is no YAML", where=path, got=" ".join(str(error).split())) from None
         if not isinstance(values, dict):
             raise InputError("the recipe is no mapping", where=path, expected="lines of key: value")
         return cls.from_mapping(values, where=str(path))
 
     @classmethod
-    def from_mapping(cls, values: dict[str, Any], where: str = "recipe") -> Recipe:
+    def from_mapping(cls, values: dict[Any, Any], where: str = "recipe") -> Recipe:
         """Build from plain values as YAML gives them, checking keys and types."""
         hints = get_type_hints(cls)
         for key in values:
@@ -188,7 +193,7 @@ class _Check:
 
 
 def _read_as(hint: Any, value: Any, where: str) -> Any:
-    """`value` from YAML as the annotated type, or InputError."""
+    """`value` (from YAML, say) as the annotated type, or InputError."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         for option in arguments:
@@ -203,8 +208,10 @@ def _read_as(hint: Any, value: Any, where: str) -> Any:
         if isinstance(value, list | tuple):
             return tuple(_read_as(arguments[0], item, where) for item in value)
     elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
+        if isinstance(value, int | float | str) and not isinstance(value, bool):  # YAML 1.1 takes 1e-3 for text
+            with contextlib.suppress(ValueError, OverflowError):
+                if math.isfinite(number := float(value)):
+                    return number
     elif hint is types.NoneType:
         if value is None:
             return value

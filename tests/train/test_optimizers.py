@@ -82,7 +82,7 @@ def test_frozen_parameters_are_left_out() -> None:
 def test_state_survives_a_round_trip(name: str, channels_last: bool) -> None:
     kind = torch.channels_last if channels_last else torch.contiguous_format
     one, other = network().to(memory_format=kind), network().to(memory_format=kind)
-    recipe = Recipe(optimizer=name, learning_rate=0.01)
+    recipe = Recipe(optimizer=name, learning_rate=0.001)
     first, second = build_optimizers(one, recipe), build_optimizers(other, recipe)
     train(one, first)
     other.load_state_dict(one.state_dict())

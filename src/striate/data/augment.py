@@ -294,7 +294,8 @@ def grey(
 def color_axes(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "c c"]:
     """Eigenvectors of the covariance of the colors in columns, each times its eigenvalue (units 0..1)."""
     values, vectors = torch.linalg.eigh(moments(images)[1])
-    return (vectors * values).float()
+    axes: Tensor = vectors * values
+    return axes.float()
 
 
 @augmentation("pca_color:0.5", rgb_only=True, fit=color_axes, sigma=Between(0, 10))
@@ -307,7 +308,7 @@ def pca_color(images: Pictures, generator: torch.Generator, axes: Float[Tensor, 
     (2012), section 4.1.
     """
     drawn = torch.randn(len(images), 3, generator=generator, device=generator.device) * sigma
-    added = torch.matmul(drawn.to(images.device, images.dtype), axes.to(images.device, images.dtype).T)
+    added: Tensor = drawn.to(images.device, images.dtype) @ axes.to(images.device, images.dtype).T
     return (images + added[:, :, None, None]).clamp(0, 1)
 
 

@@ -189,7 +189,7 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _resized(
-    pictures: UInt8[Tensor, "n c h w"], preprocess: Preprocess, progress: Progress | None
+    pictures: UInt8[Tensor, "n _ _ _"], preprocess: Preprocess, progress: Progress | None
 ) -> UInt8[Tensor, "n c h w"]:
     if tuple(pictures.shape[1:]) == preprocess.shape:
         return pictures

@@ -4,9 +4,10 @@ from striate.runs.card import Card, load, read_card, save_model
 from striate.runs.catalog import RunList, RunSummary, list_runs, read_run
 from striate.runs.evaluation import evaluate_run, predict
 from striate.runs.pictures import find_mistakes, write_report
-from striate.runs.record import Outcome, Session, conclude, make_folder, open_session, read_metrics, record
+from striate.runs.record import CHECKPOINT, Outcome, Session, conclude, make_folder, open_session, read_metrics, record
 
 __all__ = [
+    "CHECKPOINT",
     "Card",
     "Outcome",
     "RunList",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import platform
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from matplotlib.figure import Figure
 
 import striate
 from striate.data import Batches, build_augmentation
+from striate.errors import InputError
 from striate.interpret import feature_maps, first_filters
 from striate.runs import plots
 from striate.runs.record import Outcome, Session, read_metrics
@@ -53,18 +55,20 @@ def find_mistakes(outcome: Outcome) -> list[Mistake]:
 def draw_figures(session: Session, outcome: Outcome, folder: Path) -> dict[str, Figure]:
     """Every picture of the run by the name of the function in `runs.plots` that draws it."""
     scores, items = outcome.scores, outcome.items
-    return {
+    first = items.images[0]
+    figures = {
         "curves": plots.curves(read_metrics(folder)),
         "confusion": plots.confusion(torch.tensor(scores.confusion), items.class_names),
         "reliability": plots.reliability(scores.reliability),
         "mistakes": plots.mistakes(find_mistakes(outcome)),
         "examples": plots.examples(training_examples(session)),
-        "feature_maps": plots.feature_maps(
-            items.images[0],
-            feature_maps(session.model, session.data.preprocess.normalize(items.images[:1])[0]),
-        ),
-        "filters": plots.filters(first_filters(session.model)),
     }
+    # A network without a convolution has neither.
+    with contextlib.suppress(InputError):
+        figures["filters"] = plots.filters(first_filters(session.model))
+        maps = feature_maps(session.model, session.data.preprocess.normalize(first[None])[0])
+        figures["feature_maps"] = plots.feature_maps(first, maps)
+    return figures
 
 
 def training_examples(session: Session) -> list[tuple[UInt8[Tensor, "c h w"], str]]:

@@ -32,7 +32,7 @@ from striate.runs.card import Card, save_model
 from striate.shapes import Tensor
 from striate.tasks import ClassificationScores, Classify
 from striate.tasks.classify import balanced_weights
-from striate.train import Step, evaluate, find_device, fit, read_tensors, seeded, write_atomically
+from striate.train import Step, evaluate, find_device, seeded, write_atomically
 
 CHECKPOINT, METRICS, RECIPE, SCORES = "checkpoint.safetensors", "metrics.jsonl", "recipe.yaml", "scores.json"
 # A line a step would be too much for the longest runs.
@@ -116,39 +116,45 @@ def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, int] | No
 
 
 def record(
-    session: Session, folder: Path, *, resume: bool = False, checkpoint_seconds: float = 10.0
+    steps: Iterator[Step], folder: Path, *, checkpoint_seconds: float = 10.0
 ) -> Generator[Step, None, None]:
-    """Train, writing metrics and checkpoints into the run folder; yields each step after it is written.
+    """Write metrics and checkpoints of the steps of `fit` into the run folder; yields each step after it is written.
+
+        for step in record(fit(model, task, data, recipe), folder): ...
 
     A checkpoint is written every `checkpoint_seconds`, after the last step, and when the caller stops early
-    (closes the iterator). With `resume`, training goes on from the folder's checkpoint, if there is one.
+    (closes the iterator). Metrics that an interrupted run wrote after its checkpoint are dropped.
     """
     checkpoint, metrics = folder / CHECKPOINT, folder / METRICS
-    start = checkpoint if resume and checkpoint.is_file() else None
-    done = read_tensors(start)[1]["progress"]["updates"] if start else 0
-    _keep_lines(metrics, done)
     saved = epoch_began = time.monotonic()
     step: Step | None = None
-    with metrics.open("a", encoding="utf-8") as log:
-        try:
-            for step in fit(session.model, session.task, session.data, session.recipe, resume=start):
-                now = time.monotonic()
-                log.writelines(json.dumps(line) + "\n" for line in _lines(step, now - epoch_began))
-                if step.ends_epoch:
-                    epoch_began = now
-                if step.last or now - saved >= checkpoint_seconds:
-                    log.flush()
-                    step.save(checkpoint)
-                    saved = time.monotonic()
-                yield step
-        except GeneratorExit:
-            log.flush()
-            if step is not None:
+    log = None
+    try:
+        for step in steps:
+            now = time.monotonic()
+            if log is None:
+                _keep_lines(metrics, step.number - 1)
+                log = metrics.open("a", encoding="utf-8")
+            log.writelines(json.dumps(line) + "\n" for line in _lines(step, now - epoch_began))
+            if step.ends_epoch:
+                epoch_began = now
+            if step.last or now - saved >= checkpoint_seconds:
+                # First the lines: those that are too many are dropped when training goes on, others never come back.
+                log.flush()
                 step.save(checkpoint)
-            raise
-        except DivergedError as error:
-            kept = f" The last good checkpoint is kept: {checkpoint}" if checkpoint.is_file() else ""
-            raise DivergedError(f"{error}{kept}") from None
+                saved = time.monotonic()
+            yield step
+    except GeneratorExit:
+        if step is not None and log is not None:
+            log.flush()
+            step.save(checkpoint)
+        raise
+    except DivergedError as error:
+        kept = f" The last good checkpoint is kept: {checkpoint}" if checkpoint.is_file() else ""
+        raise DivergedError(f"{error}{kept}") from None
+    finally:
+        if log is not None:
+            log.close()
 
 
 def _lines(step: Step, seconds: float) -> Iterator[dict[str, Any]]:

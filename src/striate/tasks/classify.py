@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -147,8 +146,10 @@ class Classify:
 def balanced_weights(labels: Num[Tensor, " n *k"], classes: int) -> tuple[float, ...]:
     """Weights n / (classes * count): every class weighs the same in the loss, however rare it is.
 
+    A class without labels weighs 0.
+
     >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
     (0.6666666666666666, 2.0)
     """
     counts = torch.bincount(labels, minlength=classes) if labels.ndim == 1 else labels.sum(0)
-    return tuple(len(labels) / (classes * c) if c else math.inf for c in counts.tolist())
+    return tuple(len(labels) / (classes * c) if c else 0.0 for c in counts.tolist())

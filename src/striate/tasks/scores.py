@@ -43,7 +43,8 @@ class ClassificationScores:
     accuracy: share of items with the right class (multi-label: with every label right). loss: mean cross-entropy
     in nats. top_k: accuracy counting the k best classes (single-label; key k). macro_f1: unweighted mean over
     classes. confusion[i][j]: items of class i taken for class j; multi-label, a row a class of true negatives,
-    false positives, false negatives, true positives. brier: mean squared error of the probabilities (Brier 1950).
+    false positives, false negatives, true positives. brier: squared error of the probabilities, summed over the
+    classes (Brier 1950; multi-label, their mean).
     calibration_error: expected gap between confidence and accuracy over 15 equal bins (Guo et al. 2017, eq. 3).
     """
 

@@ -94,15 +94,13 @@ def fit(
     `resume` continues from a file that `step.save` wrote: the weights end bit-identical to those of an
     uninterrupted run on the same machine.
 
-    Raises InputError when data, network and task do not fit, and for a checkpoint of another network or recipe;
-    DivergedError, before the update, when the loss is no longer finite.
+    Raises InputError at once when data, network and task do not fit, and for a checkpoint of another network or
+    recipe; DivergedError, before the update, when the loss is no longer finite.
     """
     training = _Training(model, task, data, recipe)
     if resume is not None:
         training.restore(Path(resume))
-    while not training.done:
-        yield training.step()
-    training.finish()
+    return training.run()
 
 
 @dataclass
@@ -167,6 +165,12 @@ class _Training:
     def kept(self) -> nn.Module:
         """The model whose weights are validated and kept."""
         return self.model if self.ema is None else self.ema.module
+
+    def run(self) -> Iterator[Step]:
+        """Every step that is left; then the model gets the weights to keep."""
+        while not self.done:
+            yield self.step()
+        load_weights(self.model, self.best or self.kept.state_dict(), "training")
 
     def step(self) -> Step:
         """One update and, at the end of an epoch, validation."""
@@ -260,10 +264,6 @@ class _Training:
         if self.recipe.patience is not None and progress.epochs_since_best >= self.recipe.patience:
             progress.stopped = True
         return train_loss, metrics
-
-    def finish(self) -> None:
-        """Leave in the model the weights to keep."""
-        load_weights(self.model, self.best or self.kept.state_dict(), "training")
 
     def save(self, path: Path) -> None:
         """Write a checkpoint; see `Step.save`."""

@@ -51,7 +51,7 @@ def lenet5(
     num_classes: int = 10,
     in_channels: int = 1,
     input_size: tuple[int, int] = (32, 32),
-    variant: str = "1998",
+    variant: str | int = "1998",
     dropout: float = 0.0,
 ) -> nn.Module:
     """LeNet-5 with sparse C3, trainable sub-sampling, scaled tanh and RBF outputs (variant 1998 or modern).

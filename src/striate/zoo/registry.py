@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,9 +103,9 @@ def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, *
     return entry.function(**options)
 
 
-def as_size(size: int | tuple[int, int], network: str, least: int) -> tuple[int, int]:
+def as_size(size: Any, network: str, least: int) -> tuple[int, int]:
     """Height and width from one number or two; InputError below `least`."""
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and side >= least for side in pair):
         raise InputError(
             f"the image is smaller than network {network} can take",

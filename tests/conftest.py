@@ -1,0 +1,37 @@
+"""Every annotated call of striate is checked in the tests, so this must run before striate is imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import jaxtyping
+import pytest
+import torch
+
+# An int where a float is annotated is fine (PEP 484), as mypy has it; checks leave the random state alone.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, is_random=False))"
+jaxtyping.install_import_hook("striate", CHECKER)
+torch.set_num_threads(2)
+
+
+@pytest.fixture
+def shared_data() -> Path:
+    """The data sets that lie beside the repository."""
+    path = Path(__file__).parents[2] / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip(f"{path} is not here")
+    return path
+
+
+FAST = ["--model", "keras_mnist:width=0.25", "--image-size", "12", "--epochs", "2", "--batch-size", "100"]
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One short real run that many tests look at."""
+    from striate.cli import main
+
+    out = tmp_path_factory.mktemp("runs")
+    main(["train", *FAST, "--device", "cpu", "--out", str(out)])
+    (folder,) = out.iterdir()
+    return folder

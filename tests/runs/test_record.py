@@ -1,0 +1,114 @@
+"""Training with its folder: interrupted, resumed, failed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from striate.errors import DivergedError, StorageError
+from striate.recipe import Recipe
+from striate.runs import (
+    CHECKPOINT,
+    Session,
+    conclude,
+    make_folder,
+    open_session,
+    read_metrics,
+    record,
+    write_report,
+)
+from striate.runs.pictures import find_mistakes
+from striate.train import fit
+
+RECIPE = Recipe(
+    model="keras_mnist:width=0.25", image_size=12, epochs=3, batch_size=100, learning_rate=0.05, device="cpu"
+)
+
+
+def train(folder: Path, recipe: Recipe = RECIPE, stop: int | None = None, **options: float) -> Session:
+    """As the command line does: from the checkpoint if there is one."""
+    session = open_session(recipe)
+    checkpoint = folder / CHECKPOINT
+    resume = checkpoint if checkpoint.is_file() else None
+    steps = record(fit(session.model, session.task, session.data, recipe, resume=resume), folder, **options)
+    for step in steps:
+        if step.number == stop:
+            steps.close()
+    return session
+
+
+def test_a_stopped_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    conclude(train(whole), whole)
+    for stop in (5, 9, 20, None):
+        session = train(parts, stop=stop)
+    conclude(session, parts)
+    assert (whole / "model.safetensors").read_bytes() == (parts / "model.safetensors").read_bytes()
+    numbers = [line["step"] for line in read_metrics(parts) if line["kind"] == "step"]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_lines_after_the_checkpoint_are_dropped(tmp_path: Path) -> None:
+    train(tmp_path, stop=4)
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"kind": "step", "step": 5}\n{"kind": "st')
+    train(tmp_path)
+    found = [line["step"] for line in read_metrics(tmp_path) if line["kind"] == "step"]
+    assert found == list(range(1, 3 * 12 + 1))
+
+
+def test_a_finished_run_can_be_finished_again(tmp_path: Path) -> None:
+    first = conclude(train(tmp_path), tmp_path)
+    before = read_metrics(tmp_path)
+    assert conclude(train(tmp_path), tmp_path).scores == first.scores
+    assert read_metrics(tmp_path) == before
+
+
+def test_divergence_names_the_last_good_checkpoint(tmp_path: Path) -> None:
+    wild = replace(RECIPE, optimizer="sgd", learning_rate=1e20, schedule="constant", augment=())
+    with pytest.raises(DivergedError, match=r"no longer finite|became (nan|inf) at step") as failure:
+        train(tmp_path, wild, checkpoint_seconds=0)
+    kept = tmp_path / "checkpoint.safetensors"
+    assert kept.is_file() == (f"The last good checkpoint is kept: {kept}" in str(failure.value))
+
+
+def test_folders_of_one_second_have_different_names(tmp_path: Path) -> None:
+    folders = {make_folder(RECIPE, tmp_path) for _ in range(3)}
+    assert len(folders) == 3
+    assert all(Recipe.read(folder / "recipe.yaml") == RECIPE for folder in folders)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot make a run folder in .*file.* Choose another --out"):
+        make_folder(RECIPE, tmp_path / "file")
+
+
+def test_images_take_the_networks_size_where_theirs_is_too_small() -> None:
+    assert open_session(Recipe(model="lenet5")).data.shape == (1, 32, 32)
+    assert open_session(Recipe(model="nielsen_mnist")).data.shape == (1, 8, 8)
+
+
+def test_mistakes_come_by_falling_confidence(tmp_path: Path) -> None:
+    session = open_session(RECIPE)
+    outcome = conclude(session, tmp_path)
+    mistakes = find_mistakes(outcome)
+    assert len(mistakes) == round(outcome.scores.n * (1 - outcome.scores.accuracy))
+    confidence = [mistake.probability for mistake in mistakes]
+    assert confidence == sorted(confidence, reverse=True)
+    assert all(mistake.truth != mistake.predicted for mistake in mistakes)
+
+
+def test_the_report_needs_no_convolution_and_no_validation(tmp_path: Path) -> None:
+    from torch import nn
+
+    session = replace(open_session(replace(RECIPE, validation=0.0)), model=nn.Sequential(nn.Flatten(), nn.Linear(144, 10)))
+    for _ in record(fit(session.model, session.task, session.data, session.recipe), tmp_path):
+        pass
+    page = write_report(session, conclude(session, tmp_path), tmp_path)
+    assert {p.stem for p in (tmp_path / "plots").iterdir()} == {"confusion", "curves", "examples", "mistakes", "reliability"}
+    assert page.read_text().startswith("<!doctype html>")

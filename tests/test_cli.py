@@ -1,0 +1,162 @@
+"""The command line as a person and as a program use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import striate
+from striate.cli import main
+
+FAST = ["--model", "nielsen_mnist", "--epochs", "2", "--batch-size", "100", "--device", "cpu"]
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().out.splitlines()
+
+
+def fails(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Exit code 2 and exactly one line on standard error."""
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    said = capsys.readouterr()
+    assert (stop.value.code, said.out) == (2, "")
+    assert said.err.count("\n") == 1, said.err
+    return said.err
+
+
+def test_train_evaluate_predict_and_list(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    main(["train", *FAST, "--out", str(tmp_path), "--seed", "3"])
+    *_, accuracy, last = lines(capsys)
+    assert last.startswith(f"run: {tmp_path}")
+    run = last.removeprefix("run: ")
+    main(["evaluate", run, "--json"])
+    (line,) = lines(capsys)
+    scores = json.loads(line)
+    assert accuracy == f"test accuracy: {scores['accuracy']:.4f} ({scores['n']} images)"
+    main(["evaluate", run, "--data", "digits"])
+    assert "1797 images" in capsys.readouterr().out
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
+    main(["predict", run, str(tmp_path / "a.png"), "--json", "--top-k", "2"])
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["file"] == str(tmp_path / "a.png")
+    assert len(row["classes"]) == len(row["probabilities"]) == 2
+    main(["predict", run, str(tmp_path / "a.png")])
+    assert row["classes"][0] in capsys.readouterr().out
+    main(["runs", str(tmp_path), "--json"])
+    assert [r["state"] for r in json.loads(capsys.readouterr().out)] == ["trained"]
+    main(["runs", run])
+    assert run in capsys.readouterr().out
+
+
+def test_a_recipe_replays_bit_for_bit_and_options_override_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    main(["train", *FAST, "--out", str(tmp_path), "--seed", "5"])
+    first = Path(lines(capsys)[-1].removeprefix("run: "))
+    main(["train", str(first / "recipe.yaml"), "--out", str(tmp_path)])
+    second = Path(lines(capsys)[-1].removeprefix("run: "))
+    assert first != second
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    main(["train", str(first / "recipe.yaml"), "--epochs", "1", "--out", str(tmp_path)])
+    third = striate.Recipe.read(Path(lines(capsys)[-1].removeprefix("run: ")) / "recipe.yaml")
+    assert (third.epochs, third.seed, third.model) == (1, 5, "nielsen_mnist")
+
+
+def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["zoo", "--json"])
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(striate.zoo.names())
+    main(["zoo"])
+    assert "60,000" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["trian"], "unknown verb: got 'trian'. Did you mean train?"),
+        (["train", "--epoch", "3"], "did you mean --epochs"),
+        (["train", "--epochs", "three"], "Error parsing --epochs"),
+        (["train", "--epochs", "0"], "epochs is out of range: expected at least 1, got 0"),
+        (["train", "--optimizer", "adm"], "invalid choice 'adm' for argument '--optimizer'"),
+        (["train", "--model", "lenet"], "unknown network: got 'lenet'. Did you mean lenet5?"),
+        (["train", "--model", "lenet5:varient=x"], "has no option: got 'varient'. Did you mean variant?"),
+        (["train", "--model", "lenet5:variant=new"], "no such variant: expected 1998 or modern, got 'new'"),
+        (["train", "--data", "mnst:x"], "unknown data source: got 'mnst'. Did you mean mnist?"),
+        (["train", "--data", "mnist:/nowhere"], "/nowhere"),
+        (["train", "--data", "folder:/nowhere", "--model", "keras_fcn"], "/nowhere"),
+        (["train", "--augment", "flop"], "Did you mean flip?"),
+        (["train", "--image-size", "9"], "smaller than network lenet5 can take: input_size: expected at least 28x28"),
+        (["train", "--device", "gpu"], "no such device: gpu"),
+        (["train", "nothing.yaml"], "cannot read the recipe: nothing.yaml: got No such file or directory"),
+        (["train", "--resume", "nothing"], "cannot read the recipe: nothing/recipe.yaml"),
+        (["evaluate", "nothing"], "this folder holds no trained model: nothing"),
+        (["predict", "nothing"], "nothing to predict"),
+        (["runs", "nothing"], "no such folder: nothing. Train something: striate train"),
+    ],
+)
+def test_bad_input_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+    expected: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert expected in fails(capsys, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_key_in_a_recipe_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("epoch: 3\n")
+    assert "unknown key: " in (said := fails(capsys, "train", str(tmp_path / "recipe.yaml")))
+    assert "got 'epoch'. Did you mean epochs" in said
+
+
+def test_bad_images_and_foreign_data(capsys: pytest.CaptureFixture[str], run_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no image")
+    assert "cannot decode an image" in fails(capsys, "predict", str(run_folder), str(tmp_path / "a.png"))
+    assert "no such image" in fails(capsys, "predict", str(run_folder), str(tmp_path / "b.png"))
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        Image.new("L", (12, 12)).save(tmp_path / "pets" / name / "a.png")
+    assert "cat" in fails(capsys, "evaluate", str(run_folder), "--data", f"folder:{tmp_path / 'pets'}")
+
+
+def test_divergence_ends_with_one_line_and_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    wild = ["--optimizer", "sgd", "--learning-rate", "1e30", "--schedule", "constant", "--out", str(tmp_path)]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *FAST, *wild])
+    assert stop.value.code == 1
+    assert "--learning-rate" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_interrupted_it_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "striate.cli", "train", *FAST[:2], "--epochs", "2000", "--out", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while not any(p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")):
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    (run,) = tmp_path.iterdir()
+    assert (process.returncode, out) == (130, f"run: {run}\n")
+    assert f"Go on with: striate train --resume {run}\n" in err
+    assert (run / "checkpoint.safetensors").is_file()
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
+def test_help_needs_no_torch(arguments: list[str]) -> None:
+    code = f"import sys; from striate.cli import main\ntry: main({arguments})\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ), check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "usage: striate" in done.stdout
