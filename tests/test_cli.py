@@ -58,7 +58,9 @@ def test_train_evaluate_predict_and_list(capsys: pytest.CaptureFixture[str], tmp
     assert run in capsys.readouterr().out
 
 
-def test_a_recipe_replays_bit_for_bit_and_options_override_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_recipe_replays_bit_for_bit_and_options_override_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     main(["train", *FAST, "--out", str(tmp_path), "--seed", "5"])
     first = Path(lines(capsys)[-1].removeprefix("run: "))
     main(["train", str(first / "recipe.yaml"), "--out", str(tmp_path)])
@@ -156,7 +158,11 @@ def test_interrupted_it_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])
 def test_help_needs_no_torch(arguments: list[str]) -> None:
-    code = f"import sys; from striate.cli import main\ntry: main({arguments})\nfinally: assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ), check=False)
+    code = (
+        f"import sys; from striate.cli import main\ntry: main({arguments})\nfinally: assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=dict(os.environ), check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: striate" in done.stdout

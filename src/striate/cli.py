@@ -189,9 +189,7 @@ class Zoo:
         for entry in ARCHITECTURES.values():
             options = ", ".join(f"{k}={v}" for k, v in entry.options.items() if k != "num_classes")
             shape = "x".join(map(str, entry.input))
-            table.add_row(
-                entry.name, shape, f"{entry.parameters:,}", f"{entry.macs:,}", entry.summary, options
-            )
+            table.add_row(entry.name, shape, f"{entry.parameters:,}", f"{entry.macs:,}", entry.summary, options)
         print_table(table)
 
 
@@ -251,11 +249,11 @@ def _parse_one(verb: Any, arguments: list[str], prog: str, **options: Any) -> An
 def _unbox(box: str) -> str:
     """The sentence in a box of tyro's: what is wrong, and the options that it proposes."""
     lines = [line.strip("│╭╮╰╯|+ ") for line in box.splitlines()]
-    rule = next((i for i, line in enumerate(lines) if i and set(line) <= set("─-")), len(lines))
+    text = " ".join(line for line in lines[1:] if set(line) - set("─- "))
+    sentence = re.split("Perhaps you meant:|Argument helptext:|For full helptext", text)[0].strip(" .")
+    sentence = sentence.removeprefix("Error parsing recipe: ")
     near = [line.split()[0] for line in lines if re.match("--[a-z]", line)]
-    sentence = " ".join(lines[1:rule]).rstrip(".")
-    proposed = "Perhaps you meant:" in lines
-    return f"{sentence} (did you mean {' or '.join(near)}?)" if near and proposed else sentence
+    return f"{sentence} (did you mean {' or '.join(near)}?)" if "Perhaps you meant:" in lines else sentence
 
 
 def show_training(steps: Generator[Step, None, None], epochs: int) -> bool:

@@ -27,9 +27,7 @@ class InputError(StriateError, ValueError):
         fix: str = "",
     ) -> None:
         line = what if where is None else f"{what}: {where}"
-        found = [
-            f"{word} {value}" for word, value in (("expected", expected), ("got", got)) if value is not None
-        ]
+        found = [f"{word} {value}" for word, value in (("expected", expected), ("got", got)) if value is not None]
         if found:
             line += ": " + ", ".join(found)
         super().__init__(f"{line}. {fix}" if fix else line)

@@ -126,8 +126,7 @@ class Recipe:
     def yaml(self) -> str:
         """The recipe as a YAML file that `striate train FILE` replays."""
         values = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self).items()
+            key: list(value) if isinstance(value, tuple) else value for key, value in dataclasses.asdict(self).items()
         }
         return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 

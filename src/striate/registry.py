@@ -92,9 +92,7 @@ def bind_options(
         if not known:
             raise InputError(f"{kind} {name} takes no options", got=bound[""], fix=f"Write just {name}.")
         if known[0] in bound:
-            raise InputError(
-                "an option is given twice", where=f"{kind} {name}", got=known[0], fix="Keep one."
-            )
+            raise InputError("an option is given twice", where=f"{kind} {name}", got=known[0], fix="Keep one.")
         bound = {known[0]: bound.pop(""), **bound}
     for key in bound:
         if key not in known:

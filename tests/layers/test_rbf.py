@@ -11,7 +11,7 @@ from striate.layers import RBF
 def test_logits_are_minus_the_squared_distances(classes: int, length: int, items: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     codes, x = (torch.randn(k, length, generator=generator, dtype=torch.float64) for k in (classes, items))
-    torch.testing.assert_close(RBF(codes)(x), -torch.cdist(x, codes, p=2) ** 2)
+    torch.testing.assert_close(RBF(codes)(x), -(torch.cdist(x, codes, p=2) ** 2))
 
 
 def test_the_codes_are_saved_but_not_trained() -> None:

@@ -80,7 +80,9 @@ def test_weights_of_another_network_are_named(run_folder: Path, tmp_path: Path) 
     shutil.copytree(run_folder, tmp_path, dirs_exist_ok=True)
     card = json.loads((tmp_path / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps(card | {"architecture": "keras_mnist:width=0.5"}))
-    with pytest.raises(InputError, match="weights are of another network: .*conv1.weight 8x1x3x3 in the file, 16x1x3x3"):
+    with pytest.raises(
+        InputError, match="weights are of another network: .*conv1.weight 8x1x3x3 in the file, 16x1x3x3"
+    ):
         striate.load(tmp_path)
 
 
@@ -100,7 +102,10 @@ def test_runs_are_listed_with_what_differs(run_folder: Path, tmp_path: Path) -> 
     recipe = replace(read_run(first).recipe, epochs=7, augment=())
     (second / "recipe.yaml").write_text(recipe.yaml())
     found = list_runs([tmp_path, first])
-    assert [(run.state, run.epochs, run.recipe.epochs) for run in found.runs] == [("trained", 2, 2), ("unfinished", 0, 7)]
+    assert [(run.state, run.epochs, run.recipe.epochs) for run in found.runs] == [
+        ("trained", 2, 2),
+        ("unfinished", 0, 7),
+    ]
     assert found.differing == ("epochs", "augment")
     assert found.json()[0]["scores"]["n"] == 359
     assert len(found.table().rows) == 2

@@ -106,9 +106,17 @@ def test_mistakes_come_by_falling_confidence(tmp_path: Path) -> None:
 def test_the_report_needs_no_convolution_and_no_validation(tmp_path: Path) -> None:
     from torch import nn
 
-    session = replace(open_session(replace(RECIPE, validation=0.0)), model=nn.Sequential(nn.Flatten(), nn.Linear(144, 10)))
+    session = replace(
+        open_session(replace(RECIPE, validation=0.0)), model=nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
+    )
     for _ in record(fit(session.model, session.task, session.data, session.recipe), tmp_path):
         pass
     page = write_report(session, conclude(session, tmp_path), tmp_path)
-    assert {p.stem for p in (tmp_path / "plots").iterdir()} == {"confusion", "curves", "examples", "mistakes", "reliability"}
+    assert {p.stem for p in (tmp_path / "plots").iterdir()} == {
+        "confusion",
+        "curves",
+        "examples",
+        "mistakes",
+        "reliability",
+    }
     assert page.read_text().startswith("<!doctype html>")

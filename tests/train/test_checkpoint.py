@@ -71,7 +71,9 @@ def test_weights_of_another_network_are_named_and_change_nothing() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 4))
     before = {k: v.clone() for k, v in model.state_dict().items()}
     other = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 5)).state_dict()
-    with pytest.raises(InputError, match="another network: here: got 1.weight 5x3 in the file, 4x3 in the network; 1.bias"):
+    with pytest.raises(
+        InputError, match="another network: here: got 1.weight 5x3 in the file, 4x3 in the network; 1.bias"
+    ):
         load_weights(model, other, "here")
     with pytest.raises(InputError, match="0.weight absent in the file, 3x2 in the network.* and 1 more"):
         load_weights(model, {}, "here")

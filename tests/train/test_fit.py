@@ -65,7 +65,9 @@ def test_resumed_anywhere_ends_bit_identical(small, same, tmp_path: Path, option
     small.train(whole, lambda step: steps.append(step), **options)
     for stop in {1, len(steps) // 2, steps[-1].number * 2 // 3, len(steps) - 1, len(steps)}:
         path = tmp_path / f"{stop}.safetensors"
-        small.train(None, lambda step, stop=stop, path=path: step.number == stop and (step.save(path) or True), **options)
+        small.train(
+            None, lambda step, stop=stop, path=path: step.number == stop and (step.save(path) or True), **options
+        )
         resumed = small.model()
         resumed.load_state_dict({k: torch.zeros_like(v) for k, v in resumed.state_dict().items()})
         later = []
@@ -102,7 +104,9 @@ def test_steps_tell_where_training_stands(small) -> None:
     assert [s.epoch for s in steps] == [1] * per_epoch + [2] * per_epoch
     assert [s.ends_epoch for s in steps] == ([False] * (per_epoch - 1) + [True]) * 2
     assert [s.last for s in steps] == [False] * (2 * per_epoch - 1) + [True]
-    assert steps[per_epoch - 1].train_loss == pytest.approx(sum(s.loss for s in steps[:per_epoch]) / per_epoch, rel=1e-5)
+    assert steps[per_epoch - 1].train_loss == pytest.approx(
+        sum(s.loss for s in steps[:per_epoch]) / per_epoch, rel=1e-5
+    )
     assert all(s.validation is None for s in steps if not s.ends_epoch)
 
 
@@ -212,7 +216,9 @@ def test_a_checkpoint_of_something_else_is_refused(small, tmp_path: Path) -> Non
     with pytest.raises(InputError, match="checkpoint is of another recipe: .*: expected seed 0, got 1"):
         small.train(seed=1, resume=path)
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    with pytest.raises(InputError, match="weights are of another network: .*1.weight 8 in the file, 10x64 in the network"):
+    with pytest.raises(
+        InputError, match="weights are of another network: .*1.weight 8 in the file, 10x64 in the network"
+    ):
         small.train(other, resume=path)
     from striate.train import save_tensors
 

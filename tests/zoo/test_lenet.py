@@ -62,7 +62,7 @@ def test_connections_are_340_908_as_in_the_paper() -> None:
 def test_shapes_on_the_way() -> None:
     net, seen = zoo.build("lenet5"), {}
     for name, layer in net.named_children():
-        layer.register_forward_hook(lambda _m, _i, y, name=name: seen.setdefault(name, tuple(y.shape[1:])))
+        layer.register_forward_hook(lambda _m, _i, y, name=name: seen.update({name: tuple(y.shape[1:])}))
     net(torch.zeros(1, 1, 32, 32))
     assert [seen[name] for name in ("c1", "s2", "c3", "s4")] == [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5)]
     assert [seen[name] for name in ("c5", "f6", "output")] == [(120, 1, 1), (84,), (10,)]

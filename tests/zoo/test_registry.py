@@ -29,11 +29,19 @@ def test_an_argument_overrides_the_name() -> None:
     [
         ("lenet", {}, r"^unknown network: got 'lenet'\. Did you mean lenet5\?"),
         ("lenet5:colour=3", {}, "^network lenet5 has no option: got 'colour'. Known: dropout, "),
-        ("lenet5", {"num_classes": 1}, "^cannot build network lenet5: num_classes: expected a whole number of at least 2"),
+        (
+            "lenet5",
+            {"num_classes": 1},
+            "^cannot build network lenet5: num_classes: expected a whole number of at least 2",
+        ),
         ("lenet5:num_classes=2.0", {}, "a whole number of at least 2, got 2.0"),
         ("lenet5", {"in_channels": 0}, "in_channels: expected a whole number of at least 1, got 0"),
         ("lenet5:in_channels=x", {}, "in_channels: expected a whole number of at least 1, got 'x'"),
-        ("lenet5", {"input_size": 27}, "^the image is smaller than network lenet5 can take: .* 28x28 pixels, got 27x27"),
+        (
+            "lenet5",
+            {"input_size": 27},
+            "^the image is smaller than network lenet5 can take: .* 28x28 pixels, got 27x27",
+        ),
         ("lenet5", {"input_size": (28, 5)}, "got 28x5. Enlarge the images"),
         ("lenet5", {"input_size": [28]}, "got 28. "),
         ("lenet5", {"input_size": 28.5}, "got 28.5x28.5"),

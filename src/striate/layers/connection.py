@@ -36,9 +36,7 @@ class TableConv2d(nn.Module):
                     got=list(inputs),
                 )
         if not table:
-            raise InputError(
-                "cannot build a connection table", expected="at least one output map", got="none"
-            )
+            raise InputError("cannot build a connection table", expected="at least one output map", got="none")
         self.in_channels = in_channels
         self.out_channels = len(table)
         self.kernel_size = kernel_size
@@ -56,9 +54,7 @@ class TableConv2d(nn.Module):
         """The kernels as the weight of an ordinary convolution, zero where the table has no connection."""
         size = self.kernel_size
         flat = self.weight.new_zeros(self.out_channels * self.in_channels, size, size)
-        return flat.index_copy(0, self.pairs, self.weight).view(
-            self.out_channels, self.in_channels, size, size
-        )
+        return flat.index_copy(0, self.pairs, self.weight).view(self.out_channels, self.in_channels, size, size)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h2 w2"]:
         """Convolve `x` with the kernels of the table."""
@@ -67,6 +63,5 @@ class TableConv2d(nn.Module):
     def extra_repr(self) -> str:
         """Channels, connections and kernel, as torch.nn prints them."""
         return (
-            f"{self.in_channels}, {self.out_channels}, connections={len(self.weight)}, "
-            f"kernel_size={self.kernel_size}"
+            f"{self.in_channels}, {self.out_channels}, connections={len(self.weight)}, kernel_size={self.kernel_size}"
         )

@@ -86,9 +86,7 @@ def read_card(folder: Path) -> Card:
             "this folder holds no trained model",
             where=folder,
             expected=CARD,
-            fix=f"Finish it with: striate train --resume {folder}"
-            if unfinished
-            else "Pass the folder of a run.",
+            fix=f"Finish it with: striate train --resume {folder}" if unfinished else "Pass the folder of a run.",
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

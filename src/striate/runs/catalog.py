@@ -93,9 +93,7 @@ def list_runs(folders: Sequence[Path]) -> RunList:
     for folder in folders:
         if not folder.is_dir():
             raise InputError("no such folder", where=folder, fix="Train something: striate train")
-        inside = (
-            [folder] if (folder / RECIPE).is_file() else sorted(p.parent for p in folder.glob(f"*/{RECIPE}"))
-        )
+        inside = [folder] if (folder / RECIPE).is_file() else sorted(p.parent for p in folder.glob(f"*/{RECIPE}"))
         if not inside:
             raise InputError("no runs here", where=folder, fix="Train something: striate train")
         found += inside

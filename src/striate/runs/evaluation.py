@@ -43,9 +43,7 @@ def _test_items(
     progress: Callable[[int, int, str], None] | None,
 ) -> ImageSet:
     if data is not None:
-        return open_items(
-            data, card.preprocess, card.class_names, skip_corrupt=skip_corrupt, progress=progress
-        )
+        return open_items(data, card.preprocess, card.class_names, skip_corrupt=skip_corrupt, progress=progress)
     own = load_recipe_data(Recipe.read(folder / RECIPE), progress)
     return own.test or own.validation or own.train
 

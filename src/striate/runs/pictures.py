@@ -85,9 +85,7 @@ def training_examples(session: Session) -> list[tuple[UInt8[Tensor, "c h w"], st
     batch = next(batches.epoch(0))
     mean, std = (torch.tensor(v)[:, None, None] for v in (data.preprocess.mean, data.preprocess.std))
     images = ((batch.images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    return [
-        (image, data.class_names[label]) for image, label in zip(images, batch.labels.tolist(), strict=True)
-    ]
+    return [(image, data.class_names[label]) for image, label in zip(images, batch.labels.tolist(), strict=True)]
 
 
 def write_report(session: Session, outcome: Outcome, folder: Path) -> Path:

@@ -64,9 +64,7 @@ def make_folder(recipe: Recipe, out: Path) -> Path:
                 break
         write_atomically(folder / RECIPE, recipe.yaml().encode())
     except OSError as error:
-        raise StorageError(
-            f"cannot make a run folder in {out}: {error.strerror}. Choose another --out."
-        ) from None
+        raise StorageError(f"cannot make a run folder in {out}: {error.strerror}. Choose another --out.") from None
     return folder
 
 
@@ -115,9 +113,7 @@ def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, int] | No
     return entry.input[1:]
 
 
-def record(
-    steps: Iterator[Step], folder: Path, *, checkpoint_seconds: float = 10.0
-) -> Generator[Step, None, None]:
+def record(steps: Iterator[Step], folder: Path, *, checkpoint_seconds: float = 10.0) -> Generator[Step, None, None]:
     """Write metrics and checkpoints of the steps of `fit` into the run folder; yields each step after it is written.
 
         for step in record(fit(model, task, data, recipe), folder): ...
@@ -211,9 +207,7 @@ def conclude(session: Session, folder: Path) -> Outcome:
     data, model = session.data, session.model
     items = data.test or data.validation or data.train
     device = find_device(session.recipe.device)
-    outputs, targets = evaluate(
-        model, Batches(items, data.preprocess, batch_size=1000, device=device).epoch(0)
-    )
+    outputs, targets = evaluate(model, Batches(items, data.preprocess, batch_size=1000, device=device).epoch(0))
     scores = session.task.score(outputs, targets)
     card = dataclasses.replace(session.card, scores=scores.summary())
     save_model(folder, model, card)

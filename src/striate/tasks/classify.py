@@ -44,9 +44,7 @@ class Classify:
     def __post_init__(self) -> None:
         least = 1 if self.multi_label else 2
         if len(self.class_names) < least:
-            raise InputError(
-                "cannot classify", expected=f"at least {least} classes", got=f"{len(self.class_names)}"
-            )
+            raise InputError("cannot classify", expected=f"at least {least} classes", got=f"{len(self.class_names)}")
         if len(set(self.class_names)) != len(self.class_names):
             raise InputError("two classes have one name", got=", ".join(self.class_names))
         if not 0 <= self.label_smoothing < 1:
@@ -56,9 +54,7 @@ class Classify:
         if self.top_k < 1:
             raise InputError("top_k is out of range", expected="at least 1", got=self.top_k)
         weights = self.class_weights
-        if weights is not None and (
-            len(weights) != len(self.class_names) or min(weights) < 0 or not sum(weights)
-        ):
+        if weights is not None and (len(weights) != len(self.class_names) or min(weights) < 0 or not sum(weights)):
             raise InputError(
                 "class weights do not fit the classes",
                 expected=f"{len(self.class_names)} numbers of at least 0, not all 0",
@@ -117,9 +113,7 @@ class Classify:
         rows = []
         for probabilities, classes in zip(values.tolist(), indices.tolist(), strict=True):
             keep = sum(p >= 0.5 for p in probabilities) if self.multi_label else count
-            rows.append(
-                Prediction(tuple(self.class_names[i] for i in classes[:keep]), tuple(probabilities[:keep]))
-            )
+            rows.append(Prediction(tuple(self.class_names[i] for i in classes[:keep]), tuple(probabilities[:keep])))
         return tuple(rows)
 
     def metrics(self, output: Float[Tensor, "n k"], target: Num[Tensor, " n *k"]) -> Mapping[str, float]:

@@ -81,9 +81,7 @@ class ClassificationScores:
         title = f"{int(numbers.pop('n'))} images  " + "  ".join(f"{k} {v:.4f}" for k, v in numbers.items())
         table = Table("class", "precision", "recall", "f1", "support", title=title)
         for row in self.per_class:
-            table.add_row(
-                row.name, f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support}"
-            )
+            table.add_row(row.name, f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support}")
         return table
 
 

@@ -33,9 +33,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         kept = " What it held before is kept." if path.exists() else ""
-        raise StorageError(
-            f"cannot write {path}: {error.strerror}.{kept} Free some space and resume."
-        ) from error
+        raise StorageError(f"cannot write {path}: {error.strerror}.{kept} Free some space and resume.") from error
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
@@ -53,9 +51,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             facts = json.loads((file.metadata() or {})["striate"])
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise InputError(
-            "cannot read tensors", where=path, got=str(error).strip() or type(error).__name__
-        ) from None
+        raise InputError("cannot read tensors", where=path, got=str(error).strip() or type(error).__name__) from None
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: object) -> None:

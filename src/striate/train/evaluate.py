@@ -25,9 +25,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def evaluate(
-    model: nn.Module, batches: Iterable[Batch]
-) -> tuple[Float[Tensor, "n ..."], Num[Tensor, " n *k"]]:
+def evaluate(model: nn.Module, batches: Iterable[Batch]) -> tuple[Float[Tensor, "n ..."], Num[Tensor, " n *k"]]:
     """Outputs and targets of all batches, in order, on the model's device."""
     outputs, targets = [], []
     with evaluating(model):

@@ -141,9 +141,7 @@ class _Training:
         )
         self.validation: Batches | None = None
         if data.validation is not None:
-            self.validation = Batches(
-                data.validation, data.preprocess, batch_size=EVALUATION_BATCH, device=self.device
-            )
+            self.validation = Batches(data.validation, data.preprocess, batch_size=EVALUATION_BATCH, device=self.device)
         self.ema: AveragedModel | None = None
         if recipe.ema is not None:
             average = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]

@@ -20,15 +20,11 @@ class Muon(torch.optim.Muon):
     Source: Jordan et al. 2024, Muon; scaling of Liu et al. 2025, section 2.2.
     """
 
-    def __init__(
-        self, weights: Sequence[nn.Parameter], lr: float, momentum: float, weight_decay: float
-    ) -> None:
+    def __init__(self, weights: Sequence[nn.Parameter], lr: float, momentum: float, weight_decay: float) -> None:
         self.weights = list(weights)
         # The matrices share the weights' memory; their gradients are lent to them in `step`.
         matrices = [nn.Parameter(_matrix(weight.detach(), weight)) for weight in self.weights]
-        super().__init__(
-            matrices, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        super().__init__(matrices, lr=lr, momentum=momentum, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -67,9 +63,7 @@ def build_optimizers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
-        raise InputError(
-            "the model has nothing to train", expected="parameters with requires_grad=True", got="none"
-        )
+        raise InputError("the model has nothing to train", expected="parameters with requires_grad=True", got="none")
     weights = [p for p in trainable if p.ndim >= 2]
     vectors = [p for p in trainable if p.ndim < 2]
     lr, momentum, decay = recipe.learning_rate, recipe.momentum, recipe.weight_decay

@@ -78,9 +78,7 @@ def lenet5(
 class LeNet5(nn.Module):
     """The network as published; see `lenet5`."""
 
-    def __init__(
-        self, num_classes: int, in_channels: int, input_size: tuple[int, int], dropout: float
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int], dropout: float) -> None:
         super().__init__()
         self.padding = _padding(input_size)
         self.c1 = nn.Conv2d(in_channels, 6, 5)
@@ -119,9 +117,7 @@ class LeNet5(nn.Module):
 class ModernLeNet5(nn.Module):
     """LeNet-5's widths with today's parts; see `lenet5`."""
 
-    def __init__(
-        self, num_classes: int, in_channels: int, input_size: tuple[int, int], dropout: float
-    ) -> None:
+    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int], dropout: float) -> None:
         super().__init__()
         self.padding = _padding(input_size)
         self.c1 = nn.Conv2d(in_channels, 6, 5)
