@@ -53,7 +53,7 @@ def test_evaluation_repeats_the_scores_of_the_training(run_folder: Path) -> None
 def test_predictions_agree_with_the_model(run_folder: Path) -> None:
     model, card = striate.load(run_folder)
     digits = striate.load_data("digits", image_size=12, seed=0, test=0.2)
-    images = [image for image in digits.test.images[:5]]
+    images = list(digits.test.images[:5])
     for image, prediction in zip(images, predict(model, card, images, top_k=3), strict=True):
         with torch.no_grad():
             values, places = model(card.preprocess.normalize(image[None])).softmax(1)[0].topk(3)
@@ -70,7 +70,7 @@ def test_a_folder_without_a_model_says_what_to_do(run_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("text", ["{", "{}", "[]", '{"preprocess": 3}'])
-def test_a_broken_card_is_named(run_folder: Path, tmp_path: Path, text: str) -> None:
+def test_a_broken_card_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(InputError, match=r"(cannot read the card of a model: .*model.json|stored preprocessing)"):
         striate.load(tmp_path)

@@ -19,7 +19,7 @@ from pathlib import Path
 warnings.simplefilter("ignore")
 
 import lightning_fabric  # noqa: E402, F401
-import sklearn.datasets  # noqa: E402, F401
+import sklearn.datasets  # noqa: E402
 import sklearn.model_selection  # noqa: E402, F401
 import torch  # noqa: E402
 

@@ -28,7 +28,7 @@ OPTIONS = {
 }
 
 
-def test_equals_a_loop_written_out(small, same) -> None:
+def test_equals_a_loop_written_out(small) -> None:
     recipe = replace(small.recipe, optimizer="sgd", schedule="constant", weight_decay=0.0, augment=(), epochs=1)
     ours = small.model(dropout=0)
     losses = [step.loss for step in fit(ours, small.task, small.data, recipe)]
@@ -118,11 +118,9 @@ def test_validation_is_of_the_kept_weights(small) -> None:
 
 
 def test_ema_is_the_average_of_the_weights(small) -> None:
-    history = []
     live = small.model()
     steps = fit(live, small.task, small.data, replace(small.recipe, ema=0.5, epochs=1))
-    for _ in steps:
-        history.append(live[0].weight.detach().clone())
+    history = [live[0].weight.detach().clone() for _ in steps]
     expected = history[0]
     for weight in history[1:]:
         expected = expected * 0.5 + weight * 0.5

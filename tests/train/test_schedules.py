@@ -1,5 +1,6 @@
 """Schedules against torch's own, and their shapes."""
 
+import itertools
 import math
 
 import pytest
@@ -43,8 +44,7 @@ def test_step_is_torchs() -> None:
 def test_one_cycle_is_two_straight_lines() -> None:
     heights = [height(Recipe(warmup=0.25), k, STEPS, PER_EPOCH) for k in range(STEPS)]
     assert max(heights) == heights[14] == heights[15] == 1
-    up = {round(b - a, 9) for a, b in zip(heights[:14], heights[1:15], strict=True)}
-    down = {round(b - a, 9) for a, b in zip(heights[15:-1], heights[16:], strict=True)}
+    up, down = ({round(b - a, 9) for a, b in itertools.pairwise(part)} for part in (heights[:15], heights[15:]))
     assert (up, down) == ({round(1 / 15, 9)}, {round(-1 / 45, 9)})
 
 

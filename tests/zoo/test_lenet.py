@@ -120,7 +120,7 @@ def test_weights_start_uniform_in_2_4_over_fan_in() -> None:
     for layer, fan_in in ((net.c1, 25), (net.c5, 400), (net.f6, 120)):
         assert 0.9 * 2.4 / fan_in < layer.weight.abs().max() <= 2.4 / fan_in
     widths = net.c3.weight.abs().amax((1, 2)) * torch.tensor(net.c3.fan_in) / 2.4
-    assert 0.5 < widths.min()
+    assert widths.min() > 0.5
     assert widths.max() <= 1
     assert isinstance(net.s2, Subsampling2d)
 

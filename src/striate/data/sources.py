@@ -37,11 +37,15 @@ class Listing:
 
 @dataclass(frozen=True)
 class Source:
-    """A registered data source: `read` gets the path after the colon, or nothing without `has_path`."""
+    """A registered data source: `read` gets the path after the colon, or nothing without `has_path`.
+
+    `size` is the height and width of its pictures, None where they differ.
+    """
 
     name: str
     read: Callable[..., Listing]
     has_path: bool
+    size: tuple[int, int] | None
 
     @property
     def spec(self) -> str:
@@ -56,17 +60,19 @@ class Source:
 SOURCES: Registry[Source] = Registry("data source")
 
 
-def source(name: str, *, has_path: bool = True) -> Callable[[Callable[..., Listing]], Callable[..., Listing]]:
+def source(
+    name: str, *, has_path: bool = True, size: tuple[int, int] | None = None
+) -> Callable[[Callable[..., Listing]], Callable[..., Listing]]:
     """Register the decorated function as the data source `name`."""
 
     def add(read: Callable[..., Listing]) -> Callable[..., Listing]:
-        SOURCES.add(Source(name, read, has_path))
+        SOURCES.add(Source(name, read, has_path, size))
         return read
 
     return add
 
 
-@source("digits", has_path=False)
+@source("digits", has_path=False, size=(8, 8))
 def digits() -> Listing:
     """1,797 handwritten digits of 8x8 grey pixels, part of scikit-learn: nothing to download.
 
@@ -82,20 +88,20 @@ def digits() -> Listing:
     return Listing(images, labels, tuple("0123456789"), names, {"train": np.arange(len(images))})
 
 
-@source("mnist")
+@source("mnist", size=(28, 28))
 def mnist(path: Path) -> Listing:
     """MNIST: 60,000 + 10,000 handwritten digits of 28x28 grey pixels; PATH holds the four idx files."""
     return _idx("mnist", path, tuple("0123456789"))
 
 
-@source("fashion")
+@source("fashion", size=(28, 28))
 def fashion(path: Path) -> Listing:
     """Fashion-MNIST: 60,000 + 10,000 articles of 28x28 grey pixels; PATH holds the four idx files."""
     names = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
     return _idx("fashion", path, tuple(names.split(",")))
 
 
-@source("cifar10")
+@source("cifar10", size=(32, 32))
 def cifar10(path: Path) -> Listing:
     """CIFAR-10: 50,000 + 10,000 color pictures of 32x32; PATH is the folder of the batches or the tar."""
     return _stacked("cifar10", read_cifar10(path), CIFAR10_CLASSES)

@@ -105,9 +105,7 @@ def load_recipe_data(recipe: Recipe, progress: Progress | None = None) -> Data:
 
 def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, int] | None:
     """None for the data's own size, or the network's where the data has none or is smaller than it can take."""
-    own = {"digits": (8, 8), "mnist": (28, 28), "fashion": (28, 28), "cifar10": (32, 32)}.get(
-        recipe.data.partition(":")[0]
-    )
+    own = SOURCES[recipe.data.partition(":")[0]].size
     if own is not None and min(own) >= entry.least:
         return None
     return entry.input[1:]

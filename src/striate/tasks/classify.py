@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -54,10 +55,14 @@ class Classify:
         if self.top_k < 1:
             raise InputError("top_k is out of range", expected="at least 1", got=self.top_k)
         weights = self.class_weights
-        if weights is not None and (len(weights) != len(self.class_names) or min(weights) < 0 or not sum(weights)):
+        if weights is not None and (
+            len(weights) != len(self.class_names)
+            or not all(0 <= weight < math.inf for weight in weights)
+            or not sum(weights)
+        ):
             raise InputError(
                 "class weights do not fit the classes",
-                expected=f"{len(self.class_names)} numbers of at least 0, not all 0",
+                expected=f"{len(self.class_names)} finite numbers of at least 0, not all 0",
                 got=list(weights),
             )
 
