@@ -12,10 +12,11 @@ import pytest
 
 import striate
 
-PUBLIC = """
-Classify DivergedError InputError Recipe Step StorageError StriateError build data errors evaluate_run fit interpret
-layers list_runs load load_data open_session predict recipe runs tasks train zoo
-""".split()
+PUBLIC = [
+    *("Classify", "DivergedError", "InputError", "Recipe", "Step", "StorageError", "StriateError", "build", "data"),
+    *("errors", "evaluate_run", "fit", "interpret", "layers", "list_runs", "load", "load_data", "open_session"),
+    *("predict", "recipe", "runs", "tasks", "train", "zoo"),
+]
 PACKAGES = ["data", "interpret", "layers", "runs", "tasks", "train", "zoo"]
 
 
@@ -31,12 +32,13 @@ def test_every_public_name_resolves_and_says_what_it_is(name: str) -> None:
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_name_of_a_subpackage_resolves_and_is_sorted(package: str) -> None:
+def test_every_name_of_a_subpackage_resolves_and_says_what_it_is(package: str) -> None:
     module = importlib.import_module(f"striate.{package}")
     assert len(set(module.__all__)) == len(module.__all__)
-    documented = {name: getattr(module, name) for name in module.__all__}
-    functions = {n: value for n, value in documented.items() if inspect.isroutine(value) or inspect.isclass(value)}
-    assert [n for n, value in functions.items() if not value.__doc__ or value.__doc__.startswith(f"{n}(")] == []
+    values = {name: getattr(module, name) for name in module.__all__}
+    written = {name: value for name, value in values.items() if inspect.isroutine(value) or inspect.isclass(value)}
+    # A dataclass without a docstring is given its signature as one.
+    assert [name for name, value in written.items() if (value.__doc__ or f"{name}(").startswith(f"{name}(")] == []
 
 
 def test_names_of_the_zoo_are_public() -> None:

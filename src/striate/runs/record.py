@@ -24,7 +24,7 @@ from torch import nn
 
 import striate
 from striate import zoo
-from striate.data import Batches, Data, ImageSet, load_data
+from striate.data import SOURCES, Batches, Data, ImageSet, load_data
 from striate.errors import DivergedError, StorageError
 from striate.recipe import Recipe
 from striate.registry import parse_spec
