@@ -200,6 +200,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line; exits with 2 on bad input, 1 on a failure, 130 when interrupted."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     warnings.simplefilter("ignore")
+    # Threads that wait asleep: when other programs want the cores, spinning ones make small networks ten times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         parse(arguments).run()
     except StriateError as error:
@@ -256,7 +258,7 @@ def _unbox(box: str) -> str:
     return f"{sentence} (did you mean {' or '.join(near)}?)" if "Perhaps you meant:" in lines else sentence
 
 
-def show_training(steps: Generator[Step, None, None], epochs: int) -> bool:
+def show_training(steps: Generator[Step, None, None], epochs: float) -> bool:
     """Train with a live display; False when Ctrl-C stopped it (after the step at hand, with a checkpoint)."""
     with stopping_on_interrupt() as stopped, live_bar(epochs) as update:
         for step in steps:
@@ -277,7 +279,7 @@ def describe_epoch(step: Step) -> str:
 
 
 @contextlib.contextmanager
-def live_bar(epochs: int) -> Iterator[Callable[[Step], None]]:
+def live_bar(epochs: float) -> Iterator[Callable[[Step], None]]:
     """On a terminal, a bar with epoch, loss and time left."""
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -295,7 +297,7 @@ def live_bar(epochs: int) -> Iterator[Callable[[Step], None]]:
                 task,
                 completed=step.number,
                 total=step.of,
-                description=f"epoch {step.epoch}/{epochs}",
+                description=f"epoch {step.epoch}/{epochs:g}",
                 loss=f"loss {step.loss:.4f}",
             )
 

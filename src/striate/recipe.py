@@ -46,8 +46,8 @@ class Recipe:
     skip_corrupt: bool = False
     """Leave out images that cannot be read, and count them, instead of stopping."""
 
-    epochs: int = 40
-    """Passes over the training images."""
+    epochs: float = 40
+    """Passes over the training images; the last one may be a part."""
     batch_size: int = 32
     """Images per update (with accumulate: per forward pass)."""
     accumulate: int = 1
@@ -61,6 +61,8 @@ class Recipe:
     """The highest learning rate of the schedule."""
     momentum: float = 0.9
     """Momentum at the highest learning rate (AdamW: beta1)."""
+    beta2: float = 0.999
+    """Memory of AdamW's squared gradients; 0.9 for trainings of a few hundred updates."""
     weight_decay: float = 0.0001
     """Decay of weights; biases and normalization parameters are spared."""
     schedule: Schedule = "one_cycle"
@@ -102,11 +104,11 @@ class Recipe:
         for key, hint in get_type_hints(Recipe).items():
             object.__setattr__(self, key, _read_as(hint, getattr(self, key), f"recipe: {key}"))
         check = _Check(self)
-        check.at_least(1, "epochs", "batch_size", "accumulate", "step_epochs", "image_size", "patience")
+        check.at_least(1, "batch_size", "accumulate", "step_epochs", "image_size", "patience")
         check.at_least(0, "seed", "workers", "weight_decay")
-        check.above_zero("learning_rate", "gradient_clip")
+        check.above_zero("epochs", "learning_rate", "gradient_clip")
         check.below_one(
-            "validation", "test", "momentum", "final_momentum", "dropout", "label_smoothing", "ema", "warmup"
+            "validation", "test", "momentum", "beta2", "final_momentum", "dropout", "label_smoothing", "ema", "warmup"
         )
         check.between_zero_and_one("final_learning_rate", "step_factor")
         if self.channels not in (None, 1, 3):

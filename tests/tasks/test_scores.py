@@ -138,12 +138,18 @@ def test_scores_worked_by_hand() -> None:
     assert scores.summary()["top_2"] == 1
 
 
-@pytest.mark.parametrize(("confidence", "number"), [(1.0, 14), (0.5, 7)])
-def test_a_confidence_is_in_the_bin_that_it_closes(confidence: float, number: int) -> None:
-    """Bins are (lower, upper]: 1 is in the last; 1/2 is inside the eighth."""
-    output = torch.tensor([[confidence, 1 - confidence]]).log()
-    scores = Classify(("a", "b")).score(output, torch.tensor([0]))
+@pytest.mark.parametrize(("classes", "number"), [(2, 7), (3, 4), (5, 2)])
+def test_a_confidence_is_in_the_bin_that_it_closes(classes: int, number: int) -> None:
+    """Bins are (lower, upper]: 1/3 = 5/15 closes the fifth and 1/5 = 3/15 the third; 1/2 is inside the eighth."""
+    output = torch.zeros(1, classes)
+    scores = Classify(tuple(map(str, range(classes)))).score(output, torch.tensor([0]))
     assert [row.count for row in scores.reliability].index(1) == number
+
+
+def test_certainty_is_in_the_last_bin() -> None:
+    scores = Classify(("a", "b")).score(torch.tensor([[100.0, -100.0]]), torch.tensor([0]))
+    assert scores.reliability[-1].count == 1
+    assert scores.calibration_error == 0
 
 
 @pytest.mark.parametrize("multi_label", [False, True])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -109,7 +110,7 @@ def test_the_printed_keras_model_gives_the_same_probabilities(name: str, monkeyp
     torch.testing.assert_close(net(x.permute(0, 3, 1, 2)).softmax(1), want, atol=1e-5, rtol=0)
 
 
-def keras_model(keras, name: str):
+def keras_model(keras: Any, name: str) -> Any:
     """As the lectures print it."""
     layers = keras.layers
     body = [
@@ -132,7 +133,7 @@ def parametrized(net: nn.Module) -> list[nn.Module]:
     return [layer for layer in net.children() if list(layer.parameters())]
 
 
-def as_keras(layer: nn.Module):
+def as_keras(layer: nn.Module) -> Any:
     """A kernel in Keras' order; its Flatten goes over rows, columns, maps, ours over maps, rows, columns."""
     weight = layer.weight.detach()
     if weight.ndim == 4:

@@ -63,7 +63,7 @@ class RunList:
                 "–" if accuracy is None else f"{accuracy:.4f}",
                 f"{run.scores.get('n', 0)}",
                 "–" if watched is None else f"{watched:.4f}",
-                f"{run.epochs}/{run.recipe.epochs}",
+                f"{run.epochs}/{run.recipe.epochs:g}",
                 f"{run.seconds:.1f}",
                 *(_spell(getattr(run.recipe, name)) for name in columns),
             )

@@ -31,6 +31,7 @@ from striate.train.checkpoint import load_weights, read_tensors, save_tensors
 from striate.train.device import prepare
 from striate.train.evaluate import evaluate, evaluating
 from striate.train.optimizers import build_optimizers, optimizer_tensors, restore_optimizers, set_rates
+from striate.train.process import settle_process
 from striate.train.randomness import seeded
 
 # Fields of a recipe that may differ when training resumes: they change no result.
@@ -44,7 +45,7 @@ EVALUATION_BATCH = 1000
 class Step:
     """One update of the weights.
 
-    `number` counts updates from 1 to `of`, `epoch` counts from 1. `train_loss` (mean over the epoch) and
+    `number` counts updates from 1 to `of`, `epoch` counts from 1; the last epoch may be a part of one. `train_loss` (mean over the epoch) and
     `validation` (metrics of the task, None without a validation set) stand on the step that ends an epoch only;
     `last` marks the end of the training, also an early one.
     """
@@ -120,6 +121,7 @@ class _Training:
     """The state of one training, and what an update does to it."""
 
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
+        settle_process()
         self.model, self.task, self.recipe = model, task, recipe
         augment = build_augmentation(recipe.augment, data.train.images)
         self.fabric = prepare(recipe.device, recipe.precision)
@@ -150,7 +152,7 @@ class _Training:
         self.progress = _Progress()
         self.epoch_loss = torch.zeros((), device=self.device)
         self.steps_per_epoch = math.ceil(len(self.batches) / recipe.accumulate)
-        self.steps = self.steps_per_epoch * recipe.epochs
+        self.steps = math.ceil(self.steps_per_epoch * recipe.epochs)
         self.queue: Iterator[Batch] | None = None
         self._check_fit(data)
 
@@ -184,7 +186,7 @@ class _Training:
         progress.updates += 1
         progress.epoch_images += images
         self.epoch_loss += loss * images
-        ends = place + 1 == self.steps_per_epoch
+        ends = place + 1 == self.steps_per_epoch or progress.updates == self.steps
         train_loss, validation = self._end_epoch() if ends else (None, None)
         return Step(
             number=progress.updates,

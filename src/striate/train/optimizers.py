@@ -77,9 +77,9 @@ def build_optimizers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:
     if recipe.optimizer == "sgd":
         return [SGD(groups(weights), lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)]
     if recipe.optimizer == "adamw":
-        return [AdamW(groups(weights), lr=lr, betas=(momentum, 0.999), fused=fused)]
+        return [AdamW(groups(weights), lr=lr, betas=(momentum, recipe.beta2), fused=fused)]
     optimizers: list[Optimizer] = [Muon(weights[:-1], lr, momentum, decay)] if weights[:-1] else []
-    return [*optimizers, AdamW(groups(weights[-1:]), lr=lr, betas=(momentum, 0.999), fused=fused)]
+    return [*optimizers, AdamW(groups(weights[-1:]), lr=lr, betas=(momentum, recipe.beta2), fused=fused)]
 
 
 def set_rates(optimizers: Sequence[Optimizer], learning_rate: float, momentum: float) -> None:

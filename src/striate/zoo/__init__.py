@@ -1,6 +1,6 @@
 """Networks by name, each faithful to its paper and counted by a test."""
 
-from striate.zoo import lectures, lenet
+from striate.zoo import lectures, lenet, mnist_fast
 from striate.zoo.registry import ARCHITECTURES, Architecture, architecture, build, names
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture", "build", "lectures", "lenet", "names"]
+__all__ = ["ARCHITECTURES", "Architecture", "architecture", "build", "lectures", "lenet", "mnist_fast", "names"]
