@@ -27,7 +27,9 @@ recipes = st.builds(
     channels=st.sampled_from([None, 1, 3]),
     validation=st.floats(0.01, 0.99),
     skip_corrupt=st.booleans(),
-    epochs=st.integers(1, 10**12),
+    epochs=positive,
+    batch_size=st.integers(1, 10**12),
+    beta2=share,
     patience=st.none() | st.integers(1),
     optimizer=st.sampled_from(get_args(Optimizer)),
     learning_rate=positive,
@@ -73,12 +75,12 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
     assert Recipe.read(written(tmp_path, "learning_rate: 3e-4\nema: 999e-3")) == Recipe(learning_rate=3e-4, ema=0.999)
 
 
-WHOLE = ("epochs", "batch_size", "accumulate", "step_epochs", "image_size", "patience")
-SHARES = ("validation", "test", "momentum", "final_momentum", "dropout", "label_smoothing", "ema", "warmup")
+WHOLE = ("batch_size", "accumulate", "step_epochs", "image_size", "patience")
+SHARES = ("validation", "test", "momentum", "beta2", "final_momentum", "dropout", "label_smoothing", "ema", "warmup")
 OUT_OF_RANGE = [
     *((key, value, "at least 1") for key in WHOLE for value in (0, -1)),
     *((key, -1, "at least 0") for key in ("seed", "workers", "weight_decay")),
-    *((key, value, "above 0") for key in ("learning_rate", "gradient_clip") for value in (0.0, -1.0)),
+    *((key, value, "above 0") for key in ("epochs", "learning_rate", "gradient_clip") for value in (0.0, -1.0)),
     *((key, value, "at least 0, below 1") for key in SHARES for value in (-0.1, 1.0)),
     *((key, value, "from 0 to 1") for key in ("final_learning_rate", "step_factor") for value in (-0.1, 1.1)),
     *(("channels", value, "1 or 3") for value in (0, 2)),
@@ -110,9 +112,9 @@ def test_combinations_that_make_no_sense_are_refused(values: dict[str, Any], tex
 
 
 WRONG_TYPES = [
-    ("epochs", "three", "a whole number"),
-    ("epochs", 2.0, "a whole number"),
-    ("epochs", True, "a whole number"),
+    ("batch_size", "three", "a whole number"),
+    ("batch_size", 2.0, "a whole number"),
+    ("batch_size", True, "a whole number"),
     ("image_size", "big", "a whole number or null"),
     ("learning_rate", "fast", "a number"),
     ("learning_rate", False, "a number"),
@@ -143,7 +145,7 @@ def test_a_wrong_type_is_refused(key: str, value: Any, expected: str) -> None:
     [
         ("epoch: 3", r"^unknown key: .*recipe\.yaml: got 'epoch'\. Did you mean epochs"),
         ("1: 3", r"^unknown key: .*: got 1\. Known: accumulate, "),
-        ("epochs: three", r"^wrong type: .*recipe\.yaml: epochs: expected a whole number, got 'three'"),
+        ("batch_size: three", r"^wrong type: .*recipe\.yaml: batch_size: expected a whole number, got 'three'"),
         ("[1, 2]", r"^the recipe is no mapping: .*recipe\.yaml: expected lines of key: value"),
         ("", "^the recipe is no mapping"),
         ("a: [", r"^the recipe is no YAML: .*recipe\.yaml: got .*line 1"),
