@@ -23,14 +23,13 @@ from typing import Any
 os.environ["KERAS_BACKEND"] = "torch"
 warnings.simplefilter("ignore")
 
-import measure
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
+import measure
 import striate
 from striate.data import Data, ImageSet, load_data
 from striate.train import evaluating, seeded
@@ -133,9 +132,7 @@ def keras_recipe(data: Data, seed: int, epochs: int = 12) -> tuple[float, float]
     x_train, x_test = (
         items.images.permute(0, 2, 3, 1).numpy().astype("float32") / 255 for items in (data.train, data.test)
     )
-    y_train, y_test = (
-        keras.utils.to_categorical(items.labels.numpy(), 10) for items in (data.train, data.test)
-    )
+    y_train, y_test = (keras.utils.to_categorical(items.labels.numpy(), 10) for items in (data.train, data.test))
     model = keras.Sequential(
         [
             keras.Input(shape=(28, 28, 1)),
@@ -157,9 +154,7 @@ def keras_recipe(data: Data, seed: int, epochs: int = 12) -> tuple[float, float]
             self.model.stop_training = reached[-1] >= TARGET
 
     began = time.perf_counter()
-    model.fit(
-        x_train, y_train, batch_size=128, epochs=epochs, validation_split=0.1, verbose=0, callbacks=[Look()]
-    )
+    model.fit(x_train, y_train, batch_size=128, epochs=epochs, validation_split=0.1, verbose=0, callbacks=[Look()])
     return time.perf_counter() - began, reached[-1]
 
 
@@ -211,3 +206,93 @@ def rate(steps: Iterator[None]) -> float:
     for _ in range(THROUGHPUT_STEPS):
         next(steps)
     return THROUGHPUT_STEPS * RECIPE.batch_size / (time.perf_counter() - began)
+
+
+def in_turn(sides: dict[str, Callable[[int], tuple[float, float]]], seeds: int) -> dict[str, dict[str, list[float]]]:
+    """Every side once a seed, in turn."""
+    found: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "accuracy": []} for name in sides}
+    for seed in range(seeds):
+        for name, side in sides.items():
+            seconds, accuracy = side(seed)
+            found[name]["seconds"].append(seconds)
+            found[name]["accuracy"].append(accuracy)
+            print(f"seed {seed}  {name:12} {seconds:8.2f} s  {accuracy:.2%}", flush=True)
+    return found
+
+
+def best_workers(data: Data) -> int:
+    """0 or 2 loader processes, whichever feeds faster."""
+    rates = {}
+    for workers in (0, 2):
+        steps = loaded(data, workers)
+        rate(steps)
+        rates[workers] = rate(steps)
+        steps.close()
+    return max(rates, key=rates.__getitem__)
+
+
+def throughput(data: Data, workers: int, rounds: int = 7) -> dict[str, list[float]]:
+    """Images per second of the three loops, in turn; loader start-up excluded."""
+    loops = {"ours": fitted(data), "resident": resident(data), "dataloader": loaded(data, workers)}
+    rates: dict[str, list[float]] = {name: [] for name in loops}
+    for k in range(rounds + 1):
+        for name, steps in loops.items():
+            found = rate(steps)
+            if k:
+                rates[name].append(found)
+    for name, found in rates.items():
+        print(f"{name:12} {measure.spread(found)['median']:,.0f} images/s", flush=True)
+    return rates
+
+
+def main() -> None:
+    """Measure and write results/train_mnist.json."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=Path("../shared/data/mnist"))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--without-keras", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(measure.THREADS)
+    data = load(options.data)
+    workers = best_workers(data)
+    rates = throughput(data, workers)
+    sides: dict[str, Callable[[int], tuple[float, float]]] = {
+        "ours": lambda seed: ours(data, seed),
+        "dataloader": lambda seed: loop(data, seed, workers),
+    }
+    if not options.without_keras:
+        sides["keras"] = lambda seed: keras_recipe(data, seed)
+        keras_recipe(Data(data.train.subset(range(1000)), None, data.test.subset(range(100)), data.preprocess), 0, 1)
+    ours(data, 0, replace(RECIPE, epochs=0.05))
+    found = in_turn(sides, options.seeds)
+    measure.write(
+        "train_mnist",
+        {
+            "target_accuracy": TARGET,
+            "recipe": RECIPE.yaml().splitlines(),
+            "loader_workers": workers,
+            "seconds_to_target": {
+                name: {
+                    "seconds": measure.spread(side["seconds"]),
+                    "accuracy": measure.spread(side["accuracy"]),
+                    "reached": sum(a >= TARGET for a in side["accuracy"]),
+                    "runs": len(side["accuracy"]),
+                }
+                for name, side in found.items()
+            },
+            "times_faster_to_target": {
+                name: measure.ratios(side["seconds"], found["ours"]["seconds"])
+                for name, side in found.items()
+                if name != "ours"
+            },
+            "images_per_second": {name: measure.spread(values) for name, values in rates.items()},
+            "times_the_throughput_of": {
+                name: measure.ratios(rates["ours"], values) for name, values in rates.items() if name != "ours"
+            },
+        },
+        versions=[] if options.without_keras else ["keras"],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -85,7 +85,7 @@ def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["trian"], "unknown verb: got 'trian'. Did you mean train?"),
         (["train", "--epoch", "3"], "did you mean --epochs"),
         (["train", "--epochs", "three"], "Error parsing --epochs"),
-        (["train", "--epochs", "0"], "epochs is out of range: expected at least 1, got 0"),
+        (["train", "--epochs", "0"], "epochs is out of range: expected above 0, got 0"),
         (["train", "--optimizer", "adm"], "invalid choice 'adm' for argument '--optimizer'"),
         (["train", "--model", "lenet"], "unknown network: got 'lenet'. Did you mean lenet5?"),
         (["train", "--model", "lenet5:varient=x"], "has no option: got 'varient'. Did you mean variant?"),

@@ -1,4 +1,4 @@
-"""Settings of the whole process that make training on a CPU faster and change no result that matters."""
+"""What makes training on a CPU faster: settings of the process, and how weights lie in memory."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from functools import cache
 
 import torch
+from torch import nn
 
 # Numbers of glibc's malloc.h.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -25,3 +26,15 @@ def settle_process() -> None:
         if hasattr(libc, "mallopt"):
             libc.mallopt(M_MMAP_MAX, 0)
             libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def lay_out(model: nn.Module) -> None:
+    """Store the 2-D convolutions of a CPU model channels last where that is faster: in networks of wide layers.
+
+    oneDNN then needs no reordering of what pooling and norms give it. Measured here, a training step takes 0.7 to 0.85
+    of the time where widths are multiples of a vector (16 floats), but twice the time with LeNet-5's 6 and 120.
+    """
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    wide = sum(weight.numel() for weight in weights if len(weight) % 16 == 0)
+    if wide > 0.9 * sum(weight.numel() for weight in weights):
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -86,6 +86,13 @@ def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, *
     """
     base, inline = parse_spec(name)
     entry = ARCHITECTURES[base]
+    if fixed := {"num_classes", "in_channels"} & set(inline):
+        raise InputError(
+            "the classes and channels of a network are no part of its name",
+            where=name,
+            got=min(fixed),
+            fix=f"Pass {min(fixed)} to build; training takes both from the data.",
+        )
     options = bind_options("network", base, entry.function, inline | options)
     if in_channels is None:
         in_channels = entry.input[0]

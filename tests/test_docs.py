@@ -1,0 +1,57 @@
+"""What the documents say is what the files say."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from striate.recipe import Recipe
+from striate.runs import open_session
+from striate.train import fit
+
+ROOT = Path(__file__).parents[1]
+RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_are_generated(tables: ModuleType) -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert readme == tables.with_table(readme), "run: python benchmarks/tables.py"
+    assert (ROOT / "recipes" / "README.md").read_text() == tables.recipes_page(), "run: python benchmarks/tables.py"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/augment/README.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_has_a_claim_and_trains(path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert re.search(r"^# Claim: \d\d\.\d\d% test accuracy, mean of seeds 0 to 4", path.read_text(), re.MULTILINE)
+    monkeypatch.chdir(ROOT)
+    assert shared_data.is_dir()
+    recipe = Recipe.read(path)
+    session = open_session(recipe)
+    steps = fit(session.model, session.task, session.data, recipe)
+    losses = [next(steps).loss for _ in range(12)]
+    assert min(losses[-3:]) < losses[0]
+
+
+def test_the_python_of_the_readme_runs() -> None:
+    readme = (ROOT / "README.md").read_text()
+    block = next(b for b in re.findall(r"(?:^    .*\n|^\n)+", readme, re.MULTILINE) if "import striate" in b)
+    code = "\n".join(line[4:] for line in block.splitlines()).partition("model, card")[0]
+    exec(code.replace("epochs=10", "epochs=0.1"), {})
