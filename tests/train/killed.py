@@ -18,14 +18,14 @@ from pathlib import Path
 
 warnings.simplefilter("ignore")
 
-import lightning_fabric  # noqa: E402, F401
-import sklearn.datasets  # noqa: E402
-import sklearn.model_selection  # noqa: E402, F401
-import torch  # noqa: E402
+import lightning_fabric  # noqa: F401
+import sklearn.datasets
+import sklearn.model_selection  # noqa: F401
+import torch
 
-from striate.recipe import Recipe  # noqa: E402
-from striate.runs import CHECKPOINT, conclude, open_session, record  # noqa: E402
-from striate.train import fit  # noqa: E402
+from striate.recipe import Recipe
+from striate.runs import CHECKPOINT, conclude, open_session, record
+from striate.train import fit
 
 RECIPE = Recipe(
     model="keras_mnist:width=0.25", image_size=12, epochs=8, batch_size=100, optimizer="adamw", ema=0.95, device="cpu"

@@ -45,9 +45,9 @@ EVALUATION_BATCH = 1000
 class Step:
     """One update of the weights.
 
-    `number` counts updates from 1 to `of`, `epoch` counts from 1; the last epoch may be a part of one. `train_loss` (mean over the epoch) and
-    `validation` (metrics of the task, None without a validation set) stand on the step that ends an epoch only;
-    `last` marks the end of the training, also an early one.
+    `number` counts updates from 1 to `of`, `epoch` counts from 1; the last epoch may be a part of one. `train_loss`
+    (mean over the epoch) and `validation` (metrics of the task, None without a validation set) stand on the step that
+    ends an epoch only; `last` marks the end of the training, also an early one.
     """
 
     number: int
