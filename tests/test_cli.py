@@ -97,7 +97,8 @@ def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--image-size", "9"], "smaller than network lenet5 can take: input_size: expected at least 28x28"),
         (["train", "--device", "gpu"], "no such device: gpu"),
         (["train", "nothing.yaml"], "cannot read the recipe: nothing.yaml: got No such file or directory"),
-        (["train", "--resume", "nothing"], "cannot read the recipe: nothing/recipe.yaml"),
+        (["train", "--resume", "nothing"], "nothing to resume: nothing: expected a run's folder"),
+        (["train", "--resume", "x", "--epochs", "3"], "a resumed run keeps its recipe: --resume x: expected no other"),
         (["evaluate", "nothing"], "this folder holds no trained model: nothing"),
         (["predict", "nothing"], "nothing to predict"),
         (["runs", "nothing"], "no such folder: nothing. Train something: striate train"),
@@ -154,6 +155,24 @@ def test_interrupted_it_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert f"Go on with: striate train --resume {run}\n" in err
     assert (run / "checkpoint.safetensors").is_file()
     assert "Traceback" not in err
+
+
+def test_killed_and_resumed_on_the_command_line_the_weights_are_bit_identical(tmp_path: Path) -> None:
+    options = ["train", "--model", "nielsen_mnist", "--epochs", "30", "--device", "cpu", "--seed", "2", "--out"]
+    command = [sys.executable, "-m", "striate.cli", *options, str(tmp_path / "killed")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not any(p.stat().st_size > 5000 for p in tmp_path.glob("killed/*/metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    (killed,) = (tmp_path / "killed").iterdir()
+    assert not (killed / "model.safetensors").exists()
+    # Only what the process was started with counts, not the threads of this one.
+    for arguments in (["train", "--resume", str(killed)], [*options, str(tmp_path / "calm")]):
+        subprocess.run([sys.executable, "-m", "striate.cli", *arguments], check=True, capture_output=True)
+    (calm,) = (tmp_path / "calm").iterdir()
+    assert (calm / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])

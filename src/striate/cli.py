@@ -6,10 +6,12 @@ torch is imported only when a verb runs, so that every --help answers at once.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import warnings
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes, Positional
 
@@ -54,18 +57,17 @@ class Train:
         from striate.runs import CHECKPOINT, conclude, make_folder, open_session, record, write_report
         from striate.train import fit
 
-        recipe = self.recipe if self.resume is None else Recipe.read(self.resume / "recipe.yaml")
+        recipe = self.recipe if self.resume is None else self._resumed()
         with showing_progress() as progress:
             session = open_session(recipe, progress)
-        for name in session.data.skipped:
-            say(f"left out, cannot be read: {name}")
+        report_skipped(session.data.skipped)
         checkpoint = None if self.resume is None else self.resume / CHECKPOINT
         resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
-        steps = fit(session.model, session.task, session.data, recipe, resume=resume)
+        steps = fit(session.model, session.task, session.data, session.recipe, resume=resume)
         # The folder is made only now: a recipe that cannot be used leaves nothing behind.
-        folder = self.resume or make_folder(recipe, self.out)
+        folder = self.resume or make_folder(session.recipe, self.out)
         if not show_training(record(steps, folder), recipe.epochs):
-            say(f"stopped and saved. Go on with: striate train --resume {folder}")
+            say(f"stopped and saved. Go on with: striate train --resume {shlex.quote(str(folder))}")
             print_line(f"run: {folder}")
             sys.exit(INTERRUPTED)
         outcome = conclude(session, folder)
@@ -74,6 +76,21 @@ class Train:
         say(f"report: {page}")
         print_line(f"test accuracy: {outcome.scores.accuracy:.4f} ({outcome.scores.n} images)")
         print_line(f"run: {folder}")
+
+    def _resumed(self) -> Recipe:
+        """The recipe of the run to resume, on the device asked for now."""
+        assert self.resume is not None
+        device, workers = self.recipe.device, self.recipe.workers
+        if self.file is not None or self.recipe != Recipe(device=device, workers=workers):
+            raise InputError(
+                "a resumed run keeps its recipe",
+                where=f"--resume {self.resume}",
+                expected="no other option than --device and --workers",
+                fix="To train another recipe, leave --resume out.",
+            )
+        if not (self.resume / "recipe.yaml").is_file():
+            raise InputError("nothing to resume", where=self.resume, expected="a run's folder, with recipe.yaml in it")
+        return dataclasses.replace(Recipe.read(self.resume / "recipe.yaml"), device=device, workers=workers)
 
 
 @dataclass(frozen=True)
@@ -96,15 +113,16 @@ class Evaluate:
         from striate.runs import evaluate_run
 
         with showing_progress() as progress:
-            scores = evaluate_run(
+            scores, skipped = evaluate_run(
                 self.run_folder,
                 self.data,
                 device=self.device,
                 skip_corrupt=self.skip_corrupt,
                 progress=progress,
             )
+        report_skipped(skipped)
         if self.json:
-            print_line(json.dumps(scores.json()))
+            print_line(json.dumps({**scores.json(), "skipped": skipped}))
         else:
             print_table(scores.table())
 
@@ -138,16 +156,14 @@ class Predict:
                 {"file": str(file), "classes": p.classes, "probabilities": p.probabilities}
                 for file, p in zip(self.files, predictions, strict=True)
             ]
-            print_line(json.dumps(rows, ensure_ascii=False))
+            print_line(json.dumps(rows))
             return
         table = Table("file", "class", "probability", "next")
-        for file, (best, *rest) in zip(
-            self.files,
-            (list(zip(p.classes, p.probabilities, strict=True)) for p in predictions),
-            strict=True,
-        ):
+        for file, prediction in zip(self.files, predictions, strict=True):
+            # With several labels, an image may have none.
+            best, *rest = zip(prediction.classes or ("–",), prediction.probabilities or (0.0,), strict=True)
             others = ", ".join(f"{name} {probability:.3f}" for name, probability in rest)
-            table.add_row(str(file), best[0], f"{best[1]:.3f}", others)
+            table.add_row(escape(str(file)), escape(best[0]), f"{best[1]:.3f}", escape(others))
         print_table(table)
 
 
@@ -336,6 +352,14 @@ def showing_progress() -> Iterator[Callable[[int, int, str], None]]:
             progress.update(tasks[what], completed=done, total=total)
 
         yield report
+
+
+def report_skipped(names: Sequence[str]) -> None:
+    """Name and count the images that were left out."""
+    for name in names:
+        say(f"left out, cannot be read: {name}")
+    if names:
+        say(f"{len(names)} images left out")
 
 
 def say(text: str) -> None:

@@ -33,7 +33,7 @@ def test_a_run_folder_is_complete(run_folder: Path) -> None:
 def test_load_gives_the_model_ready_to_predict(run_folder: Path) -> None:
     model, card = striate.load(run_folder)
     assert not model.training
-    assert card.architecture == "keras_mnist:width=0.25"
+    assert (card.architecture, card.options["width"]) == ("keras_mnist", 0.25)
     assert card.class_names == tuple("0123456789")
     assert card.input_shape == (1, 12, 12)
     stored, _ = read_tensors(run_folder / "model.safetensors")
@@ -44,7 +44,8 @@ def test_load_gives_the_model_ready_to_predict(run_folder: Path) -> None:
 
 
 def test_evaluation_repeats_the_scores_of_the_training(run_folder: Path) -> None:
-    scores = evaluate_run(run_folder, device="cpu")
+    scores, skipped = evaluate_run(run_folder, device="cpu")
+    assert skipped == ()
     kept = json.loads((run_folder / "scores.json").read_text())
     assert json.loads(json.dumps(scores.json())) == kept
     assert striate.load(run_folder)[1].scores == scores.summary()
@@ -79,11 +80,29 @@ def test_a_broken_card_is_named(tmp_path: Path, text: str) -> None:
 def test_weights_of_another_network_are_named(run_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(run_folder, tmp_path, dirs_exist_ok=True)
     card = json.loads((tmp_path / "model.json").read_text())
-    (tmp_path / "model.json").write_text(json.dumps(card | {"architecture": "keras_mnist:width=0.5"}))
+    (tmp_path / "model.json").write_text(json.dumps(card | {"options": card["options"] | {"width": 0.5}}))
     with pytest.raises(
         InputError, match="weights are of another network: .*conv1.weight 8x1x3x3 in the file, 16x1x3x3"
     ):
         striate.load(tmp_path)
+
+
+def test_changed_data_is_noticed(tmp_path: Path) -> None:
+    from striate.cli import main
+
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for k in range(10):
+            Image.fromarray(np.full((12, 12), 20 * k, np.uint8)).save(tmp_path / "pets" / name / f"{k}.png")
+    data = f"folder:{tmp_path / 'pets'}"
+    options = ["--model", "nielsen_mnist", "--image-size", "12", "--epochs", "1", "--out", str(tmp_path / "r")]
+    main(["train", "--data", data, *options])
+    (folder,) = (tmp_path / "r").iterdir()
+    assert evaluate_run(folder)[0].n == 4
+    Image.new("L", (12, 12)).save(tmp_path / "pets" / "cat" / "new.png")
+    with pytest.raises(InputError, match="data is not what it was when the model was trained: .*--data NAME:PATH"):
+        evaluate_run(folder)
+    assert evaluate_run(folder, data)[0].n == 21
 
 
 def test_metrics_tell_every_step_and_epoch(run_folder: Path) -> None:

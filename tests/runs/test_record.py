@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from striate.errors import DivergedError, StorageError
+from striate.errors import DivergedError, InputError, StorageError
 from striate.recipe import Recipe
 from striate.runs import (
     CHECKPOINT,
@@ -84,8 +87,37 @@ def test_folders_of_one_second_have_different_names(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot make a run folder in .*file.* Choose another --out"):
+    with pytest.raises(
+        InputError, match=r"cannot make a run folder: .*file: got Not a directory. Choose another --out"
+    ):
         make_folder(RECIPE, tmp_path / "file")
+
+
+def test_a_full_disk_is_said_and_leaves_no_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageError, match="cannot write .*recipe.yaml: No space left on device"):
+        make_folder(RECIPE, tmp_path)
+    monkeypatch.undo()
+    assert list(tmp_path.iterdir()) == []
+    session = open_session(RECIPE)
+    steps = record(fit(session.model, session.task, session.data, RECIPE), tmp_path)
+    next(steps)
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(StorageError, match="cannot write .*metrics.jsonl: No space left .* striate train --resume"):
+        next(steps)
+
+
+def test_the_recipe_of_a_session_can_be_replayed_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for k in range(10):
+            Image.new("L", (12, 12), k).save(tmp_path / "pets" / name / f"{k}.png")
+    monkeypatch.chdir(tmp_path)
+    session = open_session(Recipe(model="nielsen_mnist", data="folder:pets", image_size=12))
+    assert session.recipe.data == f"folder:{tmp_path / 'pets'}"
 
 
 def test_images_take_the_networks_size_where_theirs_is_too_small() -> None:

@@ -113,8 +113,8 @@ def test_steps_tell_where_training_stands(small) -> None:
 def test_validation_is_of_the_kept_weights(small) -> None:
     told = []
     model = small.train(None, lambda s: told.append(s.validation), ema=0.8)
-    batches = Batches(small.data.validation, small.data.preprocess, batch_size=7)
-    assert told[-1] == pytest.approx(small.task.metrics(*evaluate(model, batches.epoch(0))), rel=1e-5)
+    found = evaluate(model, small.data.validation, small.data.preprocess, torch.device("cpu"))
+    assert told[-1] == pytest.approx(small.task.metrics(*found), rel=1e-5)
 
 
 def test_ema_is_the_average_of_the_weights(small) -> None:
@@ -223,6 +223,22 @@ def test_a_checkpoint_of_something_else_is_refused(small, tmp_path: Path) -> Non
     save_tensors(path, {}, {"other": 1})
     with pytest.raises(InputError, match="no checkpoint of a training"):
         small.train(resume=path)
+
+
+def test_a_checkpoint_of_other_data_is_refused(small, tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    small.train(None, lambda step: step.save(path) or True)
+    other = replace(small.data, train=small.data.train.subset(range(len(small.data.train) - 1)))
+    with pytest.raises(InputError, match="data is not what it was when the training began: .*same images, classes"):
+        fit(small.model(), small.task, other, small.recipe, resume=path)
+
+
+def test_a_batch_without_any_weight_teaches_nothing(small) -> None:
+    task = replace(small.task, class_weights=(0.0, *[1.0] * 9))
+    output = torch.zeros(3, 10, requires_grad=True)
+    loss = task.loss(output, torch.zeros(3, dtype=torch.int64))
+    loss.backward()
+    assert (loss.item(), output.grad.abs().max().item()) == (0, 0)
 
 
 def test_unknown_devices_and_precisions_are_refused(small) -> None:

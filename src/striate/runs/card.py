@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch import nn
 from striate import zoo
 from striate.data import Preprocess
 from striate.errors import InputError
-from striate.train import load_weights, read_tensors, save_tensors, write_atomically
+from striate.tasks import Task, build_task
+from striate.train import lay_out, load_weights, read_tensors, save_tensors, settle_process, write_atomically
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
@@ -23,6 +25,7 @@ class Card:
     """What is needed to use a model: how to build it, how to prepare an image, what the outputs mean.
 
     `architecture` is the network's name in the zoo and `options` what `striate.build` gets beside it.
+    `task` names the task and its options, `data` is the fingerprint of the images that it was trained and tested on.
     `preprocess(image)` turns a path, a PIL image, an array or a tensor into the network's input,
     Float[c, h, w] of `input_shape`. `scores` holds the test scores at the end of training.
     """
@@ -31,6 +34,8 @@ class Card:
     options: dict[str, Any]
     class_names: tuple[str, ...]
     preprocess: Preprocess
+    task: dict[str, Any] = field(default_factory=lambda: {"name": "classify"})
+    data: str = ""
     scores: dict[str, float] = field(default_factory=dict)
     striate_version: str = ""
 
@@ -43,6 +48,11 @@ class Card:
         """The network with fresh weights."""
         return zoo.build(self.architecture, **self.options)
 
+    def build_task(self, **options: Any) -> Task:
+        """What the outputs mean; `options` are those of the task."""
+        own = {key: value for key, value in self.task.items() if key != "name"}
+        return build_task(self.task["name"], class_names=self.class_names, **own, **options)
+
     def json(self) -> dict[str, Any]:
         """The card as plain types."""
         return {
@@ -51,6 +61,8 @@ class Card:
             "class_names": list(self.class_names),
             "input_shape": list(self.input_shape),
             "preprocess": self.preprocess.json(),
+            "task": self.task,
+            "data": self.data,
             "scores": self.scores,
             "striate_version": self.striate_version,
         }
@@ -59,7 +71,7 @@ class Card:
 def save_model(folder: Path, model: nn.Module, card: Card) -> None:
     """Write weights and card into `folder`, each file atomically."""
     save_tensors(folder / WEIGHTS, model.state_dict(), {"architecture": card.architecture})
-    write_atomically(folder / CARD, (json.dumps(card.json(), indent=2, ensure_ascii=False) + "\n").encode())
+    write_atomically(folder / CARD, (json.dumps(card.json(), indent=2) + "\n").encode())
 
 
 def load(run_folder: str | Path) -> tuple[nn.Module, Card]:
@@ -70,10 +82,12 @@ def load(run_folder: str | Path) -> tuple[nn.Module, Card]:
 
     Raises InputError when the folder is no finished run, and when weights and card do not belong together.
     """
+    settle_process()
     card = read_card(Path(run_folder))
     model = card.build()
     tensors, _ = read_tensors(Path(run_folder) / WEIGHTS)
     load_weights(model, tensors, Path(run_folder) / WEIGHTS)
+    lay_out(model)
     return model.eval(), card
 
 
@@ -86,7 +100,9 @@ def read_card(folder: Path) -> Card:
             "this folder holds no trained model",
             where=folder,
             expected=CARD,
-            fix=f"Finish it with: striate train --resume {folder}" if unfinished else "Pass the folder of a run.",
+            fix=f"Finish it with: striate train --resume {shlex.quote(str(folder))}"
+            if unfinished
+            else "Pass the folder of a run.",
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import platform
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from torch.nn.functional import one_hot
 
 import striate
 from striate.data import Batches, build_augmentation
@@ -58,11 +60,12 @@ def draw_figures(session: Session, outcome: Outcome, folder: Path) -> dict[str, 
     first = items.images[0]
     figures = {
         "curves": plots.curves(read_metrics(folder)),
-        "confusion": plots.confusion(torch.tensor(scores.confusion), items.class_names),
         "reliability": plots.reliability(scores.reliability),
-        "mistakes": plots.mistakes(find_mistakes(outcome)),
         "examples": plots.examples(training_examples(session)),
     }
+    if not session.task.multi_label:
+        figures["confusion"] = plots.confusion(torch.tensor(scores.confusion), items.class_names)
+        figures["mistakes"] = plots.mistakes(find_mistakes(outcome))
     # A network without a convolution has neither.
     with contextlib.suppress(InputError):
         figures["filters"] = plots.filters(first_filters(session.model))
@@ -85,12 +88,13 @@ def training_examples(session: Session) -> list[tuple[UInt8[Tensor, "c h w"], st
     batch = next(batches.epoch(0))
     mean, std = (torch.tensor(v)[:, None, None] for v in (data.preprocess.mean, data.preprocess.std))
     images = ((batch.images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    return [(image, data.class_names[label]) for image, label in zip(images, batch.labels.tolist(), strict=True)]
+    labels = batch.labels if batch.labels.ndim == 2 else one_hot(batch.labels, len(data.class_names))
+    names = [", ".join(n for n, has in zip(data.class_names, row, strict=True) if has) for row in labels.tolist()]
+    return list(zip(images, names, strict=True))
 
 
 def write_report(session: Session, outcome: Outcome, folder: Path) -> Path:
     """Write plots/*.png and report.html into the run folder; the path of the page."""
-    (folder / "plots").mkdir(exist_ok=True)
     pictures = {}
     for name, figure in draw_figures(session, outcome, folder).items():
         buffer = io.BytesIO()
@@ -107,6 +111,7 @@ def describe(session: Session, outcome: Outcome, run: Path, pictures: dict[str, 
     recipe, scores = session.recipe, outcome.scores
     epochs = [line for line in read_metrics(run) if line["kind"] == "epoch"]
     tested = "test" if session.data.test else "validation" if session.data.validation else "training"
+    at = shlex.quote(str(run))
     return Report(
         title=f"{recipe.model} on {recipe.data}",
         subtitle=f"{len(session.data.train):,} training images of {'x'.join(map(str, session.data.shape))}, "
@@ -124,11 +129,11 @@ def describe(session: Session, outcome: Outcome, run: Path, pictures: dict[str, 
         per_class=scores.per_class,
         recipe=recipe.yaml(),
         commands={
-            "Predict the class of images": f"striate predict {run} IMAGE ...",
-            "Test it again, or on other data": f"striate evaluate {run} --data folder:PATH",
-            "Train it again": f"striate train {run / 'recipe.yaml'}",
-            "Compare it with other runs": f"striate runs {run.parent}",
-            "Use it in Python": f'model, card = striate.load("{run}")',
+            "Predict the class of images": f"striate predict {at} IMAGE ...",
+            "Test it again, or on other data": f"striate evaluate {at} --data folder:PATH",
+            "Train it again": f"striate train {shlex.quote(str(run / 'recipe.yaml'))}",
+            "Compare it with other runs": f"striate runs {shlex.quote(str(run.parent))}",
+            "Use it in Python": f"model, card = striate.load({str(run)!r})",
         },
         versions={
             "striate": striate.__version__,

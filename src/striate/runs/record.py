@@ -11,10 +11,12 @@ plots/*.png, report.html
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
+import shlex
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,15 +26,15 @@ from torch import nn
 
 import striate
 from striate import zoo
-from striate.data import SOURCES, Batches, Data, ImageSet, load_data
-from striate.errors import DivergedError, StorageError
+from striate.data import SOURCES, Data, ImageSet, load_data
+from striate.errors import DivergedError, InputError, StorageError
 from striate.recipe import Recipe
-from striate.registry import parse_spec
+from striate.registry import bind_options, parse_spec
 from striate.runs.card import Card, save_model
 from striate.shapes import Tensor
 from striate.tasks import ClassificationScores, Classify
 from striate.tasks.classify import balanced_weights
-from striate.train import Step, evaluate, find_device, seeded, write_atomically
+from striate.train import Step, evaluate, find_device, seeded, settle_process, write_atomically
 
 CHECKPOINT, METRICS, RECIPE, SCORES = "checkpoint.safetensors", "metrics.jsonl", "recipe.yaml", "scores.json"
 # A line a step would be too much for the longest runs.
@@ -54,23 +56,41 @@ class Session:
 
 
 def make_folder(recipe: Recipe, out: Path) -> Path:
-    """A new folder under `out` for a run, holding its recipe; named by time, network, data and seed."""
+    """A new folder under `out` for a run, holding its recipe; named by time, network, data and seed.
+
+    Raises InputError where `out` cannot hold folders, and StorageError where the recipe cannot be written.
+    """
     network, data = (spec.partition(":")[0] for spec in (recipe.model, recipe.data))
     stem = f"{datetime.now():%Y%m%d-%H%M%S}-{network}-{data}-s{recipe.seed}"
+    for n in itertools.count(1):
+        folder = out / (stem + f"-{n}" * (n > 1))
+        try:
+            folder.mkdir(parents=True)
+            break
+        except FileExistsError as error:
+            if not folder.is_dir():
+                raise InputError("cannot make a run folder", where=out, got=error.strerror) from None
+        except OSError as error:
+            raise InputError(
+                "cannot make a run folder", where=out, got=error.strerror, fix="Choose another --out."
+            ) from None
     try:
-        for folder in (out / (stem + f"-{n}" * (n > 1)) for n in range(1, 1000)):
-            if not folder.exists():
-                folder.mkdir(parents=True)
-                break
         write_atomically(folder / RECIPE, recipe.yaml().encode())
-    except OSError as error:
-        raise StorageError(f"cannot make a run folder in {out}: {error.strerror}. Choose another --out.") from None
+    except StorageError:
+        folder.rmdir()
+        raise
     return folder
 
 
 def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
-    """Load the data and build the network of a recipe; `progress(done, total, what)` is told of slow reading."""
-    entry = zoo.ARCHITECTURES[parse_spec(recipe.model)[0]]
+    """Load the data and build the network of a recipe; `progress(done, total, what)` is told of slow reading.
+
+    The session's recipe has the absolute path of the data, so that it can be replayed from anywhere.
+    """
+    settle_process()
+    recipe = dataclasses.replace(recipe, data=_absolute(recipe.data))
+    name, own_options = parse_spec(recipe.model)
+    entry = zoo.ARCHITECTURES[name]
     data = load_recipe_data(recipe, progress)
     channels, height, width = data.shape
     options: dict[str, Any] = {"num_classes": len(data.class_names), "in_channels": channels}
@@ -84,8 +104,22 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
     if weights == "balanced":
         weights = balanced_weights(data.train.labels, len(data.class_names))
     task = Classify(data.class_names, label_smoothing=recipe.label_smoothing, class_weights=weights)
-    card = Card(recipe.model, options, data.class_names, data.preprocess, {}, striate.__version__)
+    card = Card(
+        architecture=name,
+        options=bind_options("network", name, entry.function, own_options) | options,
+        class_names=data.class_names,
+        preprocess=data.preprocess,
+        task={"name": "classify", "multi_label": task.multi_label},
+        data=data.fingerprint(),
+        striate_version=striate.__version__,
+    )
     return Session(recipe, data, model, task, card)
+
+
+def _absolute(spec: str) -> str:
+    """`NAME:PATH` with the absolute path."""
+    name, colon, path = spec.partition(":")
+    return f"{name}:{Path(path).expanduser().resolve()}" if path else name + colon
 
 
 def load_recipe_data(recipe: Recipe, progress: Progress | None = None) -> Data:
@@ -122,33 +156,38 @@ def record(steps: Iterator[Step], folder: Path, *, checkpoint_seconds: float = 1
     checkpoint, metrics = folder / CHECKPOINT, folder / METRICS
     saved = epoch_began = time.monotonic()
     step: Step | None = None
-    log = None
     try:
-        for step in steps:
+        for count, step in enumerate(steps):
             now = time.monotonic()
-            if log is None:
+            if count == 0:
                 _keep_lines(metrics, step.number - 1)
-                log = metrics.open("a", encoding="utf-8")
-            log.writelines(json.dumps(line) + "\n" for line in _lines(step, now - epoch_began))
+            # Before the checkpoint: lines that are too many are dropped when training goes on, others never come back.
+            _append(metrics, _lines(step, now - epoch_began))
             if step.ends_epoch:
                 epoch_began = now
             if step.last or now - saved >= checkpoint_seconds:
-                # First the lines: those that are too many are dropped when training goes on, others never come back.
-                log.flush()
                 step.save(checkpoint)
                 saved = time.monotonic()
             yield step
     except GeneratorExit:
-        if step is not None and log is not None:
-            log.flush()
+        if step is not None:
             step.save(checkpoint)
         raise
     except DivergedError as error:
-        kept = f" The last good checkpoint is kept: {checkpoint}" if checkpoint.is_file() else ""
-        raise DivergedError(f"{error}{kept}") from None
-    finally:
-        if log is not None:
-            log.close()
+        kept = f"The last good checkpoint is kept: {checkpoint}"
+        raise DivergedError(f"{error} {kept if checkpoint.is_file() else 'No checkpoint was written yet.'}") from None
+
+
+def _append(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    """Add lines of JSON to a file; StorageError where they cannot be written."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+    except OSError as error:
+        raise StorageError(
+            f"cannot write {path}: {error.strerror}. Free some space and go on with: "
+            f"striate train --resume {shlex.quote(str(path.parent))}"
+        ) from error
 
 
 def _lines(step: Step, seconds: float) -> Iterator[dict[str, Any]]:
@@ -204,8 +243,7 @@ def conclude(session: Session, folder: Path) -> Outcome:
     """Test the trained model and write it into the run folder: weights, card and scores."""
     data, model = session.data, session.model
     items = data.test or data.validation or data.train
-    device = find_device(session.recipe.device)
-    outputs, targets = evaluate(model, Batches(items, data.preprocess, batch_size=1000, device=device).epoch(0))
+    outputs, targets = evaluate(model, items, data.preprocess, find_device(session.recipe.device))
     scores = session.task.score(outputs, targets)
     card = dataclasses.replace(session.card, scores=scores.summary())
     save_model(folder, model, card)

@@ -103,6 +103,9 @@ class Classify:
         """Mean cross-entropy in nats; multi-label, the mean over items and classes."""
         weights = None if self.class_weights is None else output.new_tensor(self.class_weights)
         if not self.multi_label:
+            if weights is not None and not weights[target].any():
+                # The mean over no weight at all: nothing to learn from this batch.
+                return output.sum() * 0
             return F.cross_entropy(output, target, weight=weights, label_smoothing=self.label_smoothing)
         target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
         return F.binary_cross_entropy_with_logits(output, target, weight=weights)

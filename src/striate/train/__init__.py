@@ -5,6 +5,7 @@ from striate.train.device import find_device
 from striate.train.evaluate import evaluate, evaluating
 from striate.train.fit import Step, fit
 from striate.train.optimizers import Muon, build_optimizers
+from striate.train.process import lay_out, settle_process
 from striate.train.randomness import derive, seeded
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "evaluating",
     "find_device",
     "fit",
+    "lay_out",
     "load_weights",
     "read_tensors",
     "save_tensors",
     "seeded",
+    "settle_process",
     "write_atomically",
 ]

@@ -24,6 +24,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     partial = path.with_name(path.name + ".partial")
     try:
+        path.parent.mkdir(exist_ok=True)
         with partial.open("wb") as file:
             file.write(content)
             file.flush()

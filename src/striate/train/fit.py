@@ -36,9 +36,6 @@ from striate.train.randomness import seeded
 
 # Fields of a recipe that may differ when training resumes: they change no result.
 WHERE = {"device", "workers"}
-# Updates between looks at the loss on an accelerator: each look waits for the device.
-LOOK_EVERY = 50
-EVALUATION_BATCH = 1000
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,7 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """Mean loss of the step's images (on a GPU, reading it waits for the step)."""
+        """Mean loss of the step's images."""
         return self.loss_tensor.item()
 
     def save(self, path: Path) -> None:
@@ -146,9 +143,7 @@ class _Training:
             drop_last=len(data.train) >= recipe.batch_size,
             workers=recipe.workers,
         )
-        self.validation: Batches | None = None
-        if data.validation is not None:
-            self.validation = Batches(data.validation, data.preprocess, batch_size=EVALUATION_BATCH, device=self.device)
+        self.data = data
         self.ema: AveragedModel | None = None
         if recipe.ema is not None:
             average = get_ema_multi_avg_fn(recipe.ema)  # type: ignore[no-untyped-call]
@@ -159,7 +154,7 @@ class _Training:
         self.steps_per_epoch = math.ceil(len(self.batches) / recipe.accumulate)
         self.steps = math.ceil(self.steps_per_epoch * recipe.epochs)
         self.queue: Iterator[Batch] | None = None
-        self._check_fit(data)
+        self._check_fit()
 
     @property
     def done(self) -> bool:
@@ -220,7 +215,7 @@ class _Training:
         for batch in group:
             loss = self.task.loss(self.forward(batch.images), batch.labels) * (len(batch.labels) / images)
             total += loss.detach()
-            self._check_finite(total, self.progress.updates + 1)
+            self._check_finite(total)
             self.fabric.backward(loss)
         if self.recipe.gradient_clip is not None:
             for optimizer in self.optimizers:
@@ -234,10 +229,9 @@ class _Training:
             self.ema.update_parameters(self.model)
         return total
 
-    def _check_finite(self, loss: Float[Tensor, ""], number: int) -> None:
-        """DivergedError on a loss that is no number. On an accelerator, looking costs a wait: not every step."""
-        if self.device.type != "cpu" and number % LOOK_EVERY:
-            return
+    def _check_finite(self, loss: Float[Tensor, ""]) -> None:
+        """DivergedError on a loss that is no number, naming the update that it would have caused."""
+        number = self.progress.updates + 1
         if not math.isfinite(value := loss.item()):
             epoch = (number - 1) // self.steps_per_epoch + 1
             raise DivergedError(
@@ -249,13 +243,12 @@ class _Training:
         """Validation, early stopping and plateaus; the epoch's mean training loss and the metrics."""
         progress = self.progress
         train_loss = self.epoch_loss.item() / progress.epoch_images
-        self._check_finite(self.epoch_loss, LOOK_EVERY * progress.updates)
         self.queue = None
         self.epoch_loss.zero_()
         progress.epoch_images = 0
-        if self.validation is None:
+        if self.data.validation is None:
             return train_loss, None
-        metrics = self.task.metrics(*evaluate(self.kept, self.validation.epoch(0)))
+        metrics = self.task.metrics(*evaluate(self.kept, self.data.validation, self.data.preprocess, self.device))
         progress.epochs_since_best += 1
         progress.epochs_since_drop += 1
         if progress.best_loss is None or metrics["loss"] < progress.best_loss:
@@ -287,6 +280,7 @@ class _Training:
         facts = {
             "progress": asdict(self.progress),
             "recipe": asdict(self.recipe),
+            "data": self.data.fingerprint(),
             "precision": self.precision.state_dict(),
         }
         save_tensors(Path(path), tensors, facts)
@@ -307,6 +301,13 @@ class _Training:
                 got=repr(own[key]),
                 fix="Resume with the recipe that the training began with.",
             )
+        if facts["data"] != self.data.fingerprint():
+            raise InputError(
+                "the data is not what it was when the training began",
+                where=path,
+                expected="the same images, classes and splits",
+                fix="Put the files back as they were, or train anew.",
+            )
         part = {kind: _under(kind, tensors) for kind in ("model", "ema", "best", "optimizer")}
         load_weights(self.model, part["model"], path)
         if self.ema is not None:
@@ -317,9 +318,9 @@ class _Training:
         self.progress = _Progress(**facts["progress"])
         self.precision.load_state_dict(facts["precision"])
 
-    def _check_fit(self, data: Data) -> None:
+    def _check_fit(self) -> None:
         """InputError before the first update if data, network and task do not fit each other."""
-        images = data.preprocess.normalize(data.train.images[:2].to(self.device))
+        images = self.data.preprocess.normalize(self.data.train.images[:2].to(self.device))
         shape = "x".join(map(str, images.shape[1:]))
         try:
             with evaluating(self.model):
@@ -331,7 +332,7 @@ class _Training:
                 got=str(error).partition("\n")[0],
                 fix="Build it for their size and channels, or change --image-size or --channels.",
             ) from error
-        self.task.check(output, data.train.labels[:2])
+        self.task.check(output, self.data.train.labels[:2])
 
 
 def _under(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

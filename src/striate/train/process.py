@@ -16,7 +16,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 @cache
 def settle_process() -> None:
-    """Called once by `fit` and by the command line; see each line for what it does."""
+    """Called before the first tensor is computed: by `open_session`, `load` and `fit`; later calls do nothing."""
     # Numbers below 1e-38 become 0: computing with them is up to 100 times slower.
     torch.set_flush_denormal(True)
     if sys.platform == "linux" and not os.environ.get("MALLOC_MMAP_MAX_"):

@@ -10,12 +10,13 @@ import torch
 
 
 def derive(*keys: int) -> int:
-    """One seed from several whole numbers; different keys give unrelated seeds.
+    """One seed from a seed and any number of keys (below 2**32); different keys give unrelated seeds.
 
-    >>> derive(0, 1) != derive(1, 0)
-    True
+    >>> len({derive(0), derive(0, 0), derive(0, 1), derive(1, 0), derive(2**32)})
+    5
     """
-    return int(np.random.SeedSequence(keys).generate_state(1, np.uint64)[0] >> 1)
+    state = np.random.SeedSequence(keys[0], spawn_key=keys[1:]).generate_state(1, np.uint64)
+    return int(state[0] >> 1)
 
 
 @contextmanager
