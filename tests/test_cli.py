@@ -168,7 +168,7 @@ def test_killed_and_resumed_on_the_command_line_the_weights_are_bit_identical(tm
     process.wait()
     (killed,) = (tmp_path / "killed").iterdir()
     assert not (killed / "model.safetensors").exists()
-    # Only what the process was started with counts, not the threads of this one.
+    # Processes of their own: another number of threads may round otherwise.
     for arguments in (["train", "--resume", str(killed)], [*options, str(tmp_path / "calm")]):
         subprocess.run([sys.executable, "-m", "striate.cli", *arguments], check=True, capture_output=True)
     (calm,) = (tmp_path / "calm").iterdir()

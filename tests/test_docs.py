@@ -46,8 +46,8 @@ def test_every_recipe_has_a_claim_and_trains(path: Path, shared_data: Path, monk
     recipe = Recipe.read(path)
     session = open_session(recipe)
     steps = fit(session.model, session.task, session.data, recipe)
-    losses = [next(steps).loss for _ in range(12)]
-    assert min(losses[-3:]) < losses[0]
+    losses = [next(steps).loss for _ in range(80)]
+    assert sum(losses[-10:]) < sum(losses[:10])
 
 
 def test_the_python_of_the_readme_runs() -> None:

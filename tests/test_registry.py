@@ -66,6 +66,8 @@ def test_a_written_spec_is_read_back(name: str, options: dict[str, Any]) -> None
         ("crop:4,mode=zeros", ("crop", {"": 4, "mode": "zeros"})),
         ("mnist:/a/b=c", ("mnist", {"/a/b": "c"})),
         ("a:b='x'", ("a", {"b": "x"})),
+        ("a:{[]:1}", ("a", {"": "{[]:1}"})),
+        ("a:" + "-" * 99999 + "1", ("a", {"": "-" * 99999 + "1"})),
     ],
 )
 def test_specs_worked_by_hand(text: str, parsed: tuple[str, dict[str, Any]]) -> None:
@@ -89,6 +91,16 @@ def test_a_value_without_a_key_is_the_first_option(options: dict[str, Any], boun
     given_options = dict(options)
     assert bind_options("change", "rotate", rotate, options, skip=1) == bound
     assert options == given_options
+
+
+def test_filled_options_are_given_with_their_key_only() -> None:
+    assert bind_options("change", "rotate", rotate, {"": "x"}, 1, ["degrees"]) == {"mode": "x"}
+    assert bind_options("change", "rotate", rotate, {"degrees": 1, "": "x"}, 1, ["degrees"]) == {
+        "mode": "x",
+        "degrees": 1,
+    }
+    with pytest.raises(InputError, match="^change rotate takes no options: got 3"):
+        bind_options("change", "rotate", rotate, {"": 3}, 1, ["degrees", "mode"])
 
 
 @pytest.mark.parametrize(

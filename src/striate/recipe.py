@@ -20,6 +20,7 @@ from striate.errors import InputError, did_you_mean
 Optimizer = Literal["sgd", "adamw", "muon"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
+HOW = "Write lines of key: value, as in the recipe.yaml of a run (striate train writes one)."
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for key, hint in get_type_hints(Recipe).items():
-            object.__setattr__(self, key, _read_as(hint, getattr(self, key), f"recipe: {key}"))
+            object.__setattr__(self, key, read_as(hint, getattr(self, key), f"recipe: {key}"))
         check = _Check(self)
         check.at_least(1, "batch_size", "accumulate", "step_epochs", "image_size", "patience")
         check.at_least(0, "seed", "workers", "weight_decay")
@@ -147,9 +148,9 @@ class Recipe:
                 "cannot read the recipe", where=path, got=getattr(error, "strerror", None) or "no text"
             ) from None
         except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is none
-            raise InputError("the recipe is no YAML", where=path, got=" ".join(str(error).split())) from None
+            raise InputError("the recipe is no YAML", where=path, got=" ".join(str(error).split()), fix=HOW) from None
         if not isinstance(values, dict):
-            raise InputError("the recipe is no mapping", where=path, expected="lines of key: value")
+            raise InputError("the recipe is no mapping", where=path, expected="lines of key: value", fix=HOW)
         return cls.from_mapping(values, where=str(path))
 
     @classmethod
@@ -159,7 +160,7 @@ class Recipe:
         for key in values:
             if key not in hints:
                 raise InputError("unknown key", where=where, got=repr(key), fix=did_you_mean(str(key), hints))
-        return cls(**{key: _read_as(hints[key], value, f"{where}: {key}") for key, value in values.items()})
+        return cls(**{key: read_as(hints[key], value, f"{where}: {key}") for key, value in values.items()})
 
 
 @dataclass(frozen=True)
@@ -193,13 +194,13 @@ class _Check:
             self._fail_unless(key, "from 0 to 1", 0 <= getattr(self.recipe, key) <= 1)
 
 
-def _read_as(hint: Any, value: Any, where: str) -> Any:
+def read_as(hint: Any, value: Any, where: str) -> Any:
     """`value` (from YAML, say) as the annotated type, or InputError."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         for option in arguments:
             try:
-                return _read_as(option, value, where)
+                return read_as(option, value, where)
             except InputError:
                 continue
     elif origin is Literal:
@@ -207,7 +208,7 @@ def _read_as(hint: Any, value: Any, where: str) -> Any:
             return value
     elif origin is tuple:
         if isinstance(value, list | tuple):
-            return tuple(_read_as(arguments[0], item, where) for item in value)
+            return tuple(read_as(arguments[0], item, where) for item in value)
     elif hint is float:
         if isinstance(value, int | float | str) and not isinstance(value, bool):  # YAML 1.1 takes 1e-3 for text
             with contextlib.suppress(ValueError, OverflowError):
@@ -225,7 +226,7 @@ def _spell(hint: Any) -> str:
     """A type as a person would write it."""
     words = {
         int: "a whole number",
-        float: "a number",
+        float: "a finite number",
         str: "text",
         bool: "true or false",
         types.NoneType: "null",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from striate.errors import InputError, did_you_mean
@@ -53,6 +54,23 @@ class Registry(Mapping[str, Entry]):
         return len(self._entries)
 
 
+@dataclass(frozen=True)
+class Between:
+    """The numbers from low to high, or only the whole ones, as the allowed values of an option."""
+
+    low: float
+    high: float
+    whole: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"a {'whole ' * self.whole}number in {self.low}..{self.high}"
+
+
 def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     """Read `name` or `name:key=value,key=value` as it stands in recipes and on the command line.
 
@@ -74,26 +92,37 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
             raise InputError("an option is given twice", where=repr(text), got=key or value, fix="Keep one.")
         try:
             options[key] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that literal_eval may raise
             options[key] = value
     return name.strip(), options
 
 
 def bind_options(
-    kind: str, name: str, function: Callable[..., Any], options: Mapping[str, Any], skip: int = 0
+    kind: str,
+    name: str,
+    function: Callable[..., Any],
+    options: Mapping[str, Any],
+    skip: int = 0,
+    filled: Collection[str] = (),
 ) -> dict[str, Any]:
     """Check `options` against the keyword arguments of `function` and name a value given without a key.
 
-    `skip` is the number of leading parameters that the caller fills in itself (the images, say).
+    `skip` is the number of leading parameters that are no options (the images, say); the options in `filled` can be
+    given with their key only, since the caller fills them in itself most of the time.
+
+    >>> def net(classes, width=1, depth=2): ...
+    >>> bind_options("network", "net", net, {"": 8}, filled=("classes",))
+    {'width': 8}
     """
     known = [p.name for p in inspect.signature(function).parameters.values()][skip:]
     bound = dict(options)
     if "" in bound:
-        if not known:
+        first = next((key for key in known if key not in filled), None)
+        if first is None:
             raise InputError(f"{kind} {name} takes no options", got=bound[""], fix=f"Write just {name}.")
-        if known[0] in bound:
-            raise InputError("an option is given twice", where=f"{kind} {name}", got=known[0], fix="Keep one.")
-        bound = {known[0]: bound.pop(""), **bound}
+        if first in bound:
+            raise InputError("an option is given twice", where=f"{kind} {name}", got=first, fix="Keep one.")
+        bound = {first: bound.pop(""), **bound}
     for key in bound:
         if key not in known:
             raise InputError(f"{kind} {name} has no option", got=repr(key), fix=did_you_mean(key, known))

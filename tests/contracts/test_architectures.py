@@ -62,6 +62,7 @@ def test_every_size_from_the_least_on(name: str) -> None:
     for h, w in ((entry.least,) * 2, (entry.least, entry.least + 1), (entry.least + 5, entry.least), (50, 41)):
         net = zoo.build(name, **sized(name, h, w))
         assert net(torch.rand(2, channels, h, w)).shape == (2, 10)
+        assert net.train()(torch.rand(1, channels, h, w)).isfinite().all()
 
 
 def test_a_smaller_size_is_refused(name: str) -> None:

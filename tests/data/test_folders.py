@@ -121,12 +121,13 @@ def test_a_folder_needs_a_size(tmp_path: Path, make_folder: MakeFolder) -> None:
 def test_evaluating_a_folder_with_some_of_the_classes(tmp_path: Path, make_folder: MakeFolder) -> None:
     data = load(make_folder(tmp_path / "a", ("ant", "bee", "cat")))
     make_folder(tmp_path / "b", ("cat", "bee"), count=2)
-    items = open_items(f"folder:{tmp_path / 'b'}", data.preprocess, data.class_names)
+    items, skipped = open_items(f"folder:{tmp_path / 'b'}", data.preprocess, data.class_names)
+    assert skipped == ()
     assert items.labels.tolist() == [1, 1, 2, 2]
     assert items.class_names == data.class_names
     assert torch.equal(items.images[3], data.preprocess.read(tmp_path / "b" / "cat" / "001.png"))
     make_folder(tmp_path / "c" / "test", ("ant",), count=3)
-    assert len(open_items(f"folder:{tmp_path / 'c'}", data.preprocess, data.class_names)) == 3
+    assert len(open_items(f"folder:{tmp_path / 'c'}", data.preprocess, data.class_names)[0]) == 3
     make_folder(tmp_path / "d", ("bee", "wasp"))
     with pytest.raises(
         InputError, match=r"classes that the model does not know: .*: expected some of ant, bee, cat, got wasp"
@@ -212,15 +213,39 @@ def test_corrupt_files_are_named_or_left_out(tmp_path: Path, make_folder: MakeFo
     assert all(torch.equal(pixels, data.preprocess.read(name)) for name, pixels in every(data).items())
     with pytest.raises(InputError, match=text):  # also when the complete file is there
         load(tmp_path)
-    assert len(open_items(f"folder:{tmp_path}", data.preprocess, data.class_names, skip_corrupt=True)) == 19
+    items, skipped = open_items(f"folder:{tmp_path}", data.preprocess, data.class_names, skip_corrupt=True)
+    assert (len(items), skipped) == (19, (str(file),))
+
+
+def test_names_that_are_no_text(tmp_path: Path, make_folder: MakeFolder) -> None:
+    make_folder(tmp_path)
+    file, folder = os.fsdecode(b"\xe9.png"), os.fsdecode(b"d\xe9j\xe0")
+    try:
+        shutil.copy(tmp_path / "cat" / "000.png", tmp_path / "cat" / file)
+    except OSError:
+        pytest.skip("this file system has only names that are text")
+    assert str(tmp_path / "cat") + "/\\xe9.png" in every(load(tmp_path))
+    (tmp_path / "cat").rename(tmp_path / folder)
+    with pytest.raises(InputError, match=r"the name of a class folder is no UTF-8: .*/d\\xe9j\\xe0\. Rename it"):
+        load(tmp_path)
 
 
 def test_nothing_but_corrupt_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"no images are left: .*: expected at least one readable image"):
+    with pytest.raises(InputError, match=r"no images are left for train: .*: expected at least one readable image"):
         load(tmp_path, skip_corrupt=True, test=0, validation=0)
+    with pytest.raises(InputError, match=r"too small to split off test: expected 2 or more images, got 0 of class a"):
+        load(tmp_path, skip_corrupt=True)
+
+
+def test_a_part_of_nothing_but_corrupt_files_is_named(tmp_path: Path, make_folder: MakeFolder) -> None:
+    make_folder(tmp_path / "train")
+    layout(tmp_path, "test/cat/1.png")
+    (tmp_path / "test" / "cat" / "1.png").write_bytes(b"broken")
+    with pytest.raises(InputError, match=f"no images are left for test: folder:{tmp_path}: expected"):
+        load(tmp_path, skip_corrupt=True)
 
 
 @pytest.mark.parametrize(("number", "text"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "Permission denied")])

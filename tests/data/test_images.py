@@ -77,6 +77,15 @@ def test_every_sixteen_bit_level_goes_to_the_nearest_eight_bit_level() -> None:
     assert np.array_equal(found, np.rint(levels / 65535 * 255))
 
 
+def test_grey_of_32_bits_is_taken_for_8_or_16_bits_by_its_values(tmp_path: Path) -> None:
+    levels = np.arange(64, dtype=np.int32).reshape(8, 8) * 4
+    for name, values in (("eight", levels), ("sixteen", levels * 257)):
+        Image.fromarray(values).save(tmp_path / f"{name}.tiff")
+        with Image.open(tmp_path / f"{name}.tiff") as picture:
+            assert picture.mode == "I"
+        assert np.array_equal(GREY.read(tmp_path / f"{name}.tiff")[0], levels)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_rotated_files_are_turned_upright(tmp_path: Path, orientation: int) -> None:
     upright = np.asarray(noise("RGB"))
@@ -175,6 +184,9 @@ def test_impossible_preprocessings(arguments: tuple[object, ...], text: str) -> 
         (np.zeros((2, 2), np.int32), "image array: expected .* got int32 of shape"),
         (np.zeros((2, 2, 2), np.uint8), r"got uint8 of shape \(2, 2, 2\)"),
         (np.zeros((0, 2), np.uint8), r"got uint8 of shape \(0, 2\)"),
+        (np.zeros((0, 3), np.float32), r"got float32 of shape \(0, 3\)"),
+        (torch.zeros(3, 0, 4), r"got float32 of shape \(0, 4, 3\)"),
+        (Image.new("L", (0, 3)), "image without pixels: expected at least 1x1, got 0x3"),
         (np.full((2, 2), 1.5), "pixels of a float image: expected 0 to 1, got 1.5 to 1.5"),
         (Image.new("F", (2, 2)), "image of float pixels"),
         (Image.fromarray(np.full((2, 2), 70000, np.int32)), "expected 0 to 65535"),

@@ -229,6 +229,7 @@ def test_specs_that_cannot_be_read(spec: str, text: str) -> None:
     [
         ({"validation": 1.0}, "validation is not a fraction: expected at least 0, less than 1, got 1.0"),
         ({"test": -0.1}, "test is not a fraction"),
+        ({"seed": -1}, "seed is negative: expected at least 0, got -1"),
         ({"image_size": 0}, "image size is not positive: expected at least 1, got 0"),
         ({"image_size": (4, -1)}, "image size is not positive"),
         ({"channels": 2}, "channels of a picture"),
@@ -274,9 +275,9 @@ def test_a_channel_that_never_changes_is_only_shifted(tmp_path: Path) -> None:
 
 
 @given(
-    counts=st.lists(st.integers(8, 60), min_size=2, max_size=6),
-    test=st.floats(0.1, 0.5),
-    validation=st.floats(0.1, 0.4),
+    counts=st.lists(st.integers(3, 60), min_size=2, max_size=6),
+    test=st.floats(0.01, 0.6),
+    validation=st.floats(0.01, 0.99),
     seed=st.integers(0, 2**63),
 )
 def test_drawn_parts_are_disjoint_complete_stratified_and_seeded(
@@ -289,9 +290,43 @@ def test_drawn_parts_are_disjoint_complete_stratified_and_seeded(
     again = split(labels, everything, names, validation, test, seed)
     assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))
     assert all(np.array_equal(parts[name], again[name]) for name in parts)
-    assert len(parts["test"]) == max(round(test * len(labels)), len(counts))
-    shares = np.bincount(labels[parts["test"]], minlength=len(counts)) / len(parts["test"])
-    assert np.abs(shares - np.array(counts) / len(labels)).max() <= 1.01 / len(parts["test"])
+    left = np.array(counts)
+    for name, fraction in (("test", test), ("validation", validation)):
+        found = np.bincount(labels[parts[name]], minlength=len(counts))
+        assert all(np.minimum(found, left - found) >= np.where(left > 1, 1, 0))
+        assert all(found <= np.maximum(fraction * left + 0.5, 1))
+        assert all(found >= np.minimum(fraction * left - 0.5, left - 1))
+        left -= found
+    assert np.array_equal(np.bincount(labels[parts["train"]], minlength=len(counts)), left)
+
+
+@pytest.mark.parametrize(("rare", "test", "in_test"), [(20, 0.2, (24, 4)), (2, 0.2, (24, 1)), (2, 0.9, (108, 1))])
+def test_rare_classes_are_on_both_sides(rare: int, test: float, in_test: tuple[int, int]) -> None:
+    labels = np.repeat([0, 1], [120, rare])
+    parts = split(labels, {"train": np.arange(len(labels))}, "ab", 0.1, test, 0)
+    assert tuple(np.bincount(labels[parts["test"]])) == in_test
+    assert set(labels[parts["train"]]) == {0, 1}
+
+
+def test_the_draw_of_a_class_does_not_depend_on_the_others() -> None:
+    first, second = (
+        split(labels, {"train": np.arange(len(labels))}, "ab", 0.0, 0.3, 5)["test"]
+        for labels in (np.repeat([0, 1], [50, 9]), np.repeat([0, 1], [50, 30]))
+    )
+    assert np.array_equal(first[first < 50], second[second < 50])
+
+
+def test_a_fraction_that_leaves_nothing_is_named() -> None:
+    labels = np.repeat([0, 1], 5)
+    text = (
+        r"^no images are left to split off validation 0.1: expected a class with 2 or more training images, "
+        r"got 1 of each\. Add images, hold less than 0.9 out for test, or set validation to 0\.$"
+    )
+    with pytest.raises(InputError, match=text):
+        split(labels, {"train": np.arange(10)}, "ab", 0.1, 0.9, 0)
+    assert len(split(labels, {"train": np.arange(10)}, "ab", 0.0, 0.9, 0)["train"]) == 2
+    with pytest.raises(InputError, match=r"Add images, or set validation to 0"):
+        split(labels, {"train": np.array([0, 5]), "test": np.arange(1, 5)}, "ab", 0.1, 0.9, 0)
 
 
 def test_another_seed_gives_another_split_and_the_same_one_the_same() -> None:
@@ -305,21 +340,22 @@ def test_a_class_too_small_to_split(tmp_path: Path, make_folder: MakeFolder) -> 
     for file in list((tmp_path / "dog").iterdir())[1:]:
         file.unlink()
     with pytest.raises(
-        InputError, match=r"a class is too small to split off test: expected 2 or more, got 1 of class dog"
+        InputError, match=r"a class is too small to split off test: expected 2 or more images, got 1 of class dog"
     ):
         load_data(f"folder:{tmp_path}", image_size=8)
-    with pytest.raises(InputError, match=r"too small to split off validation: .* set validation to 0"):
-        load_data(f"folder:{tmp_path}", image_size=8, test=0)
+    data = load_data(f"folder:{tmp_path}", image_size=8, test=0)  # it stays in training
+    assert data.validation is not None
+    assert (data.train.labels.tolist().count(1), data.validation.labels.tolist()) == (1, [0])
     assert len(load_data(f"folder:{tmp_path}", image_size=8, test=0, validation=0).train) == 11
 
 
 def test_evaluation_items_are_the_official_test_split_or_everything(tmp_path: Path, write_idx: WriteIdx) -> None:
     write_idx(tmp_path)
     data = load_data(f"mnist:{tmp_path}")
-    items = open_items(f"mnist:{tmp_path}", data.preprocess, data.class_names)
+    items, _ = open_items(f"mnist:{tmp_path}", data.preprocess, data.class_names)
     assert data.test is not None
     assert torch.equal(items.images, data.test.images)
-    digits = open_items("digits", data.preprocess, data.class_names[::-1])
+    digits, _ = open_items("digits", data.preprocess, data.class_names[::-1])
     assert (len(digits), tuple(digits.images.shape[1:])) == (1797, (1, 5, 4))
     assert digits.labels[:3].tolist() == [9, 8, 7]
 

@@ -130,7 +130,10 @@ def test_decoding_gives_back_what_was_encoded(classes: int, seed: int, multi_lab
         ({"label_smoothing": -0.1}, "^label smoothing is out of range"),
         ({"top_k": 0}, "^top_k is out of range: expected at least 1, got 0"),
         ({"class_weights": (1.0,)}, r"^class weights do not fit the classes: expected 3 finite numbers .* got \[1.0\]"),
-        ({"class_weights": ()}, "^class weights do not fit the classes"),
+        (
+            {"class_weights": ()},
+            r"^class weights do not fit .* \[\]\. Give one number for each of the 3 classes, or balanced",
+        ),
         ({"class_weights": (1.0, -1.0, 1.0)}, "at least 0, not all 0, got"),
         ({"class_weights": (0.0, 0.0, 0.0)}, "at least 0, not all 0, got"),
         ({"class_weights": (1.0, float("nan"), 1.0)}, "at least 0, not all 0, got"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from sklearn import metrics as sk
 from torchmetrics import functional as tm
 
@@ -178,3 +180,10 @@ def test_half_precision_outputs_are_scored_in_full() -> None:
     output, target, scores = single(5, 40, 0)
     half = Classify(tuple("01234")).score(output.bfloat16(), target)
     assert half.brier == pytest.approx(scores.brier, rel=0.02)
+
+
+def test_class_names_are_printed_as_they_are() -> None:
+    names = ("photo[final]", "[/x]", "[bold]b[/bold]")
+    console = Console(file=io.StringIO(), width=200)
+    console.print(Classify(names).score(torch.eye(3), torch.arange(3)).table())
+    assert all(name in console.file.getvalue() for name in names)  # type: ignore[attr-defined]

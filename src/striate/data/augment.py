@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from striate.data.images import moments
 from striate.errors import InputError
-from striate.registry import Registry, bind_options, parse_spec
+from striate.registry import Between, Registry, bind_options, parse_spec
 from striate.shapes import Float, Tensor, UInt8
 
 Pictures = Float[Tensor, "n c h w"]
@@ -28,23 +28,6 @@ OUTSIDE = {
     "zeros": ("constant", "zeros"),
 }
 MODES = tuple(OUTSIDE)
-
-
-@dataclass(frozen=True)
-class Between:
-    """The numbers from low to high, or only the whole ones, as the allowed values of an option."""
-
-    low: float
-    high: float
-    whole: bool = False
-
-    def __contains__(self, value: object) -> bool:
-        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
-            return False
-        return self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"a {'whole ' * self.whole}number in {self.low}..{self.high}"
 
 
 Allowed = Between | tuple[Any, ...]

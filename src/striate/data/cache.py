@@ -24,7 +24,7 @@ from striate.shapes import Int64, Tensor, UInt8
 
 Progress = Callable[[int, int, str], None]
 RESIDENT_BYTES = 1 << 30
-FORMAT = 1  # part of the key: raise it when Preprocess.read gives other pixels
+FORMAT = 2  # part of the key: raise it when Preprocess.read gives other pixels
 
 
 def cache_folder(cache: Path | None = None) -> Path:

@@ -111,6 +111,7 @@ class Preprocess:
 
     Turn it upright (EXIF), put transparency on white, bring 16 bits to 8, make it grey or RGB as `shape`
     says, resize the shorter side with antialiasing and cut out the center, scale to 0..1, (x - mean) / std.
+    Grey files of 32 bits do not say how bright white is: values up to 255 are taken for 8 bits, else for 16.
 
     `shape` is (c, h, w) with c 1 or 3; `mean` and `std` have one value per channel, in units of 0..1.
 
@@ -235,6 +236,8 @@ def as_picture(image: Any) -> Image.Image:
     Arrays are uint8, uint16 (grey only) or floats in 0..1; anything else raises InputError.
     """
     if isinstance(image, Image.Image):
+        if 0 in image.size:
+            raise InputError("image without pixels", expected="at least 1x1", got="{}x{}".format(*image.size))
         return image
     if isinstance(image, Tensor):
         image = image.detach().cpu()
@@ -243,7 +246,7 @@ def as_picture(image: Any) -> Image.Image:
         raise InputError("image", expected="a path, PIL image, array or tensor", got=type(image).__name__)
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]
-    if image.dtype.kind == "f":
+    if image.dtype.kind == "f" and image.size:
         if not (np.isfinite(image).all() and image.min() >= 0 and image.max() <= 1):
             found = f"{image.min()} to {image.max()}"
             raise InputError("pixels of a float image", expected="0 to 1", got=found, fix="Scale them.")
@@ -256,13 +259,14 @@ def as_picture(image: Any) -> Image.Image:
 
 
 def to_channels(picture: Image.Image, channels: int) -> Image.Image:
-    """The picture in mode L or RGB: 16 bits scaled to 8, transparency laid over white."""
+    """The picture in mode L or RGB: deep grey scaled to 8 bits, transparency laid over white."""
     if picture.mode.startswith("I"):
         values = np.asarray(picture).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
             found = f"{values.min()} to {values.max()}"
             raise InputError("pixels of a deep grey image", expected="0 to 65535 (16 bits)", got=found)
-        picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        eight = picture.mode == "I" and values.max() <= 255  # 16 bits would make it all black
+        picture = Image.fromarray((values if eight else (values + 128) // 257).astype(np.uint8))
     elif picture.mode == "F":
         raise InputError("image of float pixels", expected="8 or 16 bits", got="mode F", fix="Convert it.")
     elif picture.has_transparency_data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,8 +132,13 @@ def folder(path: Path) -> Listing:
             paths += classes.get(name, ())
             labels += [label] * len(classes.get(name, ()))
         splits[part] = np.arange(first, len(paths))
-    names = tuple(str(file) for file in paths)
+    names = tuple(_printable(file) for file in paths)
     return Listing(tuple(paths), torch.tensor(labels), class_names, names, splits)
+
+
+def _printable(path: Path | str) -> str:
+    """The path as text; bytes that are no UTF-8 become \\xNN."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _split_folders(path: Path) -> dict[str, Path]:
@@ -154,6 +160,9 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     classes = {}
     for inside in sorted(file for file in root.iterdir() if file.is_dir() and not file.name.startswith(".")):
+        if _printable(inside.name) != inside.name:
+            fix = "Rename it: class names are written into reports."
+            raise InputError("the name of a class folder is no UTF-8", where=_printable(inside), fix=fix)
         files = sorted(file for file in inside.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
         classes[inside.name] = [
             file for file in files if not any(part.startswith(".") for part in file.relative_to(inside).parts)
@@ -219,8 +228,8 @@ def load_data(
     `spec` is a name of `SOURCES`, with a path after the first colon where it needs one. `image_size` (side,
     or height and width, in pixels) and `channels` (1 or 3) default to the source's own; a folder needs the
     size.
-    Splits that the source comes with are kept; else `test` is a stratified fraction of everything, and
-    `validation` one of the training part (0: none). The same spec and seed give the same data.
+    Splits that the source comes with are kept; else `test` is a fraction of everything, class by class, and
+    `validation` one of the training part (0: none; see `splits.split`). The same spec and seed give the same data.
 
     A folder's pictures are decoded once into a file under `cache` (default $STRIATE_CACHE or
     ~/.cache/striate), telling `progress` (done, total, "decoding images"). A corrupt one raises InputError,
@@ -228,11 +237,13 @@ def load_data(
 
     >>> data = load_data("digits", seed=1)
     >>> data.shape, len(data.train), len(data.validation), len(data.test)
-    ((1, 8, 8), 1294, 144, 359)
+    ((1, 8, 8), 1295, 143, 359)
     """
     for name, fraction in (("validation", validation), ("test", test)):
         if not 0 <= fraction < 1:
             raise InputError(f"{name} is not a fraction", expected="at least 0, less than 1", got=fraction)
+    if seed < 0:
+        raise InputError("seed is negative", expected="at least 0", got=seed)
     listing = _read(spec)
     if "train" not in listing.splits:
         raise InputError("no training part", where=spec, expected="a folder train", got=list(listing.splits))
@@ -245,7 +256,7 @@ def load_data(
     images, corrupt = decode(listing.pictures, plain, skip_corrupt=skip_corrupt, cache=cache, progress=progress)
     kept = {name: positions[~np.isin(positions, corrupt)] for name, positions in listing.splits.items()}
     parts = split(listing.labels.numpy(), kept, listing.class_names, validation, test, seed)
-    sets = {name: _subset(listing, images, positions, cache) for name, positions in parts.items()}
+    sets = {name: _subset(spec, name, listing, images, positions, cache) for name, positions in parts.items()}
     preprocess = measured(plain, sets["train"].images)
     skipped = tuple(listing.names[i] for i in corrupt)
     return Data(sets["train"], sets.get("validation"), sets.get("test"), preprocess, skipped)
@@ -259,11 +270,12 @@ def open_items(
     skip_corrupt: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
-) -> ImageSet:
-    """The items on which a model is evaluated: the source's own test split, or all of it where it has none.
+) -> tuple[ImageSet, tuple[str, ...]]:
+    """The items on which a model is evaluated, and the names of the corrupt ones that `skip_corrupt` left out.
 
-    They are read through the model's `preprocess` and labeled in the order of its `class_names`. Classes are
-    matched by name, so a folder may hold some of them; one that the model does not know raises InputError.
+    The items are the source's own test split, or all of it where it has none. They are read through the model's
+    `preprocess` and labeled in the order of its `class_names`. Classes are matched by name, so a folder may hold some
+    of them; one that the model does not know raises InputError.
     """
     listing = _read(spec)
     strangers = sorted(set(listing.class_names) - set(class_names))
@@ -277,8 +289,11 @@ def open_items(
     order = torch.tensor([list(class_names).index(name) for name in listing.class_names])
     listing = replace(listing, labels=order[listing.labels], class_names=tuple(class_names))
     images, corrupt = decode(listing.pictures, preprocess, skip_corrupt=skip_corrupt, cache=cache, progress=progress)
+    part = "test" if "test" in listing.splits else "evaluation"
     positions = listing.splits.get("test", np.arange(len(images)))
-    return _subset(listing, images, positions[~np.isin(positions, corrupt)], cache)
+    broken = np.isin(positions, corrupt)
+    skipped = tuple(listing.names[i] for i in positions[broken].tolist())
+    return _subset(spec, part, listing, images, positions[~broken], cache), skipped
 
 
 def _read(spec: str) -> Listing:
@@ -296,9 +311,11 @@ def _read(spec: str) -> Listing:
     return entry.read(path)
 
 
-def _subset(listing: Listing, images: Tensor, positions: Positions, cache: Path | None) -> ImageSet:
+def _subset(
+    spec: str, part: str, listing: Listing, images: Tensor, positions: Positions, cache: Path | None
+) -> ImageSet:
     if len(positions) == 0:
-        raise InputError("no images are left", where=listing.names[0], expected="at least one readable image")
+        raise InputError(f"no images are left for {part}", where=spec, expected="at least one readable image")
     where = torch.from_numpy(positions)
     names = tuple(listing.names[i] for i in positions.tolist())
     return ImageSet(gather(images, where, cache), listing.labels[where], listing.class_names, names)

@@ -20,31 +20,52 @@ def split(
     test: float,
     seed: int,
 ) -> dict[str, Positions]:
-    """Positions of "train", "validation" and "test": those given, the others drawn from the training part."""
+    """Positions of "train", "validation" and "test": those given, the others drawn from the training part.
+
+    Of each class its share is drawn, rounded, but at least one image, and at least one stays in training. A class
+    with a single training image cannot be tested, which raises InputError; without a validation image it stays in
+    training. Which images of a class are drawn depends on the seed and on that class alone.
+
+    >>> parts = split(np.array([0, 0, 0, 0, 1, 1]), {"train": np.arange(6)}, ["a", "b"], 0, 0.25, seed=0)
+    >>> len(parts["train"]), len(parts["test"])
+    (4, 2)
+    """
     parts = dict(given)
-    for name, fraction in (("test", test), ("validation", validation)):
-        if name not in parts and fraction > 0:
-            parts["train"], parts[name] = _draw(labels, parts["train"], class_names, name, fraction, seed)
+    for key, (name, fraction) in enumerate((("test", test), ("validation", validation))):
+        if name in parts or fraction == 0:
+            continue
+        counts = np.bincount(labels[parts["train"]], minlength=len(class_names))
+        rare = int(counts.argmin())
+        if counts[rare] < (2 if name == "test" else 1):
+            raise InputError(
+                f"a class is too small to split off {name}",
+                expected="2 or more images",
+                got=f"{counts[rare]} of class {class_names[rare]}",
+                fix=f"Add images, or set {name} to 0.",
+            )
+        drawn = _draw(labels, parts["train"], counts, fraction, (seed, key))
+        if len(drawn) == 0:
+            held = "" if "test" in given or test == 0 else f", hold less than {test:g} out for test"
+            raise InputError(
+                f"no images are left to split off {name} {fraction:g}",
+                expected="a class with 2 or more training images",
+                got="1 of each",
+                fix=f"Add images{held}, or set {name} to 0.",
+            )
+        parts["train"], parts[name] = np.setdiff1d(parts["train"], drawn), drawn
     return parts
 
 
 def _draw(
     labels: npt.NDArray[np.int64],
     positions: Positions,
-    class_names: Sequence[str],
-    name: str,
+    counts: npt.NDArray[np.int64],
     fraction: float,
-    seed: int,
-) -> tuple[Positions, Positions]:
-    from sklearn.model_selection import train_test_split  # 0.7 s
-
-    counts = np.bincount(labels[positions], minlength=len(class_names))
-    rare = int(counts.argmin())
-    # One of each class on both sides is the least that a stratified split can be.
-    count = max(round(fraction * len(positions)), len(class_names))
-    if counts[rare] < 2 or len(positions) - count < len(class_names):
-        fix = f"Add images, or set {name} to 0."
-        found = f"{counts[rare]} of class {class_names[rare]}"
-        raise InputError(f"a class is too small to split off {name}", expected="2 or more", got=found, fix=fix)
-    rest, drawn = train_test_split(positions, test_size=count, stratify=labels[positions], random_state=seed % 2**32)
-    return np.sort(rest), np.sort(drawn)
+    key: tuple[int, ...],
+) -> Positions:
+    drawn = []
+    for label, count in enumerate(counts.tolist()):
+        wanted = min(max(round(fraction * count), 1), count - 1)
+        order = np.random.default_rng((*key, label)).permutation(count)
+        drawn.append(positions[labels[positions] == label][order[:wanted]])
+    return np.sort(np.concatenate(drawn))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from striate.errors import InputError
 from striate.recipe import Recipe
@@ -19,15 +20,19 @@ from striate.runs.record import RECIPE, read_metrics
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run: its recipe, where it stands (trained, or unfinished at some epoch), and its scores."""
+    """A run: its recipe, where it stands (trained, unfinished at some epoch, or unreadable), and its scores.
+
+    Of an unreadable run, `problem` says what is wrong with it, and there is no recipe.
+    """
 
     folder: str
     state: str
-    recipe: Recipe
+    recipe: Recipe | None
     epochs: int
     seconds: float
     validation: dict[str, float]
     scores: dict[str, float]
+    problem: str = ""
 
     def json(self) -> dict[str, Any]:
         """As plain types."""
@@ -44,7 +49,8 @@ class RunList:
     def differing(self) -> tuple[str, ...]:
         """Fields of the recipes that are not the same in all runs."""
         fields = [field.name for field in dataclasses.fields(Recipe)]
-        return tuple(name for name in fields if len({repr(getattr(r.recipe, name)) for r in self.runs}) > 1)
+        recipes = [run.recipe for run in self.runs if run.recipe]
+        return tuple(name for name in fields if len({repr(getattr(recipe, name)) for recipe in recipes}) > 1)
 
     def json(self) -> list[dict[str, Any]]:
         """As plain types."""
@@ -57,38 +63,42 @@ class RunList:
         table = Table("run", "state", "test accuracy", "n", "validation", "epochs", "seconds", *columns)
         for run in self.runs:
             accuracy, watched = run.scores.get("accuracy"), run.validation.get("accuracy")
-            table.add_row(
+            cells = (
                 run.folder,
                 run.state,
                 "–" if accuracy is None else f"{accuracy:.4f}",
                 f"{run.scores.get('n', 0)}",
                 "–" if watched is None else f"{watched:.4f}",
-                f"{run.epochs}/{run.recipe.epochs:g}",
+                f"{run.epochs}/{run.recipe.epochs:g}" if run.recipe else "–",
                 f"{run.seconds:.1f}",
-                *(_spell(getattr(run.recipe, name)) for name in columns),
+                *(_spell(getattr(run.recipe, name, None)) for name in columns),
             )
+            table.add_row(*map(Text, cells))  # brackets in a path are no markup
         return table
 
 
 def read_run(folder: Path) -> RunSummary:
-    """What a run folder says; InputError if it holds no recipe."""
+    """What a run folder says; InputError if it holds no recipe or files that cannot be read."""
     if not (folder / RECIPE).is_file():
         raise InputError("this folder is no run", where=folder, expected=f"a {RECIPE} in it")
-    epochs = [line for line in read_metrics(folder) if line["kind"] == "epoch"]
     finished = (folder / CARD).is_file()
-    return RunSummary(
-        folder=str(folder),
-        state="trained" if finished else "unfinished",
-        recipe=Recipe.read(folder / RECIPE),
-        epochs=len(epochs),
-        seconds=sum(line["seconds"] for line in epochs),
-        validation=(epochs[-1]["validation"] or {}) if epochs else {},
-        scores=read_card(folder).scores if finished else {},
-    )
+    recipe = Recipe.read(folder / RECIPE)
+    scores = read_card(folder).scores if finished else {}
+    try:
+        epochs = [line for line in read_metrics(folder) if line["kind"] == "epoch"]
+        seconds = sum(line["seconds"] for line in epochs)
+        validation = (epochs[-1]["validation"] or {}) if epochs else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError("cannot read the metrics of a run", where=folder, got=f"{error!r}") from None
+    state = "trained" if finished else "unfinished"
+    return RunSummary(str(folder), state, recipe, len(epochs), seconds, validation, scores)
 
 
 def list_runs(folders: Sequence[Path]) -> RunList:
-    """The runs named, and those inside the folders named; InputError where there is none."""
+    """The runs named, and those inside the folders named; InputError where there is none.
+
+    A run whose files are damaged is listed as unreadable, so that it does not hide the others.
+    """
     found: list[Path] = []
     for folder in folders:
         if not folder.is_dir():
@@ -97,7 +107,14 @@ def list_runs(folders: Sequence[Path]) -> RunList:
         if not inside:
             raise InputError("no runs here", where=folder, fix="Train something: striate train")
         found += inside
-    return RunList(tuple(read_run(folder) for folder in dict.fromkeys(found)))
+    return RunList(tuple(_read_or_tell(folder) for folder in dict.fromkeys(found)))
+
+
+def _read_or_tell(folder: Path) -> RunSummary:
+    try:
+        return read_run(folder)
+    except (InputError, OSError) as error:
+        return RunSummary(str(folder), "unreadable", None, 0, 0.0, {}, {}, problem=str(error))
 
 
 def _spell(value: Any) -> str:

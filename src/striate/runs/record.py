@@ -29,7 +29,7 @@ from striate import zoo
 from striate.data import SOURCES, Data, ImageSet, load_data
 from striate.errors import DivergedError, InputError, StorageError
 from striate.recipe import Recipe
-from striate.registry import bind_options, parse_spec
+from striate.registry import parse_spec
 from striate.runs.card import Card, save_model
 from striate.shapes import Tensor
 from striate.tasks import ClassificationScores, Classify
@@ -106,7 +106,7 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
     task = Classify(data.class_names, label_smoothing=recipe.label_smoothing, class_weights=weights)
     card = Card(
         architecture=name,
-        options=bind_options("network", name, entry.function, own_options) | options,
+        options=entry.bind(own_options) | options,
         class_names=data.class_names,
         preprocess=data.preprocess,
         task={"name": "classify", "multi_label": task.multi_label},

@@ -64,6 +64,7 @@ class Classify:
                 "class weights do not fit the classes",
                 expected=f"{len(self.class_names)} finite numbers of at least 0, not all 0",
                 got=list(weights),
+                fix=f"Give one number for each of the {len(self.class_names)} classes, or balanced.",
             )
 
     def encode(self, targets: Sequence[str] | Sequence[Sequence[str]]) -> Num[Tensor, " n *k"]:

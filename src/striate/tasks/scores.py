@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from rich.table import Table
+from rich.text import Text
 
 from striate.shapes import Bool, Float, Int64, Tensor
 
@@ -81,7 +82,8 @@ class ClassificationScores:
         title = f"{int(numbers.pop('n'))} images  " + "  ".join(f"{k} {v:.4f}" for k, v in numbers.items())
         table = Table("class", "precision", "recall", "f1", "support", title=title)
         for row in self.per_class:
-            table.add_row(row.name, f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support}")
+            name = Text(row.name)  # brackets in it are no markup
+            table.add_row(name, f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support}")
         return table
 
 

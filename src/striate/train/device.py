@@ -14,18 +14,23 @@ from striate.recipe import Precision
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+# Others (meta, say) compute nothing, or Fabric does not know them.
+DEVICES = ("cpu", "cuda", "mps", "xpu")
+
 
 def find_device(name: str) -> torch.device:
     """The device of a name: auto is the accelerator if there is one; InputError where it does not exist."""
     if name == "auto":
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    fix = "Use --device cpu or auto."
     try:
         device = torch.device(name)
+        if device.type not in DEVICES:
+            raise InputError("no such device", where=name, expected=f"auto, {', '.join(DEVICES)}", fix=fix)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError("no such device", where=name, got=reason, fix="Use --device cpu or auto.") from None
-    return device
+        raise InputError("no such device", where=name, got=str(error).partition("\n")[0], fix=fix) from None
+    return torch.device("cpu") if device.type == "cpu" else device
 
 
 def prepare(device: str, precision: Precision) -> Fabric:

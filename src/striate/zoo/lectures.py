@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import torch.nn.functional as F
 from torch import nn
 
+from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
+
+Width = Annotated[float, Between(0.001, 100)]
 
 
 @architecture(
@@ -22,8 +26,8 @@ def keras_mnist(
     num_classes: int = 10,
     in_channels: int = 1,
     input_size: tuple[int, int] = (28, 28),
-    width: float = 1.0,
-    dropout: float = 0.5,
+    width: Width = 1.0,
+    dropout: Annotated[float, Between(0, 1)] = 0.5,
 ) -> nn.Module:
     """Two 3x3 convolutions (32, 64), each with 2x2 max pooling, dropout and one dense layer.
 
@@ -64,7 +68,7 @@ class KerasMNIST(nn.Module):
     macs=3_100_032,
     note="As printed, the softmax stands before the average over positions: probabilities are averaged, not scores.",
 )
-def keras_fcn(num_classes: int = 10, in_channels: int = 1, width: float = 1.0) -> nn.Module:
+def keras_fcn(num_classes: int = 10, in_channels: int = 1, width: Width = 1.0) -> nn.Module:
     """Three 3x3 convolutions (32, 64, 128), a 1x1 convolution to the classes, softmax and global average.
 
     Takes images of any size from 18 pixels on. Returns the logarithm of the averaged probabilities, which are
@@ -102,7 +106,10 @@ class KerasFCN(nn.Module):
     macs=47_520,
 )
 def nielsen_mnist(
-    num_classes: int = 10, in_channels: int = 1, input_size: tuple[int, int] = (28, 28), maps: int = 3
+    num_classes: int = 10,
+    in_channels: int = 1,
+    input_size: tuple[int, int] = (28, 28),
+    maps: Annotated[int, Between(1, 4096, whole=True)] = 3,
 ) -> nn.Module:
     """One 5x5 convolution (3 maps, sigmoid), 2x2 max pooling and one dense layer.
 

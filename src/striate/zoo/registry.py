@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
 from striate.errors import InputError
-from striate.registry import Registry, bind_options, parse_spec
+from striate.recipe import read_as
+from striate.registry import Between, Registry, bind_options, parse_spec
+
+# What training takes from the data: in a name these stand with their key or not at all.
+FROM_DATA = ("num_classes", "in_channels", "input_size")
+# Annotations that are checked; others are left to the network's constructor.
+PLAIN, UNIONS = (int, float, str, bool), (Union, types.UnionType, Literal)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,24 @@ class Architecture:
         """Whether the weights depend on the size of the image."""
         return "input_size" in self.options
 
+    def bind(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options of a name (`parse_spec`) by their keys, checked; a value without a key is the first of its own.
+
+        Raises InputError for an unknown option, and for a value that does not fit the function's annotation.
+        """
+        bound = bind_options("network", self.name, self.function, options, filled=FROM_DATA)
+        hints = get_type_hints(self.function, include_extras=True)
+        return {k: v if k in FROM_DATA else self._checked(k, v, hints.get(k, Any)) for k, v in bound.items()}
+
+    def _checked(self, key: str, value: Any, hint: Any) -> Any:
+        what = f"cannot build network {self.name}"
+        if get_origin(hint) is Annotated:
+            hint, *allowed = get_args(hint)
+            for values in allowed:
+                if isinstance(values, Between) and value not in values:
+                    raise InputError(what, where=key, expected=values, got=repr(value))
+        return read_as(hint, value, f"{what}: {key}") if hint in PLAIN or get_origin(hint) in UNIONS else value
+
 
 ARCHITECTURES: Registry[Architecture] = Registry("network")
 
@@ -81,8 +106,9 @@ def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, *
     `in_channels` is by default what the network was made for. The forward takes Float[n, in_channels, h, w]
     and returns logits Float[n, num_classes]; weights are drawn from torch's global generator.
 
-    Raises InputError for an unknown network or option (with the nearest names), for less than two classes or
-    one channel, and for an input size below the network's least.
+    Raises InputError for an unknown network or option (with the nearest names), for a value of a wrong type or out of
+    range, for an option both in the name and beside it, for less than two classes or one channel, and for an input
+    size below the network's least.
     """
     base, inline = parse_spec(name)
     entry = ARCHITECTURES[base]
@@ -93,7 +119,11 @@ def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, *
             got=min(fixed),
             fix=f"Pass {min(fixed)} to build; training takes both from the data.",
         )
-    options = bind_options("network", base, entry.function, inline | options)
+    own = entry.bind(inline)
+    if twice := own.keys() & options.keys():
+        fix = f"Take {min(twice)} out of the name{' (training: --image-size)' * (min(twice) == 'input_size')}."
+        raise InputError("an option is given twice", where=f"network {name}", got=min(twice), fix=fix)
+    options = own | entry.bind(options)
     if in_channels is None:
         in_channels = entry.input[0]
     options = {"num_classes": num_classes, "in_channels": in_channels} | options
@@ -107,7 +137,13 @@ def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, *
             )
     if "input_size" in options:
         options["input_size"] = as_size(options["input_size"], base, entry.least)
-    return entry.function(**options)
+    try:
+        return entry.function(**options)
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"cannot build network {base}", where=options, got=reason) from error
 
 
 def as_size(size: Any, network: str, least: int) -> tuple[int, int]:
