@@ -275,7 +275,7 @@ def test_a_channel_that_never_changes_is_only_shifted(tmp_path: Path) -> None:
 
 
 @given(
-    counts=st.lists(st.integers(3, 60), min_size=2, max_size=6),
+    counts=st.lists(st.integers(4, 60), min_size=2, max_size=6),
     test=st.floats(0.01, 0.6),
     validation=st.floats(0.01, 0.99),
     seed=st.integers(0, 2**63),
