@@ -77,10 +77,11 @@ class ClassificationScores:
         }
 
     def table(self) -> Table:
-        """The per-class scores as a table to print; the single numbers stand in its title."""
-        numbers = self.summary()
-        title = f"{int(numbers.pop('n'))} images  " + "  ".join(f"{k} {v:.4f}" for k, v in numbers.items())
-        table = Table("class", "precision", "recall", "f1", "support", title=title)
+        """The per-class scores as a table to print; accuracy and loss stand in its title, all else under it."""
+        rest = {k: v for k, v in self.summary().items() if k not in ("n", "accuracy", "loss")}
+        title = f"{self.n} images  accuracy {self.accuracy:.4f}  loss {self.loss:.4f}"
+        caption = "\n".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in rest.items())
+        table = Table("class", "precision", "recall", "f1", "support", title=title, caption=caption)
         for row in self.per_class:
             name = Text(row.name)  # brackets in it are no markup
             table.add_row(name, f"{row.precision:.4f}", f"{row.recall:.4f}", f"{row.f1:.4f}", f"{row.support}")
