@@ -161,7 +161,7 @@ def keras_recipe(data: Data, seed: int, epochs: int = 12) -> tuple[float, float]
 # Images per second of one network at one batch size
 
 
-def resident(data: Data, fresh_pages: bool = True) -> Iterator[None]:  # noqa: ARG001
+def resident(data: Data) -> Iterator[None]:
     """The best eager loop on tensors that one would write by hand: normalized once, fused AdamW."""
     with seeded(0):
         model = striate.build(RECIPE.model).train()
