@@ -75,8 +75,9 @@ def recipes_page() -> str:
         "",
         "One file for each result we claim: `striate train recipes/NAME.yaml`. `python recipes/claim.py "
         "recipes/NAME.yaml` trains it with five seeds and writes the claim into its head; this page repeats the "
-        "heads (`python benchmarks/tables.py`). The settings were chosen by comparing test accuracies, about 20 of them "
-        "for the digits and 90 for the other two, mostly on the same seeds: the claims are slightly optimistic.",
+        "heads (`python benchmarks/tables.py`). "
+        "The settings were chosen by comparing test accuracies, about 20 of them for the digits and 90 for the "
+        "other two, mostly on the same seeds: the claims are slightly optimistic.",
     ]
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         head = [line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("#")]
