@@ -359,7 +359,7 @@ def report_skipped(names: Sequence[str]) -> None:
     for name in names:
         say(f"left out, cannot be read: {name}")
     if names:
-        say(f"{len(names)} images left out")
+        say(f"images left out: {len(names)}")
 
 
 def say(text: str) -> None:
