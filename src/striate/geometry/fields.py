@@ -1,0 +1,159 @@
+"""The window of every value on an input, by composition from the input on: receptive field, stride, center.
+
+Along one axis of the input a value's *terms* say which of its own axes moves the window (None: none does, all
+positions see the same) and how. One term is the rule; branches of different strides (a global branch beside a local
+one) keep a term each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from striate.geometry.graph import Graph, Value
+from striate.geometry.reading import Axis, Reading, Reshape, Shape
+from striate.geometry.window import IDENTITY, Number, Window, whole
+
+Terms = tuple[Axis, ...]
+
+# Patterns longer than this are kept as their hull: no picture of a network shows a phase in thousands.
+LONGEST = 1 << 12
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What a value sees along one axis of the input, clipped neither at the border nor to the input.
+
+    `size`: inputs from the first to the last seen, the most that any position sees. `stride`: how far that moves from one
+    position to the next (0 where it does not). `offset`: the middle of what position 0 sees, as an input index. `padding`:
+    how far before index 0 and behind the last index any position looks. `whole`: whether some position sees all.
+    """
+
+    size: int
+    stride: Number
+    offset: Number
+    padding: tuple[int, int]
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Field:
+    """What a value sees of one input: terms for each spatial axis.
+
+    `loose` are the axes of the value along which positions see less than the terms say, since a reshape merged axes
+    that move a window; -1 stands for one that is gone. Where it is empty, the field is exact.
+    """
+
+    axes: tuple[Terms, ...]
+    loose: frozenset[int] = frozenset()
+
+    @property
+    def exact(self) -> bool:
+        """Whether every position sees what the terms say, no less."""
+        return not self.loose
+
+    def after(self, reading: Reading, shape: Shape) -> Field:
+        """What a value sees that reads this one, of this shape, by `reading`."""
+        windows = reading.axes
+        loose = set()
+        for axis in self.loose:
+            driver, window = windows[axis] if axis >= 0 else Axis(None, IDENTITY)
+            if driver is not None:
+                loose.add(driver)
+            elif axis < 0 or len(window.taps[0].within(shape[axis])) < shape[axis]:
+                loose.add(-1)
+        if isinstance(reading, Reshape):
+            moving = {driver for terms in self.axes for driver, _ in terms}
+            loose |= {out[0] for into, out in reading.groups if len(into) > 1 and moving & set(into)}
+        return Field(tuple(merged(_carried(terms, windows)) for terms in self.axes), frozenset(loose))
+
+    def __or__(self, other: Field) -> Field:
+        """What either sees."""
+        pairs = zip(self.axes, other.axes, strict=True)
+        return Field(tuple(merged((*a, *b)) for a, b in pairs), self.loose | other.loose)
+
+
+def _carried(terms: Terms, windows: Sequence[Axis]) -> Terms:
+    carried = []
+    for driver, window in terms:
+        if driver is None:
+            carried.append(Axis(None, window))
+        else:
+            outer = windows[driver]
+            carried.append(Axis(outer.driver, window if outer.window == IDENTITY else outer.window.after(window)))
+    return tuple(carried)
+
+
+def merged(terms: Sequence[Axis]) -> Terms:
+    """One term for each driver and stride."""
+    found: dict[tuple[int | None, Number], Window] = {}
+    for driver, window in terms:
+        key = (driver, window.stride)
+        both = found[key] | window if key in found else window
+        found[key] = both if both.period <= LONGEST else Window(both.stride, both.lo, both.hi)
+    return tuple(Axis(driver, window) for (driver, _), window in found.items())
+
+
+def spatial(shape: Shape) -> tuple[int, ...]:
+    """The axes of an input along which windows move: those after batch and channel, or all but the batch."""
+    return tuple(range(2, len(shape))) if len(shape) > 2 else tuple(range(1, len(shape)))
+
+
+def fields(graph: Graph, input: int) -> list[Field | None]:
+    """For every value what it sees of the input with this value index; None where it does not see it."""
+    found: list[Field | None] = [None] * len(graph.values)
+    shape = graph.values[input].shape
+    found[input] = Field(tuple((Axis(axis, IDENTITY),) for axis in spatial(shape)))
+    for value in graph.values[input + 1 :]:
+        seen: Field | None = None
+        for reading in value.readings:
+            field = found[reading.source]
+            if field is not None and not reading.border:
+                more = field.after(reading, graph.values[reading.source].shape)
+                seen = more if seen is None or seen == more else seen | more
+        found[value.index] = seen
+    return found
+
+
+def extents(field: Field, value: Value, input: Value) -> tuple[Extent, ...]:
+    """The numbers that people read off a field, one for each spatial axis of the input."""
+    sizes = [input.shape[axis] for axis in spatial(input.shape)]
+    return tuple(_extent(terms, value.shape, size) for terms, size in zip(field.axes, sizes, strict=True))
+
+
+def _extent(terms: Terms, shape: Shape, size: int) -> Extent:
+    moving = [t for t in terms if t.driver is not None and t.window.shift]
+    main = min(moving or terms, key=lambda t: t.window.size).window
+    hulls = [hull for o in _samples(terms, shape) if (hull := _hull(terms, o)) is not None]
+    if not hulls:  # a transposed convolution may leave positions that see nothing
+        return Extent(0, main.stride, main.center, (0, 0), False)
+    lo, hi = min(first for first, _ in hulls), max(last for _, last in hulls)
+    return Extent(
+        size=max(last - first + 1 for first, last in hulls),
+        stride=main.stride if moving else 0,
+        offset=main.center,
+        padding=(max(0, -lo), max(0, hi - size + 1)),
+        whole=any(first <= 0 and last >= size - 1 for first, last in hulls),
+    )
+
+
+def _samples(terms: Terms, shape: Shape) -> list[dict[int, int]]:
+    """Positions at which the widest and the outermost windows are found: the two ends and the middle, each phase."""
+    samples: list[dict[int, int]] = [{}]
+    for driver in {t.driver for t in terms if t.driver is not None}:
+        count = shape[driver]
+        period = max(t.window.period for t in terms if t.driver == driver)
+        near = range(min(count, period))
+        middle = range(max(0, count // 2 - period), min(count, count // 2 + period + 1))
+        chosen = sorted({*near, *(count - 1 - o for o in near), *middle})
+        samples = [{**sample, driver: o} for sample in samples for o in chosen]
+    return samples
+
+
+def _hull(terms: Terms, at: dict[int, int]) -> tuple[int, int] | None:
+    seen = [window.at(0 if driver is None else at[driver]) for driver, window in terms]
+    seen = [indices for indices in seen if indices]
+    return (min(i.first for i in seen), max(i.last for i in seen)) if seen else None
+
+
+__all__ = ["Extent", "Field", "extents", "fields", "whole"]

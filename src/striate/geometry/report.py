@@ -1,0 +1,431 @@
+"""Everything that can be read off a network without running it: one row an operation, totals, and what to do with them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from torch import nn
+
+from striate.errors import InputError
+from striate.geometry.fields import Extent, extents, fields
+from striate.geometry.graph import Counts, Graph, Weight
+from striate.geometry.memory import Memory, memory
+from striate.geometry.reading import Shape
+from striate.geometry.size import least_input
+from striate.geometry.trace import Inputs, trace
+from striate.geometry.window import Number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One operation. Shapes, counts and bytes are those of one item.
+
+    `parameters` are those that no earlier row has counted; `shared` those that one has. Per spatial axis of the input
+    (of the first one that the operation sees), clipped neither at the border nor to the input: `receptive_field` in
+    input positions, `stride` from one output to the next, `offset` of the middle of what output 0 sees, `padding` that
+    is seen before and behind the input. `exact` is False where these are upper bounds.
+    `inputs` are the rows that it reads; -1 is the first input of the network, -2 the second, …
+    """
+
+    path: str
+    module: str
+    operation: str
+    kind: str
+    shape: Shape
+    dtype: str
+    parameters: int
+    trainable: int
+    shared: int
+    counts: Counts
+    activation_bytes: int
+    receptive_field: tuple[int, ...]
+    stride: tuple[Number, ...]
+    offset: tuple[Number, ...]
+    padding: tuple[tuple[int, int], ...]
+    sees_whole: bool
+    exact: bool
+    inputs: tuple[int, ...]
+    weights: tuple[str, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of convolutions and matrix products."""
+        return self.counts.macs
+
+    @property
+    def frozen(self) -> int:
+        """Parameters that are not trained."""
+        return self.parameters - self.trainable
+
+
+@dataclass(frozen=True)
+class Share:
+    """How much of a total lies in convolutions, in fully connected layers, and elsewhere; each from 0 to 1."""
+
+    convolution: float
+    linear: float
+    other: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """A network, sized up. `layers` has a row for every operation, in the order of execution."""
+
+    network: str
+    inputs: Mapping[str, Shape]
+    layers: tuple[Layer, ...]
+    weights: tuple[Weight, ...]
+    memory: Memory
+    unused: tuple[str, ...]
+    training_problem: str
+    graph: Graph = field(repr=False, compare=False)
+    _model: nn.Module = field(repr=False, compare=False)
+    _input: Inputs = field(repr=False, compare=False)
+
+    @property
+    def parameters(self) -> int:
+        """All parameters of the network, shared ones once, those that no operation used included."""
+        return sum(weight.numel for weight in self.weights)
+
+    @property
+    def trainable(self) -> int:
+        """Parameters that are trained."""
+        return sum(weight.numel for weight in self.weights if weight.trainable)
+
+    @property
+    def frozen(self) -> int:
+        """Parameters that are not."""
+        return self.parameters - self.trainable
+
+    @property
+    def counts(self) -> Counts:
+        """Arithmetic of all operations."""
+        total = Counts()
+        for layer in self.layers:
+            total += layer.counts
+        return total
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of all convolutions and matrix products, one item."""
+        return self.counts.macs
+
+    @property
+    def parameter_share(self) -> Share:
+        """Where the parameters are (lectures: most in the fully connected layers)."""
+        return self._share(lambda layer: layer.parameters, self.parameters)
+
+    @property
+    def activation_share(self) -> Share:
+        """Where the activations are (lectures: most in the convolutions); what follows a layer in place or point by
+        point counts with it."""
+        return self._share(lambda layer: layer.activation_bytes, sum(layer.activation_bytes for layer in self.layers))
+
+    @property
+    def sees_whole(self) -> Layer | None:
+        """The first operation with an output that sees the whole input."""
+        return next((layer for layer in self.layers if layer.sees_whole and layer.kind != "shape"), None)
+
+    @cached_property
+    def least_input(self) -> Shape | None:
+        """The least input that works, its larger sides shrunk first; None for several inputs, or one without space."""
+        return least_input(self._model, self._input)
+
+    def _share(self, count: Any, total: int) -> Share:
+        parts = {"convolution": 0, "linear": 0, "other": 0}
+        belongs: list[str] = []
+        for layer in self.layers:
+            own = {"convolution": "convolution", "linear": "linear", "attention": "linear"}.get(layer.kind)
+            before = [belongs[i] for i in layer.inputs if i >= 0]
+            belongs.append(own or (before[0] if before else "other"))
+            parts[belongs[-1]] += count(layer)
+        parts["other"] += total - sum(parts.values())
+        return Share(**{name: part / total if total else 0.0 for name, part in parts.items()})
+
+    def table(self, everything: bool = False) -> Table:
+        """The rows as a table; those that only rename numbers (views, reshapes) are left out unless `everything`."""
+        table = Table(title=f"{self.network}  {'  '.join(f'{n} {by(s[1:])}' for n, s in self.inputs.items())}")
+        table.add_column("layer", overflow="fold")
+        table.add_column("operation")
+        for name in ("output", "parameters", "MACs", "other ops", "bytes", "receptive field", "stride", "offset", "padding"):
+            table.add_column(name, justify="right")
+        for layer in self.layers:
+            if layer.kind == "shape" and not layer.activation_bytes and not everything:
+                continue
+            other = sum(dataclasses.astuple(layer.counts)) - layer.macs
+            table.add_row(
+                layer.path or "(network)",
+                layer.operation,
+                by(layer.shape),
+                number(layer.parameters) + (f" (+{layer.shared:,} shared)" if layer.shared else ""),
+                number(layer.macs),
+                number(other),
+                number(layer.activation_bytes),
+                ("" if layer.exact else "≤ ") + by(layer.receptive_field),
+                by(layer.stride),
+                by(layer.offset),
+                by(tuple(before if before == after else f"{before}/{after}" for before, after in layer.padding)),
+            )
+        table.add_section()
+        counts, all_bytes = self.counts, sum(layer.activation_bytes for layer in self.layers)
+        other = sum(dataclasses.astuple(counts)) - counts.macs
+        table.add_row("total", "", "", number(self.parameters), number(self.macs), number(other), number(all_bytes))
+        return table
+
+    def summary(self) -> dict[str, str]:
+        """What the rows do not say, as lines for people."""
+        m, first = self.memory, self.sees_whole
+        lines = {
+            "parameters": f"{self.parameters:,}" + (f", {self.frozen:,} frozen" if self.frozen else ""),
+            "MACs": f"{self.macs:,}",
+            "other operations": ", ".join(
+                f"{name} {count:,}" for name, count in dataclasses.asdict(self.counts).items() if name != "macs" and count
+            ),
+            "weights": f"{size(m.parameters)}",
+            "activations, inference": f"{size(m.inference)} in all, {size(m.inference_peak)} at most at a time",
+            "activations, training": (
+                f"{size(m.training)} with gradients, {size(m.training_peak)} at most at a time, "
+                f"{size(m.training_kept)} kept for the backward pass"
+                if m.training is not None and m.training_peak is not None and m.training_kept is not None
+                else f"unknown: {self.training_problem}"
+            ),
+            "parameters in": _percent(self.parameter_share),
+            "activations in": _percent(self.activation_share),
+            "first sees the whole input": f"{first.path or '(network)'} ({first.operation})" if first else "nowhere",
+        }
+        if self.least_input:
+            lines["least input"] = by(self.least_input)
+        if self.unused:
+            lines["not used in this forward"] = ", ".join(self.unused)
+        return lines
+
+    def json(self) -> dict[str, Any]:
+        """Everything as plain types."""
+        return {
+            "network": self.network,
+            "inputs": {name: list(shape[1:]) for name, shape in self.inputs.items()},
+            "parameters": self.parameters,
+            "trainable": self.trainable,
+            "frozen": self.frozen,
+            **dataclasses.asdict(self.counts),
+            "memory": dataclasses.asdict(self.memory),
+            "parameter_share": dataclasses.asdict(self.parameter_share),
+            "activation_share": dataclasses.asdict(self.activation_share),
+            "sees_whole": None if self.sees_whole is None else self.sees_whole.path,
+            "least_input": None if self.least_input is None else list(self.least_input),
+            "unused": list(self.unused),
+            "layers": [_plain(layer) for layer in self.layers],
+        }
+
+    def html(self) -> str:
+        """One self-contained page: the picture, the totals, the rows."""
+        from striate.geometry.page import page
+
+        return page(self)
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def plot(self) -> Figure:
+        """The network drawn: operations, with the shapes on the edges."""
+        from striate.geometry.pictures import draw_network
+
+        return draw_network(self)
+
+
+def describe(model: nn.Module, input_shape: Inputs, *, training: bool = True) -> Report:
+    """Size up a network: nothing is run on data, no weights are needed.
+
+    `input_shape` is the shape of one item, without the batch axis; or an example tensor, with it; or for several inputs a
+    tuple or dict of these. `training=False` leaves out the second trace, for the memory of training.
+
+    Raises InputError as `trace` does; for an input that is too small it names the layer at which the network dies and
+    the least size that works.
+
+    >>> from torch import nn
+    >>> report = describe(nn.Sequential(nn.Conv2d(3, 8, 3), nn.MaxPool2d(2)), (3, 32, 32))
+    >>> report.parameters, report.macs, report.layers[-1].shape, report.layers[-1].receptive_field
+    (224, 194400, (8, 15, 15), (4, 4))
+    """
+    graph = traced(model, input_shape)
+    problem, in_training = "", None
+    if training:
+        try:
+            in_training = trace(model, input_shape, training=True)
+        except InputError as error:
+            problem = str(error)
+    used = {name for node in graph.nodes for name in node.parameters}
+    return Report(
+        network=type(model).__name__,
+        inputs={name: graph.values[index].shape for name, index in graph.inputs.items()},
+        layers=tuple(_rows(graph)),
+        weights=tuple(graph.weights.values()),
+        memory=memory(graph, in_training, batch=2),
+        unused=tuple(name for name in graph.weights if name not in used),
+        training_problem=problem,
+        graph=graph,
+        _model=model,
+        _input=input_shape,
+    )
+
+
+def traced(model: nn.Module, input_shape: Inputs) -> Graph:
+    """The graph; an input that is too small is told the least that works."""
+    from striate.geometry.size import grown
+    from striate.geometry.trace import DiedError
+
+    try:
+        return trace(model, input_shape)
+    except DiedError as error:
+        works = grown(model, input_shape, error)
+        if works is None:
+            raise
+        what, _, rest = str(error).partition(": ")
+        small = "" if error.features and error.features[0] > error.features[1] else ", it is too small"
+        raise DiedError(what + small, where=rest, fix=f"The least that works is {by(works)}.") from error
+
+
+def _rows(graph: Graph) -> Iterator[Layer]:
+    inputs = list(graph.inputs.values())
+    seen = [fields(graph, index) for index in inputs]
+    maker = {value: -1 - number for number, value in enumerate(inputs)}
+    counted: set[str] = set()
+    storages: set[int] = {graph.values[index].storage for index in inputs}
+    for node in graph.nodes:
+        value = graph.values[node.outputs[0]]
+        number = next((i for i, of in enumerate(seen) if of[value.index] is not None), None)
+        found: tuple[Extent, ...] = ()
+        exact = True
+        if number is not None and (field_ := seen[number][value.index]) is not None:
+            found, exact = extents(field_, value, graph.values[inputs[number]]), field_.exact
+        weights = [graph.weights[name] for name in node.parameters]
+        new = [weight for weight in weights if weight.names[0] not in counted]
+        counted |= set(node.parameters)
+        fresh = {graph.values[i].storage: graph.values[i].storage_bytes for i in node.outputs if i in graph.read}
+        own_bytes = sum(size for storage, size in fresh.items() if storage not in storages)
+        storages |= fresh.keys()
+        yield Layer(
+            path=node.path,
+            module=node.module,
+            operation=node.operation,
+            kind=node.kind,
+            shape=value.shape[1:],
+            dtype=str(value.dtype).removeprefix("torch."),
+            parameters=sum(weight.numel for weight in new),
+            trainable=sum(weight.numel for weight in new if weight.trainable),
+            shared=sum(weight.numel for weight in weights) - sum(weight.numel for weight in new),
+            counts=node.counts,
+            activation_bytes=own_bytes,
+            receptive_field=tuple(e.size for e in found),
+            stride=tuple(e.stride for e in found),
+            offset=tuple(e.offset for e in found),
+            padding=tuple(e.padding for e in found),
+            sees_whole=bool(found) and all(e.whole for e in found),
+            exact=exact,
+            inputs=tuple(maker[index] for index in node.inputs if index in maker),
+            weights=node.parameters,
+        )
+        maker |= dict.fromkeys(node.outputs, node.index)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What two reports differ in: totals (name, of a, of b), and rows that only one has or that changed."""
+
+    totals: tuple[tuple[str, Any, Any], ...]
+    rows: tuple[tuple[Layer | None, Layer | None], ...]
+
+    def table(self) -> Table:
+        """Both sides beside each other."""
+        table = Table("what", "a", "b", "b - a")
+        for name, a, b in self.totals:
+            table.add_row(name, *(f"{v:,}" if isinstance(v, int) else str(v) for v in (a, b)), _change(a, b))
+        table.add_section()
+        for a, b in self.rows:
+            row = a or b
+            assert row is not None
+            change = _change(a.parameters if a else 0, b.parameters if b else 0)
+            table.add_row(f"{row.path or '(network)'} {row.operation}", _cell(a), _cell(b), change)
+        return table
+
+    def json(self) -> dict[str, Any]:
+        """The difference as plain types."""
+        rows = [{"a": a and _plain(a), "b": b and _plain(b)} for a, b in self.rows]
+        return {"totals": [{"name": n, "a": a, "b": b} for n, a, b in self.totals], "rows": rows}
+
+
+def diff(a: Report, b: Report) -> Difference:
+    """What differs between two networks, or two inputs of one: totals, and rows matched in order by path and operation."""
+    totals = [(name, getattr(a, name), getattr(b, name)) for name in ("network", "parameters", "trainable", "macs")]
+    totals += [(n, v, getattr(b.counts, n)) for n, v in dataclasses.asdict(a.counts).items() if n != "macs"]
+    totals += [(f"{n} bytes", v, getattr(b.memory, n)) for n, v in dataclasses.asdict(a.memory).items()]
+    keys = [[(row.path, row.operation) for row in report.layers] for report in (a, b)]
+    rows: list[tuple[Layer | None, Layer | None]] = []
+    for what, a0, a1, b0, b1 in difflib.SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
+        if what == "equal":
+            pairs = zip(a.layers[a0:a1], b.layers[b0:b1], strict=True)
+            rows += [(x, y) for x, y in pairs if _numbers(x) != _numbers(y)]
+        else:
+            rows += [(x, None) for x in a.layers[a0:a1]] + [(None, y) for y in b.layers[b0:b1]]
+    return Difference(tuple(t for t in totals if t[1] != t[2]), tuple(rows))
+
+
+def _numbers(layer: Layer) -> Layer:
+    """A row without its place in the graph."""
+    return dataclasses.replace(layer, inputs=())
+
+
+def _cell(layer: Layer | None) -> str:
+    if layer is None:
+        return "–"
+    seen = f", sees {by(layer.receptive_field)}" if layer.receptive_field else ""
+    return f"{by(layer.shape)}, {layer.parameters:,} parameters, {layer.macs:,} MACs{seen}"
+
+
+def _change(a: Any, b: Any) -> str:
+    return f"{b - a:+,}" if isinstance(a, int) and isinstance(b, int) else ""
+
+
+def _plain(layer: Layer) -> dict[str, Any]:
+    row = dataclasses.asdict(layer)
+    counts = row.pop("counts")
+    row = {**row, **counts, "frozen": layer.frozen}
+    return {key: _jsonable(value) for key, value in row.items()}
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, Fraction):
+        return float(value)
+    return [_jsonable(part) for part in value] if isinstance(value, tuple) else value
+
+
+def _percent(share: Share) -> str:
+    return f"convolutions {share.convolution:.2%}, fully connected {share.linear:.2%}, elsewhere {share.other:.2%}"
+
+
+def by(sizes: Any) -> str:
+    """3x224x224, as shapes are written; one number where all are equal, for two axes or three."""
+    return "x".join(str(size) for size in sizes)
+
+
+def number(count: int) -> str:
+    """With thousands, nothing for 0."""
+    return f"{count:,}" if count else ""
+
+
+def size(count: int) -> str:
+    """Bytes for people: 1,536 is 1.5 KiB."""
+    amount, unit = float(count), 0
+    while amount >= 1024 and unit < 5:
+        amount, unit = amount / 1024, unit + 1
+    return f"{amount:,.4g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')[unit]}"
