@@ -35,12 +35,13 @@ from striate.geometry.count import (
 
 PAGE = (Path(__file__).parents[2] / "docs" / "countings.md").read_text()
 ROWS = re.findall(r"^\| ([A-Z]\d\d[^|]*) \| [^|]* \| `(.*)` \| (.*) \|$", PAGE, re.MULTILINE)
-CONV = [nn.Conv1d, nn.Conv2d, nn.Conv3d]
-POOL = [nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d]
-TRANSPOSED = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]
+CONV: list[Any] = [nn.Conv1d, nn.Conv2d, nn.Conv3d]
+POOL: list[Any] = [nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d]
+TRANSPOSED: list[Any] = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]
 
 some = settings(max_examples=60, deadline=None)
 small = st.integers(1, 3)
+kernels = st.lists(st.integers(1, 5), min_size=1, max_size=3).map(tuple)
 EVEN = pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths:UserWarning")
 
 
@@ -178,28 +179,26 @@ def test_sizes_of_pooling_are_those_of_torch(geometry: dict[str, Any], ceil_mode
     geometry["padding"] = tuple(min(p, k // 2) for p, k in zip(geometry["padding"], geometry["kernel"], strict=True))
     size, kernel = geometry["size"], geometry["kernel"]
     layer = POOL[len(size) - 1](kernel, ceil_mode=ceil_mode, **options(geometry))
-    arguments = size, kernel, *options(geometry).values()
     rounding = "ceil" if ceil_mode else "floor"
     try:
         expected = tuple(layer(torch.empty(1, 1, *size, device="meta")).shape[2:])
     except RuntimeError:
         with pytest.raises(InputError, match="the kernel does not fit"):
-            output_size(*arguments, rounding)
+            output_size(**geometry, rounding=rounding)
     else:
-        assert output_size(*arguments, rounding) == expected
+        assert output_size(**geometry, rounding=rounding) == expected
 
 
 @some
 @given(geometries(12))
-def test_exact_agrees_with_both_roundings_or_raises(geometry: dict[str, Any]) -> None:
-    arguments = geometry["size"], geometry["kernel"], *options(geometry).values()
-    parts = zip(*arguments, strict=True)
+def test_exact_agrees_with_floor_or_raises(geometry: dict[str, Any]) -> None:
+    parts = zip(*geometry.values(), strict=True)
     remainders = [(size + 2 * p - d * (k - 1) - 1) % s for size, k, s, p, d in parts]
     if any(remainders):
         with pytest.raises(InputError, match="not an image"):
-            output_size(*arguments)
+            output_size(**geometry)
     else:
-        assert output_size(*arguments) == output_size(*arguments, "floor")
+        assert output_size(**geometry) == output_size(**geometry, rounding="floor")
 
 
 def test_a_window_that_would_start_in_the_padding_behind_is_none() -> None:
@@ -216,10 +215,12 @@ def test_transposed_sizes_are_those_of_torch(geometry: dict[str, Any], data: st.
     limits = map(max, geometry["stride"], geometry["dilation"])
     added = tuple(data.draw(st.integers(0, limit - 1)) for limit in limits)
     layer = TRANSPOSED[len(size) - 1](1, 1, kernel, output_padding=added, device="meta", **options(geometry))
-    arguments = {**options(geometry), "output_padding": added}
+    arguments: Any = {**options(geometry), "output_padding": added}
     try:
         expected, _ = run(layer, 1, *size)
     except RuntimeError:
+        expected = (0,)
+    if 0 in expected:  # in some ranks torch gives an empty map
         with pytest.raises(InputError, match="something left on each axis"):
             transposed_output_size(size, kernel, **arguments)
     else:
@@ -275,9 +276,8 @@ def test_shrinkage_goes_on_until_the_kernel_does_not_fit(size: int, kernel: int,
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.integers(1, 4), small)
-def test_stacked_layers_see_what_the_large_one_sees(kernel: list[int], number: int, channels: int) -> None:
-    kernel = tuple(kernel)
+@given(kernels, st.integers(1, 4), small)
+def test_stacked_layers_see_what_the_large_one_sees(kernel: tuple[int, ...], number: int, channels: int) -> None:
     size = tuple(range(10, 10 + len(kernel)))
     large = tuple(stacked_kernel(k, number) for k in kernel)
     once = [convolution(size, channels, channels, k, padding=tuple(map(same_padding, k))) for k in (kernel, large)]
@@ -291,23 +291,21 @@ def test_stacked_layers_see_what_the_large_one_sees(kernel: list[int], number: i
     y = x
     for _ in range(number):
         y = F.conv1d(y, torch.ones(1, 1, kernel[0], dtype=torch.float64))
-    y[0, 0, 0].backward()
-    assert x.grad.count_nonzero() == large[0]
+    (seen,) = torch.autograd.grad(y[0, 0, 0], x)
+    assert seen.count_nonzero() == large[0]
 
 
 def in_torch(size: tuple[int, ...], layers: list[nn.Module], channels: int) -> tuple[int, int]:
     """Weights and multiply-adds of layers in a row."""
-    net = nn.Sequential(*layers)
-    shape, macs = run(net, channels, *size)
+    shape, macs = run(nn.Sequential(*layers), channels, *size)
     assert shape[1:] == size
-    return sum(layer.weight.numel() for layer in net), macs
+    return sum(p.numel() for layer in layers for name, p in layer.named_parameters() if name == "weight"), macs
 
 
 @EVEN
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), small, small)
-def test_separable_layers_are_those_of_torch(kernel: list[int], channels: int, filters: int) -> None:
-    kernel = tuple(kernel)
+@given(kernels, small, small)
+def test_separable_layers_are_those_of_torch(kernel: tuple[int, ...], channels: int, filters: int) -> None:
     rank, size = len(kernel), tuple(range(6, 6 + len(kernel)))
     same: dict[str, Any] = {"padding": "same", "device": "meta"}
     lines = [tuple(k if a == axis else 1 for a in range(rank)) for axis, k in enumerate(kernel)]

@@ -90,10 +90,12 @@ class Graph:
     nodes: tuple[Node, ...]
     inputs: Mapping[str, int]
     outputs: tuple[int, ...]
+    modules: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, Weight] = field(default_factory=dict)
 
     def find(self, layer: int | str | Node) -> Value:
-        """The value of this index; the (first) output of this node, or of the last operation in this module.
+        """The value of this index; the (first) output of this node; what the module of this path returned (its last
+        call; "" for the network); or the input of this name.
 
         Raises InputError for a path at which nothing was executed, with the nearest paths.
         """
@@ -103,11 +105,10 @@ class Graph:
             return self.values[layer.outputs[0]]
         if layer in self.inputs:
             return self.values[self.inputs[layer]]
-        inside = [n for n in self.nodes if not layer or n.path == layer or n.path.startswith(f"{layer}.")]
-        if not inside:
-            paths = {n.path for n in self.nodes}
-            raise InputError("no operation was executed there", got=repr(layer), fix=did_you_mean(layer, paths))
-        return self.values[inside[-1].outputs[0]]
+        if layer not in self.modules:
+            fix = did_you_mean(layer, (path for path in self.modules if path))
+            raise InputError("no layer of this path was executed", got=repr(layer), fix=fix)
+        return self.values[self.modules[layer]]
 
     def receptive_field(
         self, layer: int | str | Node, unit: Sequence[int | None] | Region | None = None, input: str | int = 0

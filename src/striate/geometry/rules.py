@@ -429,6 +429,8 @@ def interpolate(call: Call) -> Facts:
     rank = x.dim() - 2
     factors = call.get("scale_factors") or [call.get(f"scales{s}") for s in (["_d", "_h", "_w"][-rank:] if rank > 1 else [""])]
     aligned, smooth = bool(call.get("align_corners")), call.name.endswith("_aa")
+    if 0 in shape:
+        raise ValueError(f"nothing is left of {'x'.join(map(str, x.shape[2:]))} positions")
     changed = {}
     for axis in range(rank):
         size, out, factor = x.shape[2 + axis], shape[2 + axis], factors[axis]
@@ -838,26 +840,27 @@ def anywhere(call: Call) -> Facts:
 
 
 def written_through(
-    through: Readings, base: int, view: int, values: Sequence[Value]
+    through: Readings, base: int, shape: Shape, view: int, view_shape: Shape
 ) -> tuple[Readings, Readings]:
     """After a write through a view: how the memory reads what it held, and how it reads what was written."""
     [reading] = through
     if isinstance(reading, Reshape):
         return (), (Reshape(view, reading.after, reading.before),)
-    shape = values[view].shape
-    axes: list[Axis] = [only(0)] * len(shape)
+    axes: list[Axis] = [only(0)] * len(view_shape)
     outputs: list[tuple[int, int, int]] = []
     kept: list[tuple[int, int, int]] = []
     for axis, (driver, window) in enumerate(reading.axes):
         if driver is None:  # one index was selected
             index = window.taps[0].first
             outputs.append((axis, index, index))
-            kept += [(axis, 0, index - 1), (axis, index + 1, 1 << 62)]
+            kept += [(axis, 0, index - 1), (axis, index + 1, shape[axis] - 1)]
             continue
         axes[driver] = Axis(axis, window.reverse)
-        first, last = window.at(0).first, window.at(shape[driver] - 1).last
-        # Between every-other writes the old numbers stay.
-        kept += [(axis, 0, first - 1), (axis, last + 1, 1 << 62)] if window.stride == 1 else [(axis, 0, 1 << 62)]
+        first, last = window.at(0).first, window.at(view_shape[driver] - 1).last
+        if window.stride == 1:
+            kept += [(axis, 0, first - 1), (axis, last + 1, shape[axis] - 1)]
+        else:
+            kept += [(axis, i, i) for i in range(shape[axis]) if not window.preimage(Indices(i, 1), view_shape[driver])]
     identity = tuple(Axis(axis, IDENTITY) for axis in range(len(reading.axes)))
     stays = tuple(Read(base, identity, (limit,)) for limit in kept if limit[2] >= limit[1])
     return stays, (Read(view, tuple(axes), tuple(outputs)),)

@@ -161,6 +161,7 @@ class Tracer(TorchDispatchMode):
         self.views: dict[int, tuple[torch.Tensor, tuple[Reading, ...]]] = {}  # view -> base, and how it reads it
         self.stale: set[int] = set()
         self.stack: list[tuple[str, nn.Module]] = [("", model)]
+        self.modules: dict[str, int] = {}  # path -> what the module returned
         self.died: tuple[str, nn.Module] | None = None
         self.saved: list[list[tuple[int, int]]] = []
         self.paths = {id(module): path for path, module in reversed(list(model.named_modules(remove_duplicate=False)))}
@@ -209,9 +210,12 @@ class Tracer(TorchDispatchMode):
             path = self.paths.get(id(module))
             self.stack.append((self.stack[-1][0] if path is None else path, module))
 
-        def leave(*_: Any) -> None:
-            if self.died is None and sys.exc_info()[1] is not handled:
-                self.died = self.stack[-1]
+        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+            if sys.exc_info()[1] is not handled:
+                self.died = self.died or self.stack[-1]
+            made = [self.known[id(t)] for t in _tensors((output,)) if id(t) in self.known]
+            if made:
+                self.modules[self.stack[-1][0]] = made[0]
             self.stack.pop()
 
         handled = sys.exc_info()[1]
@@ -303,12 +307,9 @@ class Tracer(TorchDispatchMode):
         view: torch.Tensor | None = tensor
         while view is not None and id(view) in self.views:
             base, through = self.views[id(view)]
-            if id(base) in self.known:
-                kept, new = written_through(through, self.known[id(base)], self.known[id(view)], self.values)
-                self._add_value(base, (*kept, *new))
-            else:  # memory without meaning so far (torch.empty) becomes a value
-                _, new = written_through(through, 0, self.known[id(view)], self.values)
-                self._add_value(base, new)
+            old = self.known.get(id(base), -1)  # -1: memory without meaning so far (torch.empty)
+            kept, new = written_through(through, old, tuple(base.shape), self.known[id(view)], tuple(view.shape))
+            self._add_value(base, (*kept, *new) if old >= 0 else new)
             family = [t for t in family if t is not base]
             view = base
         self.stale |= {id(t) for t in family if id(t) in self.views}
@@ -351,7 +352,8 @@ class Tracer(TorchDispatchMode):
             Node(**{**node.__dict__, "saved": tuple(s for s in saved if s[0] not in storages)})
             for node, saved in zip(self.nodes, self.saved, strict=True)
         ]
-        return Graph(tuple(self.values), tuple(nodes), self.inputs, found, self.weights)
+        self.modules[""] = found[0]
+        return Graph(tuple(self.values), tuple(nodes), self.inputs, found, self.modules, self.weights)
 
     def _cannot_run(self, name: str, error: NotImplementedError) -> InputError:
         if "nonzero" in name or "dynamic" in str(error) or "data" in str(error):
