@@ -134,6 +134,10 @@ def rule(*names: str) -> Callable[[Callable[[Call], Facts]], Callable[[Call], Fa
     return register
 
 
+# What counts even where it works on parameters alone.
+PRODUCTS = {f"aten::{name}" for name in ("convolution", "addmm", "mm", "bmm", "baddbmm")}
+
+
 def facts_of(call: Call, where: str) -> Facts:
     """What the rule of an operation says; InputError where there is none."""
     function = _rule_for(call.func)

@@ -24,7 +24,7 @@ from striate.errors import InputError
 from striate.geometry.graph import Graph, Node, Value, Weight
 from striate.geometry.reading import Read, Reading, Reshape
 from striate.geometry.shapes import like, shape_function
-from striate.geometry.rules import Call, Facts, facts_of, writes, written_through
+from striate.geometry.rules import PRODUCTS, Call, Facts, facts_of, writes, written_through
 
 TORCH = str(Path(torch.__file__).parent)
 HERE = str(Path(__file__).parent)
@@ -254,6 +254,9 @@ class Tracer(TorchDispatchMode):
         if not any(id(t) in self.known for t in tensors):
             names = frozenset[str]().union(*(self.derived.get(id(t), ()) for t in tensors))
             self.derived |= {id(t): names for t in outputs}
+            if name in PRODUCTS:  # arithmetic all the same (a network that makes its own position codes)
+                call = Call(func, args, kwargs, outputs, self.values, self.nodes, self.known)
+                self._record(call, facts_of(call, _place(*self.stack[-1])), tensors, outputs, known=False)
             return out
         for tensor in tensors:
             self._refresh(tensor)
@@ -262,7 +265,10 @@ class Tracer(TorchDispatchMode):
         self._record(call, facts, tensors, outputs)
         return out
 
-    def _record(self, call: Call, facts: Facts, tensors: list[torch.Tensor], outputs: list[torch.Tensor]) -> None:
+    def _record(
+        self, call: Call, facts: Facts, tensors: list[torch.Tensor], outputs: list[torch.Tensor], known: bool = True
+    ) -> None:
+        """One more node. Its outputs are known as values, unless they do not depend on the input."""
         written = writes(call)
         inputs = tuple(dict.fromkeys(self.known[id(t)] for t in tensors if id(t) in self.known))
         made = []
@@ -272,7 +278,7 @@ class Tracer(TorchDispatchMode):
                 made.append(self._write(tensor, readings))
                 continue
             base = next((t for t in tensors if t is not tensor and _storage(t) == _storage(tensor)), None)
-            made.append(self._add_value(tensor, readings))
+            made.append(self._add_value(tensor, readings if known else (), known))
             if base is not None:
                 self.views[id(tensor)] = (base, readings)
         names = frozenset[str]().union(*(self.derived.get(id(t), ()) for t in tensors))
@@ -283,7 +289,7 @@ class Tracer(TorchDispatchMode):
         )
         self.saved.append([])
 
-    def _add_value(self, tensor: torch.Tensor, readings: tuple[Reading, ...]) -> int:
+    def _add_value(self, tensor: torch.Tensor, readings: tuple[Reading, ...], known: bool = True) -> int:
         key = _storage(tensor)
         storage = self.storages.setdefault(key, len(self.storages))
         self.aliases.setdefault(key, []).append(tensor)
@@ -296,7 +302,8 @@ class Tracer(TorchDispatchMode):
             tensor.untyped_storage().nbytes(),
         )
         self.values.append(value)
-        self.known[self._keep(tensor)] = value.index
+        if known:
+            self.known[self._keep(tensor)] = value.index
         self.stale.discard(id(tensor))
         return value.index
 
