@@ -16,16 +16,29 @@ LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 numbers = st.integers(0, 5)
 steps = st.tuples(
     st.sampled_from(
-        "conv conv conv transposed avg_pool max_pool adaptive_avg adaptive_max nearest nearest_exact linear aligned pad "
-        "reflect replicate circular crop stride flip roll add add cat cat_space split gate shuffle fold write relu".split()
+        [
+            *("conv", "conv", "conv", "transposed", "avg_pool", "max_pool", "adaptive_avg", "adaptive_max", "nearest"),
+            *(
+                "nearest_exact",
+                "linear",
+                "aligned",
+                "pad",
+                "reflect",
+                "replicate",
+                "circular",
+                "crop",
+                "stride",
+                "flip",
+            ),
+            *("roll", "add", "add", "cat", "cat_space", "split", "gate", "shuffle", "fold", "write", "relu"),
+        ]
     ),
     st.tuples(numbers, numbers, numbers, numbers, numbers),
     st.integers(0, 3),
     st.integers(0, 3),
 )
-networks = st.tuples(
-    st.integers(1, 3), st.tuples(st.integers(4, 9), st.integers(4, 7), st.integers(3, 5)), st.lists(steps, min_size=1, max_size=7)
-)
+sizes = st.tuples(st.integers(4, 9), st.integers(4, 7), st.integers(3, 5))
+networks = st.tuples(st.integers(1, 3), sizes, st.lists(steps, min_size=1, max_size=7))
 
 
 class Random(nn.Module):
@@ -50,7 +63,7 @@ class Random(nn.Module):
 
     def apply_step(self, name: str, o: tuple[int, ...], a: Tensor, b: Tensor, weight: Tensor) -> Tensor | None:
         rank, least = self.rank, min(a.shape[2:])
-        functions = {r: {n: getattr(F, f"{n}{r}d") for n in POOLS} | {"conv": getattr(F, f"conv{r}d"), "up": getattr(F, f"conv_transpose{r}d")} for r in (1, 2, 3)}[rank]
+        functions = {name: getattr(F, f"{name}{rank}d") for name in FUNCTIONS}
         kernel = 1 + o[0] % 3
         axis = 2 + o[1] % rank
         both = tuple(slice(0, min(p, q)) for p, q in zip(a.shape[2:], b.shape[2:], strict=True))
@@ -69,7 +82,7 @@ class Random(nn.Module):
             more = o[4] % max(stride, dilation)
             if (least - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 + more < 1:
                 return None
-            return functions["up"](a, weight, None, stride, padding, more, 1, dilation)
+            return functions["conv_transpose"](a, weight, None, stride, padding, more, 1, dilation)
         if name in ("avg_pool", "max_pool"):
             if least < kernel:
                 return None
@@ -99,7 +112,7 @@ class Random(nn.Module):
         if name == "flip":
             return a.flip(axis)
         if name == "roll":
-            return a.roll((o[2], o[3]), (axis, 2))  if axis != 2 else a.roll(o[2] - 2, 2)
+            return a.roll((o[2], o[3]), (axis, 2)) if axis != 2 else a.roll(o[2] - 2, 2)
         if name == "add":
             return a[(..., *both)] + b[(..., *both)]
         if name == "cat":
@@ -110,27 +123,26 @@ class Random(nn.Module):
         if name == "split":
             return a.chunk(2, axis)[-1] + a.chunk(2, axis)[-1].mean(axis, keepdim=True)
         if name == "gate":
-            return a * (1 + a.mean(tuple(range(2, 2 + rank)), keepdim=True)[:, :1])
+            return a + a.mean(tuple(range(2, 2 + rank)), keepdim=True)[:, :1]
         if name == "shuffle":
             return a.transpose(1, 2).flatten(1, 2).unflatten(1, (a.shape[2], CHANNELS)).transpose(1, 2).contiguous()
         if name == "fold":
             return a.transpose(1, 2).flatten(1, 2).unflatten(1, (CHANNELS, a.shape[2]))
         if name == "write":
             out = a * 2
-            out[:, :1].relu_()
+            out[:, :1].add_(1)
             out[(slice(None),) * axis + (slice(o[2] % 2, 3, 1 + o[3] % 2),)] = out.sum((1, axis), keepdim=True)
             out.select(axis, -1).mul_(2)
             return out
         return F.relu(a)
 
 
-POOLS = ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool")
+FUNCTIONS = ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "conv", "conv_transpose")
 
 
 @torch.no_grad()
 def perturbed(net: nn.Module, x: Tensor) -> Tensor:
     """Bool[inputs, outputs]: which values of the output change when one value of the input grows."""
-    base, found = net(x).flatten(1), []
-    for part in torch.eye(x.numel(), dtype=x.dtype).split(64):
-        found.append(net(x + 1000 * part.view(len(part), *x.shape[1:])).flatten(1) != base)
-    return torch.cat(found)
+    base = net(x).flatten(1)
+    parts = torch.eye(x.numel(), dtype=x.dtype).split(64)
+    return torch.cat([net(x + 1000 * part.view(len(part), *x.shape[1:])).flatten(1) != base for part in parts])

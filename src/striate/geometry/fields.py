@@ -24,9 +24,9 @@ LONGEST = 1 << 12
 class Extent:
     """What a value sees along one axis of the input, clipped neither at the border nor to the input.
 
-    `size`: inputs from the first to the last seen, the most that any position sees. `stride`: how far that moves from one
-    position to the next (0 where it does not). `offset`: the middle of what position 0 sees, as an input index. `padding`:
-    how far before index 0 and behind the last index any position looks. `whole`: whether some position sees all.
+    `size`: inputs from the first to the last seen, the most that any position sees. `stride`: how far that moves from
+    one position to the next (0 where it does not). `offset`: the middle of what position 0 sees, as an input index.
+    `padding`: how far before index 0 and behind the last index any position looks. `whole`: some position sees all.
     """
 
     size: int

@@ -134,7 +134,7 @@ class Graph:
     def projective_field(
         self, unit: Sequence[int | None] | Region | None, layer: int | str | Node = "", input: str | int = 0
     ) -> Region:
-        """Which outputs of a layer (by default the network's last) a position of an input reaches: exactly, as boxes."""
+        """Which outputs of a layer (by default the network's) a position of an input reaches: exactly, as boxes."""
         start, value = self.values[self._input(input)], self.find(layer)
         regions: dict[int, Region] = {start.index: self._region(start, unit)}
         for later in self.values[: value.index + 1]:
@@ -150,7 +150,7 @@ class Graph:
 
     @cached_property
     def read(self) -> frozenset[int]:
-        """The values that an operation reads, or that the network returns. Others (indices of a maximum) are not kept."""
+        """The values that an operation reads, or that the network returns; others (indices of a maximum) go at once."""
         return frozenset({*self.outputs, *self.inputs.values(), *(i for node in self.nodes for i in node.inputs)})
 
     @cached_property

@@ -106,10 +106,11 @@ class Reshape:
     @property
     def groups(self) -> list[tuple[Shape, Shape]]:
         """The axes (before, after) that go over into each other, in the finest way; axes of size 1 belong to none."""
-        groups = []
+        groups: list[tuple[Shape, Shape]] = []
         i, j = 0, 0
         while True:
-            into, out = [], []
+            into: list[int] = []
+            out: list[int] = []
             sizes = [1, 1]
             while not into or sizes[0] != sizes[1]:
                 if sizes[0] <= sizes[1]:
@@ -166,6 +167,7 @@ class Reshape:
 
 
 Reading = Read | Reshape
+Readings = tuple[Reading, ...]
 
 
 def everything(shape: Shape) -> Box:
@@ -235,7 +237,6 @@ def broadcast(source: int, shape: Shape, output: Shape) -> Read:
     """Position by position, axes aligned from the right; axes of size 1 are read by all."""
     ahead = len(output) - len(shape)
     axes = (
-        Axis(axis + ahead, IDENTITY) if size == output[axis + ahead] else only(0)
-        for axis, size in enumerate(shape)
+        Axis(axis + ahead, IDENTITY) if size == output[axis + ahead] else only(0) for axis, size in enumerate(shape)
     )
     return Read(source, tuple(axes))

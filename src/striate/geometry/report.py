@@ -1,9 +1,8 @@
-"""Everything that can be read off a network without running it: one row an operation, totals, and what to do with them."""
+"""Everything that can be read off a network without running it: a row for each operation, totals, memory."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,10 +15,11 @@ from torch import nn
 from striate.errors import InputError
 from striate.geometry.fields import Extent, extents, fields
 from striate.geometry.graph import Counts, Graph, Weight
+from striate.geometry.inputs import Inputs
 from striate.geometry.memory import Memory, memory
 from striate.geometry.reading import Shape
-from striate.geometry.size import least_input
-from striate.geometry.trace import Inputs, trace
+from striate.geometry.size import grown, least_input
+from striate.geometry.trace import DiedError, trace
 from striate.geometry.window import Number
 
 if TYPE_CHECKING:
@@ -157,7 +157,17 @@ class Report:
         table = Table(title=f"{self.network}  {'  '.join(f'{n} {by(s[1:])}' for n, s in self.inputs.items())}")
         table.add_column("layer", overflow="fold")
         table.add_column("operation")
-        for name in ("output", "parameters", "MACs", "other ops", "bytes", "receptive field", "stride", "offset", "padding"):
+        for name in (
+            "output",
+            "parameters",
+            "MACs",
+            "other ops",
+            "bytes",
+            "receptive field",
+            "stride",
+            "offset",
+            "padding",
+        ):
             table.add_column(name, justify="right")
         for layer in self.layers:
             if layer.kind == "shape" and not layer.activation_bytes and not everything:
@@ -189,7 +199,9 @@ class Report:
             "parameters": f"{self.parameters:,}" + (f", {self.frozen:,} frozen" if self.frozen else ""),
             "MACs": f"{self.macs:,}",
             "other operations": ", ".join(
-                f"{name} {count:,}" for name, count in dataclasses.asdict(self.counts).items() if name != "macs" and count
+                f"{name} {count:,}"
+                for name, count in dataclasses.asdict(self.counts).items()
+                if name != "macs" and count
             ),
             "weights": f"{size(m.parameters)}",
             "activations, inference": f"{size(m.inference)} in all, {size(m.inference_peak)} at most at a time",
@@ -224,7 +236,7 @@ class Report:
             "sees_whole": None if self.sees_whole is None else self.sees_whole.path,
             "least_input": None if self.least_input is None else list(self.least_input),
             "unused": list(self.unused),
-            "layers": [_plain(layer) for layer in self.layers],
+            "layers": [plain(layer) for layer in self.layers],
         }
 
     def html(self) -> str:
@@ -246,8 +258,8 @@ class Report:
 def describe(model: nn.Module, input_shape: Inputs, *, training: bool = True) -> Report:
     """Size up a network: nothing is run on data, no weights are needed.
 
-    `input_shape` is the shape of one item, without the batch axis; or an example tensor, with it; or for several inputs a
-    tuple or dict of these. `training=False` leaves out the second trace, for the memory of training.
+    `input_shape` is the shape of one item, without the batch axis; or an example tensor, with it; or for several
+    inputs a tuple or dict of these. `training=False` leaves out the second trace, for the memory of training.
 
     Raises InputError as `trace` does; for an input that is too small it names the layer at which the network dies and
     the least size that works.
@@ -281,9 +293,6 @@ def describe(model: nn.Module, input_shape: Inputs, *, training: bool = True) ->
 
 def traced(model: nn.Module, input_shape: Inputs) -> Graph:
     """The graph; an input that is too small is told the least that works."""
-    from striate.geometry.size import grown
-    from striate.geometry.trace import DiedError
-
     try:
         return trace(model, input_shape)
     except DiedError as error:
@@ -338,65 +347,7 @@ def _rows(graph: Graph) -> Iterator[Layer]:
         maker |= dict.fromkeys(node.outputs, node.index)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What two reports differ in: totals (name, of a, of b), and rows that only one has or that changed."""
-
-    totals: tuple[tuple[str, Any, Any], ...]
-    rows: tuple[tuple[Layer | None, Layer | None], ...]
-
-    def table(self) -> Table:
-        """Both sides beside each other."""
-        table = Table("what", "a", "b", "b - a")
-        for name, a, b in self.totals:
-            table.add_row(name, *(f"{v:,}" if isinstance(v, int) else str(v) for v in (a, b)), _change(a, b))
-        table.add_section()
-        for a, b in self.rows:
-            row = a or b
-            assert row is not None
-            change = _change(a.parameters if a else 0, b.parameters if b else 0)
-            table.add_row(f"{row.path or '(network)'} {row.operation}", _cell(a), _cell(b), change)
-        return table
-
-    def json(self) -> dict[str, Any]:
-        """The difference as plain types."""
-        rows = [{"a": a and _plain(a), "b": b and _plain(b)} for a, b in self.rows]
-        return {"totals": [{"name": n, "a": a, "b": b} for n, a, b in self.totals], "rows": rows}
-
-
-def diff(a: Report, b: Report) -> Difference:
-    """What differs between two networks, or two inputs of one: totals, and rows matched in order by path and operation."""
-    totals = [(name, getattr(a, name), getattr(b, name)) for name in ("network", "parameters", "trainable", "macs")]
-    totals += [(n, v, getattr(b.counts, n)) for n, v in dataclasses.asdict(a.counts).items() if n != "macs"]
-    totals += [(f"{n} bytes", v, getattr(b.memory, n)) for n, v in dataclasses.asdict(a.memory).items()]
-    keys = [[(row.path, row.operation) for row in report.layers] for report in (a, b)]
-    rows: list[tuple[Layer | None, Layer | None]] = []
-    for what, a0, a1, b0, b1 in difflib.SequenceMatcher(None, *keys, autojunk=False).get_opcodes():
-        if what == "equal":
-            pairs = zip(a.layers[a0:a1], b.layers[b0:b1], strict=True)
-            rows += [(x, y) for x, y in pairs if _numbers(x) != _numbers(y)]
-        else:
-            rows += [(x, None) for x in a.layers[a0:a1]] + [(None, y) for y in b.layers[b0:b1]]
-    return Difference(tuple(t for t in totals if t[1] != t[2]), tuple(rows))
-
-
-def _numbers(layer: Layer) -> Layer:
-    """A row without its place in the graph."""
-    return dataclasses.replace(layer, inputs=())
-
-
-def _cell(layer: Layer | None) -> str:
-    if layer is None:
-        return "–"
-    seen = f", sees {by(layer.receptive_field)}" if layer.receptive_field else ""
-    return f"{by(layer.shape)}, {layer.parameters:,} parameters, {layer.macs:,} MACs{seen}"
-
-
-def _change(a: Any, b: Any) -> str:
-    return f"{b - a:+,}" if isinstance(a, int) and isinstance(b, int) else ""
-
-
-def _plain(layer: Layer) -> dict[str, Any]:
+def plain(layer: Layer) -> dict[str, Any]:
     row = dataclasses.asdict(layer)
     counts = row.pop("counts")
     row = {**row, **counts, "frozen": layer.frozen}

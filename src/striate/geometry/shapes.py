@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-Args, Options = Sequence[Any], Mapping[str, Any]
+Args = Sequence[Any]
+Options = Mapping[str, Any]
 
 # Activations whose result is like their first argument.
 ALIKE = {"aten::relu", "aten::hardtanh", "aten::leaky_relu", "aten::elu", "aten::silu", "aten::gelu", "aten::hardswish"}
@@ -53,7 +54,8 @@ def batch_norm(args: Args, _: Options) -> tuple[torch.Tensor, torch.Tensor, torc
 
 def product(args: Args, _: Options) -> torch.Tensor:
     """Matrix products: (mat1, mat2) are the last two of the arguments."""
-    left, right = args[-2:]
+    left: torch.Tensor = args[-2]
+    right: torch.Tensor = args[-1]
     if left.shape[-1] != right.shape[-2]:
         raise ValueError(f"expected {right.shape[-2]} features, got {left.shape[-1]}")
     return left.new_empty((*left.shape[:-1], right.shape[-1]))

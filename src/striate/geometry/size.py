@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
+from striate.geometry.inputs import Inputs, as_inputs
 from striate.geometry.reading import Shape
-from striate.geometry.trace import DiedError, Inputs, as_inputs, trace
+from striate.geometry.trace import DiedError, trace
 
 # An input that does not work when it is doubled as often is not too small.
 DOUBLINGS = 9

@@ -7,7 +7,6 @@ of torch's core below every Python surface, and asks its rule (rules.py) how out
 from __future__ import annotations
 
 import contextlib
-import inspect
 import linecache
 import sys
 import traceback
@@ -22,9 +21,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate.errors import InputError
 from striate.geometry.graph import Graph, Node, Value, Weight
+from striate.geometry.inputs import Inputs, as_inputs, brief
 from striate.geometry.reading import Read, Reading, Reshape
-from striate.geometry.shapes import like, shape_function
 from striate.geometry.rules import PRODUCTS, Call, Facts, facts_of, writes, written_through
+from striate.geometry.shapes import like, shape_function
 
 TORCH = str(Path(torch.__file__).parent)
 HERE = str(Path(__file__).parent)
@@ -33,14 +33,12 @@ READS_NUMBERS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_sel
 # Integer tensors up to this size keep their numbers: they index others.
 INDEX_NUMEL = 1 << 20
 
-Inputs = Any
-
 
 def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     """The operations that `model` executes on an input of this shape.
 
     `input` is the shape of one item (without the batch axis), an example tensor (with it), or for a network with
-    several inputs a tuple (by position) or dict (by name) of these. The network runs in eval mode, or with `training` in
+    several inputs a tuple (by position) or dict (by name) of these. The network runs in eval mode; with `training` in
     train mode with gradients, which adds what autograd keeps. Its modes, weights and buffers are left as they are.
 
     Raises InputError where the model is no nn.Module, wants other inputs, cannot take this size (naming the layer),
@@ -48,7 +46,7 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     """
     if not isinstance(model, nn.Module):
         fix = "Build it first: striate.build(name)." if isinstance(model, str) else "Pass a torch.nn.Module."
-        raise InputError("this is no network", expected="a torch.nn.Module", got=_brief(model), fix=fix)
+        raise InputError("this is no network", expected="a torch.nn.Module", got=brief(model), fix=fix)
     positional, named = as_inputs(model, input)
     tracer = Tracer(model, training)
     state = {**tracer.parameters, **tracer.buffers}
@@ -69,64 +67,6 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     return tracer.graph(outputs)
 
 
-def as_inputs(model: nn.Module, input: Inputs) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Meta tensors for the positional and the named inputs of a model, each by its name in `forward`."""
-    named = isinstance(input, Mapping)
-    parts = list(input.values()) if named else list(input) if _several(input) else [input]
-    tensors = [_as_meta(part) for part in parts]
-    try:
-        signature = inspect.signature(model.forward)
-    except (TypeError, ValueError):
-        signature = None
-    bound: Mapping[str, Any] = dict(zip(input, tensors, strict=True)) if named else {}
-    if signature is not None:
-        args: Sequence[Any] = () if named else tensors
-        try:
-            bound = signature.bind(*args, **bound).arguments
-        except TypeError as error:
-            wanted = [
-                p.name
-                for p in signature.parameters.values()
-                if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-            ]
-            raise InputError(
-                f"{type(model).__name__} takes other inputs",
-                expected=f"{len(wanted)} ({', '.join(wanted)})",
-                got=f"{len(parts)} ({error})",
-                fix="Pass a tuple of shapes or tensors, one an input, or a dict by name.",
-            ) from None
-    if named:
-        return {}, dict(zip(input, tensors, strict=True))
-    names = [name for name in bound if isinstance(bound[name], torch.Tensor)]
-    names += [f"input{i}" for i in range(len(names), len(tensors))]
-    return dict(zip(names, tensors, strict=False)), {}
-
-
-def _several(input: Inputs) -> bool:
-    """Whether this is a sequence of inputs, not the shape of one."""
-    return isinstance(input, tuple | list) and any(not isinstance(part, int) for part in input)
-
-
-def _as_meta(part: Any) -> torch.Tensor:
-    """One item as a meta tensor with a batch axis."""
-    if isinstance(part, torch.Tensor):
-        if not part.dim():
-            raise InputError("an example has a batch axis", got="a tensor without axes")
-        return like(part[:1])
-    if isinstance(part, tuple | list) and part and all(isinstance(side, int) and side > 0 for side in part):
-        return torch.empty((1, *part), device="meta")
-    raise InputError(
-        "this is no input of a network",
-        expected="the shape of one item, as (3, 224, 224), or an example tensor",
-        got=_brief(part),
-    )
-
-
-def _brief(thing: object) -> str:
-    text = repr(thing)
-    return f"{type(thing).__name__} {text if len(text) < 60 else text[:57] + '...'}"
-
-
 @contextlib.contextmanager
 def _mode(model: nn.Module, training: bool) -> Iterator[None]:
     """The whole model in train or eval mode; each module's own mode comes back."""
@@ -139,7 +79,7 @@ def _mode(model: nn.Module, training: bool) -> Iterator[None]:
             module.training = mode
 
 
-class Tracer(TorchDispatchMode):
+class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs every operation on meta tensors and writes down what it read."""
 
     @classmethod
@@ -148,7 +88,7 @@ class Tracer(TorchDispatchMode):
         return False
 
     def __init__(self, model: nn.Module, training: bool) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.training = training
         self.values: list[Value] = []
         self.nodes: list[Node] = []
@@ -174,9 +114,11 @@ class Tracer(TorchDispatchMode):
         names: dict[int, list[str]] = {}
         tensors: dict[int, nn.Parameter] = {}
         for name, parameter in model.named_parameters(remove_duplicate=False):
-            if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+            if isinstance(parameter, nn.UninitializedParameter):
                 raise InputError(
-                    "a lazy layer has no weights yet", where=name, fix="Run the network once on an example, then describe it."
+                    "a lazy layer has no weights yet",
+                    where=name,
+                    fix="Run the network once on an example, then describe it.",
                 )
             names.setdefault(id(parameter), []).append(name)
             tensors[id(parameter)] = parameter
@@ -230,7 +172,7 @@ class Tracer(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        tensors = [t for t in _tensors((*args, *kwargs.values()))]
+        tensors = _tensors((*args, *kwargs.values()))
         on_meta = any(t.is_meta for t in tensors)
         if not on_meta:
             # Numbers that do not depend on the input are computed as they are.
@@ -285,7 +227,17 @@ class Tracer(TorchDispatchMode):
         order = sorted(names, key=list(self.weights).index) if len(names) > 1 else tuple(names)
         path, module = self.stack[-1]
         self.nodes.append(
-            Node(len(self.nodes), path, type(module).__name__, facts.operation, facts.kind, inputs, tuple(made), tuple(order), facts.counts)
+            Node(
+                len(self.nodes),
+                path,
+                type(module).__name__,
+                facts.operation,
+                facts.kind,
+                inputs,
+                tuple(made),
+                tuple(order),
+                facts.counts,
+            )
         )
         self.saved.append([])
 
@@ -352,7 +304,7 @@ class Tracer(TorchDispatchMode):
             self._refresh(tensor)
         found = tuple(self.known[id(t)] for t in tensors if id(t) in self.known)
         if not found:
-            raise InputError("no output of the network depends on its input", got=_brief(outputs))
+            raise InputError("no output of the network depends on its input", got=brief(outputs))
         state = (*self.parameters.values(), *self.buffers.values())
         storages = {self.storages.get(_storage(t)) for t in state}
         nodes = [
@@ -418,7 +370,9 @@ def _depends_on_numbers(name: str, place: tuple[str, nn.Module]) -> InputError:
         inner = traceback.extract_tb(error.__traceback__)
         frames += [f for f in inner if not f.filename.startswith((TORCH, HERE, "<"))]
     line = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-    source = (frames[-1].line or linecache.getline(frames[-1].filename, frames[-1].lineno or 0)).strip() if frames else ""
+    source = (
+        (frames[-1].line or linecache.getline(frames[-1].filename, frames[-1].lineno or 0)).strip() if frames else ""
+    )
     return InputError(
         "the course of the network depends on the numbers in a tensor, which no shape can tell",
         where=f"{_place(*place)}, {line}: {source}",
@@ -463,5 +417,3 @@ def _from(reading: Reading, source: int) -> Reading:
     if isinstance(reading, Reshape):
         return Reshape(source, reading.before, reading.after)
     return Read(source, reading.axes, reading.outputs, reading.border)
-
-

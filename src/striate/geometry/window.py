@@ -171,7 +171,7 @@ class Window:
         return f"Window(stride={self.stride}, lo={self.lo}, hi={self.hi}{holes})"
 
 
-def whole(number: Fraction) -> Number:
+def whole(number: Number) -> Number:
     """An int where it is one."""
     return number.numerator if number.denominator == 1 else number
 

@@ -1,0 +1,292 @@
+"""Rules of what moves numbers without changing them: views, joining, padding, indexing."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from striate.geometry.graph import Counts
+from striate.geometry.indices import Indices
+from striate.geometry.reading import Axis, Read, Readings, Reshape, Shape, broadcast, only, whole
+from striate.geometry.rules.base import PHASES, Call, Facts, all_of, rule, same
+from striate.geometry.window import IDENTITY, Window
+
+
+@rule("view _unsafe_view reshape squeeze unsqueeze _reshape_alias flatten unflatten _reshape_copy view_copy")
+def reshape(call: Call) -> Facts:
+    """The same numbers under another shape."""
+    x = call["self"]
+    name = call.name.removeprefix("aten::").removeprefix("_unsafe_").strip("_")
+    source = call.source(x)
+    return Facts(name, "shape", ((Reshape(source, tuple(x.shape), call.shape),),) if source >= -1 else ((),))
+
+
+@rule("permute transpose t movedim numpy_T adjoint")
+def permute(call: Call) -> Facts:
+    """Axes in another order."""
+    x = call["self"]
+    order = list(range(x.dim()))
+    if call.name == "aten::permute":
+        order = [d % x.dim() for d in call["dims"]]
+    elif x.dim() > 1:
+        a, b = (call["dim0"], call["dim1"]) if call.name == "aten::transpose" else (0, 1)
+        order[a], order[b] = order[b], order[a]
+    axes = [Axis(order.index(axis), IDENTITY) for axis in range(x.dim())]
+    return Facts("permute", "shape", (view_of(call, x, axes),))
+
+
+def view_of(call: Call, tensor: torch.Tensor, axes: Sequence[Axis], **limits: Any) -> Readings:
+    """A reading that is noted even where the tensor does not depend on the input: it may be written through later."""
+    return (Read(call.source(tensor), tuple(axes), **limits),)
+
+
+@rule("expand broadcast_to expand_as")
+def expand(call: Call) -> Facts:
+    """Axes of size 1 repeated."""
+    x = call["self"]
+    return Facts("expand", "shape", ((broadcast(call.source(x), tuple(x.shape), call.shape),),))
+
+
+@rule("slice narrow")
+def slicing(call: Call) -> Facts:
+    """Every step-th index from start on."""
+    x = call["self"]
+    dim, size = call["dim"] % x.dim(), x.shape[call["dim"]]
+    start = call["start"] or 0
+    start = max(0, min(size, start + size if start < 0 else start))
+    step = call.get("step") or 1
+    axes = [Axis(a, Window(step, start) if a == dim else IDENTITY) for a in range(x.dim())]
+    return Facts("slice", "shape", (view_of(call, x, axes),))
+
+
+@rule("select unbind")
+def selecting(call: Call) -> Facts:
+    """One index of an axis (unbind: each in turn); the axis goes."""
+    x = call["self"]
+    dim = call["dim"] % x.dim()
+    indices = [call["index"]] if call.name == "aten::select" else range(x.shape[dim])
+    readings = []
+    for index in indices:
+        axes = [Axis(a - (a > dim), IDENTITY) for a in range(x.dim())]
+        axes[dim] = only(index % x.shape[dim])
+        readings.append(view_of(call, x, axes))
+    return Facts("select", "shape", tuple(readings))
+
+
+@rule("split split_with_sizes chunk unsafe_split unsafe_chunk unsafe_split_with_sizes tensor_split")
+def splitting(call: Call) -> Facts:
+    """Consecutive parts of an axis."""
+    x = call["self"]
+    dim = call["dim"] % x.dim()
+    readings, start = [], 0
+    for output in call.outputs:
+        axes = [Axis(a, Window(1, start) if a == dim else IDENTITY) for a in range(x.dim())]
+        readings.append(view_of(call, x, axes))
+        start += output.shape[dim]
+    return Facts("split", "shape", tuple(readings))
+
+
+@rule("diagonal as_strided unfold")
+def strided(call: Call) -> Facts:
+    """Views that walk through memory: overlapping windows along an axis; others are read as a whole."""
+    x = call["self"]
+    if call.name == "aten::unfold":
+        dim = call["dimension"] % x.dim()
+        axes = [Axis(a, IDENTITY) for a in range(x.dim())]
+        axes[dim] = Axis(dim, Window(call["step"], 0, call["size"] - 1))
+        return Facts("unfold", "shape", (view_of(call, x, axes),))
+    return Facts(call.name.removeprefix("aten::"), "shape", (view_of(call, x, [whole(size) for size in x.shape]),))
+
+
+@rule("cat concat")
+def concatenate(call: Call) -> Facts:
+    """One after the other along an axis: what lies before or after a part is not in it."""
+    readings: Readings = ()
+    start = 0
+    for tensor in call["tensors"]:
+        if tensor.dim() == 1 and not tensor.numel():
+            continue
+        dim = call["dim"] % tensor.dim()
+        limit = ((dim, start, start + tensor.shape[dim] - 1),)
+        readings += same(call, tensor, {dim: Axis(dim, Window(1, -start))}, outputs=limit)
+        start += tensor.shape[dim]
+    return Facts("cat", "shape", (readings,))
+
+
+@rule("stack")
+def stack(call: Call) -> Facts:
+    """One after the other along a new axis."""
+    readings: Readings = ()
+    for index, tensor in enumerate(call["tensors"]):
+        dim = call["dim"] % (tensor.dim() + 1)
+        axes = [Axis(a + (a >= dim), IDENTITY) for a in range(tensor.dim())]
+        readings += call.read(tensor, axes, outputs=((dim, index, index),))
+    return Facts("stack", "shape", (readings,))
+
+
+@rule("constant_pad_nd")
+def pad(call: Call) -> Facts:
+    """A border of constants (or, with negative numbers, cropping)."""
+    x = call["self"]
+    changed = {}
+    for pair in range(len(call["pad"]) // 2):
+        axis = x.dim() - 1 - pair
+        changed[axis] = Axis(axis, Window(1, -call["pad"][2 * pair]))
+    return Facts("pad", "shape", (same(call, x, changed),))
+
+
+@rule("reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d")
+def border_pad(call: Call) -> Facts:
+    """A border that mirrors or repeats the edge: a reading for the interior and one for each border."""
+    x = call["self"]
+    edge = "replication" in call.name
+    choices: list[list[tuple[int, Axis, tuple[int, int] | None]]] = []
+    for pair in range(len(call["padding"]) // 2):
+        axis = x.dim() - 1 - pair
+        before, after = call["padding"][2 * pair : 2 * pair + 2]
+        size = x.shape[axis]
+        left, right = (
+            (Window(0, 0), Window(0, size - 1)) if edge else (Window(-1, before), Window(-1, 2 * size - 2 + before))
+        )
+        pieces: list[tuple[int, Axis, tuple[int, int] | None]] = [(axis, Axis(axis, Window(1, -before)), None)]
+        if before > 0:
+            pieces.append((axis, Axis(axis, left), (0, before - 1)))
+        if after > 0:
+            pieces.append((axis, Axis(axis, right), (before + size, before + size + after - 1)))
+        choices.append(pieces)
+    return Facts("pad", "shape", (_pieces(call, x, choices),))
+
+
+@rule("roll")
+def roll(call: Call) -> Facts:
+    """Moved along axes; what leaves at one end comes in at the other."""
+    x = call["self"]
+    choices: list[list[tuple[int, Axis, tuple[int, int] | None]]] = []
+    for by, dim in zip(call["shifts"], call["dims"] or [0], strict=True):
+        axis = dim % x.dim()
+        size = x.shape[axis]
+        by %= size
+        pieces: list[tuple[int, Axis, tuple[int, int] | None]] = [(axis, Axis(axis, Window(1, -by)), (by, size - 1))]
+        if by:
+            pieces.append((axis, Axis(axis, Window(1, size - by)), (0, by - 1)))
+        choices.append(pieces)
+    if not call["dims"]:
+        return Facts("roll", "shape", all_of(call))
+    return Facts("roll", "shape", (_pieces(call, x, choices),))
+
+
+def _pieces(call: Call, x: torch.Tensor, choices: Sequence[Sequence[tuple[int, Axis, Any]]]) -> Readings:
+    """Every combination of pieces; those in which none is the first hold at a border."""
+    readings: Readings = ()
+    for choice in itertools.product(*choices):
+        outputs = tuple((axis, *limit) for axis, _, limit in choice if limit is not None)
+        border = any(piece is not pieces[0] for piece, pieces in zip(choice, choices, strict=True))
+        readings += same(call, x, {axis: piece for axis, piece, _ in choice}, outputs=outputs, border=border)
+    return readings
+
+
+@rule("flip")
+def flip(call: Call) -> Facts:
+    """Axes turned round."""
+    x = call["self"]
+    dims = {d % x.dim() for d in call["dims"]}
+    return Facts("flip", "shape", (same(call, x, {d: Axis(d, Window(-1, x.shape[d] - 1)) for d in dims}),))
+
+
+@rule("repeat")
+def repeat(call: Call) -> Facts:
+    """Copies of the whole, side by side."""
+    x, shape = call["self"], call.shape
+    ahead = len(shape) - x.dim()
+    axes = []
+    for axis, size in enumerate(x.shape):
+        if shape[axis + ahead] == size:
+            axes.append(Axis(axis + ahead, IDENTITY))
+        elif size == 1:
+            axes.append(only(0))
+        elif size <= PHASES:
+            axes.append(Axis(axis + ahead, Window.of(0, [Indices(i, 1) for i in range(size)])))
+        else:
+            axes.append(whole(size))
+    return Facts("repeat", "shape", (call.read(x, axes),))
+
+
+@rule("embedding")
+def embedding(call: Call) -> Facts:
+    """A row of the table for each index."""
+    indices = call["indices"]
+    return Facts("embedding", "linear", (same(call, indices, {}),))
+
+
+@rule("index index_select _unsafe_index")
+def indexing(call: Call) -> Facts:
+    """Picking positions by index tensors: exactly where one known index tensor picks along one axis."""
+    x = call["self"]
+    picks = call["indices"] if call.name != "aten::index_select" else [None] * (call["dim"] % x.dim()) + [call["index"]]
+    picked = [axis for axis, index in enumerate(picks) if index is not None]
+    readings: Readings = ()
+    for axis in picked:
+        if call.source(picks[axis]) >= 0:
+            readings += (Read(call.source(picks[axis]), tuple(whole(size) for size in picks[axis].shape)),)
+    together = picked == list(range(picked[0], picked[-1] + 1))
+    spread = max(picks[axis].dim() for axis in picked)
+    index = picks[picked[0]]
+    axes = []
+    for axis, size in enumerate(x.shape):
+        if axis not in picked:
+            start = picked[0] if together else 0
+            driver = axis if together and axis < start else axis - sum(p < axis for p in picked) + spread
+            axes.append(Axis(driver, IDENTITY))
+        elif (
+            len(picked) == 1
+            and index.dim() == 1
+            and not index.is_meta
+            and index.dtype == torch.int64
+            and len(index) <= PHASES
+        ):
+            taps = [Indices(int(i) % size, 1) for i in index.tolist()]
+            axes.append(Axis(axis, Window.of(size, taps)))
+        else:
+            axes.append(whole(size))
+    return Facts("index", "shape", (call.read(x, axes) + readings,))
+
+
+@rule(
+    "gather take_along_dim scatter scatter_add index_put masked_scatter index_add index_copy unique_consecutive "
+    "cdist _cdist_forward take _fft_r2c _fft_c2r _fft_c2c linalg_inv_ex histc bucketize"
+)
+def anywhere(call: Call) -> Facts:
+    """Operations that may read anything: gathering and scattering by indices, Fourier transforms."""
+    return Facts(
+        call.name.removeprefix("aten::").removeprefix("_"), "other", all_of(call), Counts(elementwise=call.numel)
+    )
+
+
+def written_through(
+    through: Readings, base: int, shape: Shape, view: int, view_shape: Shape
+) -> tuple[Readings, Readings]:
+    """After a write through a view: how the memory reads what it held, and how it reads what was written."""
+    [reading] = through
+    if isinstance(reading, Reshape):
+        return (), (Reshape(view, reading.after, reading.before),)
+    axes: list[Axis] = [only(0)] * len(view_shape)
+    outputs: list[tuple[int, int, int]] = []
+    kept: list[tuple[int, int, int]] = []
+    for axis, (driver, window) in enumerate(reading.axes):
+        if driver is None:  # one index was selected
+            index = window.taps[0].first
+            outputs.append((axis, index, index))
+            kept += [(axis, 0, index - 1), (axis, index + 1, shape[axis] - 1)]
+            continue
+        axes[driver] = Axis(axis, window.reverse)
+        first, last = window.at(0).first, window.at(view_shape[driver] - 1).last
+        if window.stride == 1:
+            kept += [(axis, 0, first - 1), (axis, last + 1, shape[axis] - 1)]
+        else:
+            kept += [(axis, i, i) for i in range(shape[axis]) if not window.preimage(Indices(i, 1), view_shape[driver])]
+    identity = tuple(Axis(axis, IDENTITY) for axis in range(len(reading.axes)))
+    stays = tuple(Read(base, identity, (limit,)) for limit in kept if limit[2] >= limit[1])
+    return stays, (Read(view, tuple(axes), tuple(outputs)),)
