@@ -185,3 +185,22 @@ def test_help_needs_no_torch(arguments: list[str]) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "usage: striate" in done.stdout
+
+
+def test_describe_a_network_of_the_zoo_of_a_run_and_of_a_module(
+    capsys: pytest.CaptureFixture[str], run_folder: Path, tmp_path: Path
+) -> None:
+    main(["describe", "lenet5", "--json", "--html", str(tmp_path / "page.html")])
+    assert json.loads(lines(capsys)[0])["parameters"] == 60_000
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    main(["describe", str(run_folder)])
+    assert "least input: 1x" in capsys.readouterr().out
+    main(["describe", "torch.nn:Flatten", "--input", "3x4x5", "--everything"])
+    assert "60" in capsys.readouterr().out
+
+
+def test_describe_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "unknown network: got 'lenet6'. Did you mean lenet5?" in fails(capsys, "describe", "lenet6")
+    assert "expected 3x224x224, say, got '3y4'" in fails(capsys, "describe", "lenet5", "--input", "3y4")
+    assert "the input has no known shape: torch.nn:ReLU" in fails(capsys, "describe", "torch.nn:ReLU")
+    assert "there is no such callable: expected module:callable" in fails(capsys, "describe", "torch.nn:Nope")

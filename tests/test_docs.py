@@ -31,7 +31,17 @@ def test_tables_are_generated(tables: ModuleType) -> None:
     assert (ROOT / "recipes" / "README.md").read_text() == tables.recipes_page(), "run: python benchmarks/tables.py"
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/guide.md", "docs/augment/README.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "docs/guide.md",
+        "docs/geometry.md",
+        "docs/countings.md",
+        "docs/augment/README.md",
+    ],
+)
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):

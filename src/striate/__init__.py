@@ -20,9 +20,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate import data, errors, interpret, layers, recipe, runs, tasks, train, zoo
+    from striate import data, errors, geometry, interpret, layers, recipe, runs, tasks, train, zoo
     from striate.data import load_data
     from striate.errors import DivergedError, InputError, StorageError, StriateError
+    from striate.geometry import describe
     from striate.recipe import Recipe
     from striate.runs import evaluate_run, list_runs, load, open_session, predict
     from striate.tasks import Classify
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "build": "zoo",
     "Classify": "tasks",
+    "describe": "geometry",
     "DivergedError": "errors",
     "evaluate_run": "runs",
     "fit": "train",
@@ -48,7 +50,7 @@ _PUBLIC = {
     "StorageError": "errors",
     "StriateError": "errors",
 }
-_PACKAGES = ("data", "errors", "interpret", "layers", "recipe", "runs", "tasks", "train", "zoo")
+_PACKAGES = ("data", "errors", "geometry", "interpret", "layers", "recipe", "runs", "tasks", "train", "zoo")
 
 __all__ = [
     "Classify",
@@ -60,9 +62,11 @@ __all__ = [
     "StriateError",
     "build",
     "data",
+    "describe",
     "errors",
     "evaluate_run",
     "fit",
+    "geometry",
     "interpret",
     "layers",
     "list_runs",

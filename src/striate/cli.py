@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import importlib
 import io
 import json
 import os
@@ -209,7 +210,75 @@ class Zoo:
         print_table(table)
 
 
-VERBS: dict[str, Any] = {"train": Train, "evaluate": Evaluate, "predict": Predict, "runs": Runs, "zoo": Zoo}
+@dataclass(frozen=True)
+class Describe:
+    """Size up a network before it runs: shapes, parameters, MACs, memory, and what each layer sees."""
+
+    network: Annotated[Positional[str], tyro.conf.arg(metavar="NETWORK")]
+    """A network of the zoo, the folder of a run, or module:callable for your own."""
+    input: str | None = None
+    """Shape of one input, as 3x224x224; by default the one that the network was made for."""
+    everything: bool = False
+    """Show views and reshapes, too."""
+    html: Path | None = None
+    """Write a page with the network drawn, too."""
+    json: bool = False
+    """Print one JSON object."""
+
+    def run(self) -> None:
+        """Print the report."""
+        from striate.geometry import describe
+
+        model, shape = find_network(self.network)
+        if self.input is not None:
+            if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", self.input):
+                raise InputError("this is no shape", where="--input", expected="3x224x224, say", got=repr(self.input))
+            shape = tuple(map(int, self.input.split("x")))
+        if shape is None:
+            raise InputError("the input has no known shape", where=self.network, fix="Add --input 3x224x224, say.")
+        report = describe(model, shape)
+        if self.html is not None:
+            self.html.write_text(report.html(), encoding="utf-8")
+        if self.json:
+            print_line(json.dumps(report.json()))
+            return
+        print_table(report.table(self.everything))
+        for name, text in report.summary().items():
+            print_line(f"{name}: {text}")
+
+
+def find_network(name: str) -> tuple[Any, tuple[int, ...] | None]:
+    """The network of the zoo, of a run, or that `module:callable` returns; and the shape that it was made for."""
+    import torch
+
+    from striate.runs import load
+    from striate.zoo import ARCHITECTURES, build
+
+    base, _, rest = name.partition(":")
+    if base in ARCHITECTURES:
+        with torch.device("meta"):
+            return build(name), ARCHITECTURES[base].input
+    if Path(name).is_dir():
+        model, card = load(name)
+        return model, tuple(card.input_shape)
+    if not rest:
+        return ARCHITECTURES[name], None  # raises, with the nearest names
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        made = getattr(importlib.import_module(base), rest)
+    except (ImportError, AttributeError) as error:
+        raise InputError("there is no such callable", got=name, expected="module:callable", fix=f"{error}.") from error
+    return (made if isinstance(made, torch.nn.Module) else made()), None
+
+
+VERBS: dict[str, Any] = {
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "runs": Runs,
+    "zoo": Zoo,
+    "describe": Describe,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from striate import zoo
+from striate import describe, zoo
 from striate.errors import InputError
 
 pytestmark = pytest.mark.parametrize("name", zoo.names())
@@ -34,6 +34,8 @@ def test_parameters_and_macs_are_those_declared(name: str) -> None:
         x = torch.empty(1, *entry.input)
     assert all(parameter.is_meta for parameter in net.parameters())
     assert sum(parameter.numel() for parameter in net.parameters()) == entry.parameters
+    report = describe(net, entry.input)
+    assert (report.parameters, report.macs) == (entry.parameters, entry.macs)
     assert count_macs(net, x) == entry.macs
     assert count_macs(net, torch.cat([x, x])) == 2 * entry.macs != entry.macs
 

@@ -14,10 +14,22 @@ import striate
 
 PUBLIC = [
     *("Classify", "DivergedError", "InputError", "Recipe", "Step", "StorageError", "StriateError", "build", "data"),
-    *("errors", "evaluate_run", "fit", "interpret", "layers", "list_runs", "load", "load_data", "open_session"),
+    "describe",
+    *(
+        "errors",
+        "evaluate_run",
+        "fit",
+        "geometry",
+        "interpret",
+        "layers",
+        "list_runs",
+        "load",
+        "load_data",
+        "open_session",
+    ),
     *("predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
-PACKAGES = ["data", "interpret", "layers", "runs", "tasks", "train", "zoo"]
+PACKAGES = ["data", "geometry", "interpret", "layers", "runs", "tasks", "train", "zoo"]
 
 
 def test_the_surface_is_this_list() -> None:

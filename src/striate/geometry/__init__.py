@@ -6,6 +6,7 @@ nn.Module -> trace -> Graph of operations -> fields (windows) -> Report
 
 from striate.geometry.difference import Difference, diff
 from striate.geometry.graph import Counts, Graph, Node, Value
+from striate.geometry.pictures import draw_network, draw_receptive_field
 from striate.geometry.reading import hull
 from striate.geometry.report import Layer, Report, describe
 from striate.geometry.rules import Call, Facts, pointwise, rule
@@ -25,6 +26,8 @@ __all__ = [
     "Window",
     "describe",
     "diff",
+    "draw_network",
+    "draw_receptive_field",
     "hull",
     "pointwise",
     "rule",

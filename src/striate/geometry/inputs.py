@@ -12,7 +12,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.geometry.shapes import like
 
-# The shape of one item, an example tensor with its batch axis, or a sequence (by position) or mapping (by name) of them.
+# The shape of one item, an example tensor with its batch axis, or several of them: a sequence, or a mapping by name.
 Inputs = Any
 
 

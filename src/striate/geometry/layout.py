@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from striate.geometry.reading import Shape
 
@@ -212,8 +212,8 @@ def fold(heights: Sequence[float], lanes: Sequence[int], skips: Sequence[Edge]) 
     n = len(heights)
     choices = [(n, 1)]
     for columns in range(2, 3 + math.isqrt(n)):
-        for first in range(max(1, round(0.7 * n / columns)), min(n - 1, round(1.3 * n / columns)) + 1):
-            choices.append((first, math.ceil((n - first) / (columns - 1))))
+        firsts = range(max(1, round(0.7 * n / columns)), min(n - 1, round(1.3 * n / columns)) + 1)
+        choices += [(first, math.ceil((n - first) / (columns - 1))) for first in firsts]
     foldings = (Folding(tuple(heights), tuple(lanes), first, later) for first, later in dict.fromkeys(choices))
     return min(foldings, key=lambda folding: folding.cost(skips))
 
@@ -342,7 +342,7 @@ class _Router:
         ending: dict[int, list[int]] = defaultdict(list)
         for a, b in self.edges:
             ending[b].append(a)
-        found = {}
+        found: dict[Any, Any] = {}
         for b, sources in ending.items():
             sources.sort(key=lambda a: self.comes_from(a, b))
             straight = [i for i, a in enumerate(sources) if abs(self.comes_from(a, b) - self.middle[b]) < 1e-6]

@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 from striate.errors import InputError
 from striate.geometry.graph import Node
+from striate.geometry.inputs import Inputs
 from striate.geometry.layout import BOX, Block, Point, blocks, lay_out
 from striate.geometry.report import Layer, Report, by, traced
 from striate.geometry.seen import Seen, named, seen_by
-from striate.geometry.trace import Inputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,8 +56,8 @@ Array = NDArray[Any]
 def draw_network(report: Report) -> Figure:
     """The network drawn: boxes are operations, colored by kind, with shapes (channels first) on the lines.
 
-    A box says the operation, those that follow it point by point, the module, the parameters that it is the first to use,
-    and its receptive field in input positions. Data runs down the first column, up the second, and so on.
+    A box says the operation, those that follow it point by point, the module, the parameters that it is the
+    first to use, and its receptive field in input positions. Data runs down the first column, up the second, and so on.
     """
     from matplotlib.figure import Figure
 
@@ -74,20 +74,20 @@ def draw_network(report: Report) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(top + layout.height + MARGIN, 0))
     axes.axis("off")
-    _write(axes, MARGIN, 0.28, _fit(report.network, width - 2 * MARGIN, 12), 12, weight="bold")
+    _write(axes, MARGIN, 0.28, fit(report.network, width - 2 * MARGIN, 12), 12, weight="bold")
     _write(axes, MARGIN, 0.5, f"{report.parameters:,} parameters, {report.macs:,} multiply-adds", 8, MUTED)
     for x, row, kind in legend:
         _rounded(axes, (MARGIN + x, 0.67 + 0.2 * row), 0.11, 0.11, KINDS[kind], 0.02)
         _write(axes, MARGIN + x + 0.17, 0.73 + 0.2 * row, kind, 7.2, MUTED)
     x0, y0 = MARGIN + (width - 2 * MARGIN - layout.width) / 2, top
-    for (a, b), line in layout.lines.items():
+    for (_, b), line in layout.lines.items():
         _arrow(axes, [(x0 + x, y0 + y) for x, y in line], SKIP if len(found[b].sources) > 1 and len(line) > 2 else LINE)
     for block, (x, y), (lx, ly), lines in zip(found, layout.boxes, layout.labels, texts, strict=True):
         _draw_block(axes, report, block, (x0 + x, y0 + y), lines)
         if block.shapes:
             shapes = ", ".join(by(shape) or "1" for shape in block.shapes)
             halo = {"boxstyle": "square,pad=0.12", "facecolor": PAPER, "edgecolor": "none"}
-            _write(axes, x0 + lx, y0 + ly, _fit(shapes, BOX, TEXT), TEXT, ha="center", bbox=halo, zorder=4)
+            _write(axes, x0 + lx, y0 + ly, fit(shapes, BOX, TEXT), TEXT, ha="center", bbox=halo, zorder=4)
     return figure
 
 
@@ -122,9 +122,9 @@ def _draw_block(axes: Axes, report: Report, block: Block, corner: Point, lines: 
         if right:
             _write(axes, x + BOX - 0.08, middle, right, TEXT, MUTED, ha="right", zorder=5)
         size = TEXT if row else 7.2
-        room = BOX - 0.2 - _inches(right, TEXT)
+        room = BOX - 0.2 - breadth(right, TEXT)
         head = {"weight": "bold"} if row == 0 else {}
-        text = _fit(left, room, size, keep_end=row > 0 and not left.startswith("+"))
+        text = fit(left, room, size, keep_end=row > 0 and not left.startswith("+"))
         _write(axes, x + 0.08, middle, text, size, INK if row < len(lines) - 1 or not row else MUTED, zorder=5, **head)
 
 
@@ -132,7 +132,7 @@ def _legend(kinds: Sequence[str], width: float) -> Iterator[tuple[float, int, st
     """Place (inches, row) of each kind."""
     x, row = 0.0, 0
     for kind in kinds:
-        room = 0.3 + _inches(kind, 7.2)
+        room = 0.3 + breadth(kind, 7.2)
         if x and x + room > width:
             x, row = 0.0, row + 1
         yield x, row, kind
@@ -217,7 +217,7 @@ def draw_receptive_field(
     title = named(graph, graph.find(layer)) + (f", unit {', '.join(map(str, seen.unit))}" if seen.unit else "")
     lines = [(title, 11.0, INK, "bold"), *((line, 8.0, MUTED, "normal") for line in note)]
     for row, (text, size, color, weight) in enumerate(lines):
-        text = _fit(text, width - 0.4, size * 0.95)
+        text = fit(text, width - 0.4, size * 0.95)
         y = 1 - (0.25 + 0.17 * row + (0.05 if row else 0)) / height
         figure.text(0.2 / width, y, text, size=size, color=color, weight=weight, va="center", parse_math=False)
     return figure
@@ -251,7 +251,7 @@ def _resized(pixels: torch.Tensor, space: tuple[int, ...]) -> torch.Tensor:
 
 
 def _views(pixels: Array, seen: Seen) -> list[tuple[str, Array, Seen]]:
-    """What is drawn side by side: the image, or of a volume the slice across each axis that is nearest to the center."""
+    """What is drawn side by side: the image, or of a volume the slice across each axis nearest to the center."""
     if seen.mask.ndim < 3:
         return [("", pixels, seen)]
     views = []
@@ -339,7 +339,7 @@ def _mark_signal(axes: Axes, values: Array, seen: Seen) -> None:
     edges = np.repeat(places, 2) + np.tile([-0.5, 0.5], size)
     across = axes.get_xaxis_transform()
     axes.fill_between(edges, 0, 1, where=np.repeat(seen.mask, 2), transform=across, color=SEEN, alpha=0.18, linewidth=0)
-    few = {"marker": "o", "markersize": 2.5} if size <= 100 else {}
+    few: dict[str, Any] = {"marker": "o", "markersize": 2.5} if size <= 100 else {}
     for channel in values:
         axes.plot(places, channel, color="#9aa3ad", linewidth=0.9, **few)
         axes.plot(places, np.where(seen.mask, channel, np.nan), color=INK, linewidth=1.2, **few)
@@ -361,12 +361,12 @@ def _write(axes: Axes, x: float, y: float, text: str, size: float, color: str = 
     axes.text(x, y, text, fontsize=size, color=color, va="center_baseline", parse_math=False, **style)
 
 
-def _inches(text: str, size: float) -> float:
+def breadth(text: str, size: float) -> float:
     """About how wide a text is."""
     return len(text) * 0.6 * size / 72
 
 
-def _fit(text: str, inches: float, size: float, keep_end: bool = False) -> str:
+def fit(text: str, inches: float, size: float, keep_end: bool = False) -> str:
     """One line of text, shortened to its room, with only letters that the font has."""
     line = "".join(letter if _has_glyph(letter) else "□" for letter in " ".join(text.split()))
     room = max(int(inches * 72 / (0.6 * size)), 3)

@@ -64,10 +64,8 @@ def _windows(field: Field, value: Value, at: tuple[int, ...]) -> Iterator[tuple[
         seen = []
         for driver, window in terms:
             # Channels may see differently: their first and last stand for all.
-            if driver is None:
-                outputs = [0]
-            else:
-                outputs = [at[driver - 2]] if driver > 1 else [0, value.shape[driver] - 1]
+            ends = [] if driver is None else [0, value.shape[driver] - 1]
+            outputs = [0] if driver is None else [at[driver - 2]] if driver > 1 else ends
             seen += [indices for o in outputs if (indices := window.at(o))]
         moving = [term for term in terms if term.driver is not None and term.window.shift]
         driver, window = min(moving or terms, key=lambda term: term.window.size)

@@ -30,6 +30,8 @@ TORCH = str(Path(torch.__file__).parent)
 HERE = str(Path(__file__).parent)
 # Operations whose result is a number or whose size depends on numbers.
 READS_NUMBERS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2")
+# Frames of these say nothing of the network.
+WRAPPERS = ("contextlib", "jaxtyping", "beartype")
 # Integer tensors up to this size keep their numbers: they index others.
 INDEX_NUMEL = 1 << 20
 
@@ -104,6 +106,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.modules: dict[str, int] = {}  # path -> what the module returned
         self.died: tuple[str, nn.Module] | None = None
         self.saved: list[list[tuple[int, int]]] = []
+        self.early: list[tuple[int, int]] = []
         self.paths = {id(module): path for path, module in reversed(list(model.named_modules(remove_duplicate=False)))}
         self.parameters: dict[str, torch.Tensor] = {}
         self.buffers: dict[str, torch.Tensor] = {}
@@ -239,7 +242,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 facts.counts,
             )
         )
-        self.saved.append([])
+        self.saved.append(self.early)
+        self.early = []
 
     def _add_value(self, tensor: torch.Tensor, readings: tuple[Reading, ...], known: bool = True) -> int:
         key = _storage(tensor)
@@ -290,11 +294,11 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
         """What autograd keeps belongs to the operation that was recorded last (or to the next, before the first)."""
-        if id(tensor) not in self.derived and self.saved:
+        if id(tensor) not in self.derived:
             key = _storage(tensor)
             storage = self.storages.setdefault(key, len(self.storages))
             self._keep(tensor)
-            self.saved[-1].append((storage, tensor.untyped_storage().nbytes()))
+            (self.saved[-1] if self.saved else self.early).append((storage, tensor.untyped_storage().nbytes()))
         return tensor
 
     def graph(self, outputs: Any) -> Graph:
@@ -328,7 +332,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """What the network's own error means, with the layer at which it arose."""
         text = str(error).partition("\n")[0]
         path, module = self.died or self.stack[-1]
-        if "meta tensor" in text or "data-dependent" in text:
+        if any(sign in text for sign in ("meta tensor", "data-dependent", "unallocated storage")):
             return _depends_on_numbers(type(error).__name__, (path, module))
         shapes = [self.values[i].shape[1:] for i in (self.nodes[-1].outputs if self.nodes else self.inputs.values())]
         died = DiedError(
@@ -364,7 +368,7 @@ def _depends_on_numbers(name: str, place: tuple[str, nn.Module]) -> InputError:
     frames = [
         f
         for f in traceback.extract_stack()
-        if not f.filename.startswith((TORCH, HERE, "<")) and "contextlib" not in f.filename
+        if not f.filename.startswith((TORCH, HERE, "<")) and not any(part in f.filename for part in WRAPPERS)
     ]
     if error := sys.exc_info()[1]:
         inner = traceback.extract_tb(error.__traceback__)
