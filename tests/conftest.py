@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +17,8 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, is
 UNCHECKED = {"geometry.indices", "geometry.window", "geometry.reading"}
 SOURCE = find_spec("striate").submodule_search_locations[0]
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in Path(SOURCE).rglob("[!_]*.py")}
-jaxtyping.install_import_hook([f"striate.{module}" for module in sorted(MODULES - UNCHECKED)], CHECKER)
+if "slow" not in sys.argv:  # torch.compile cannot look through the checks
+    jaxtyping.install_import_hook([f"striate.{module}" for module in sorted(MODULES - UNCHECKED)], CHECKER)
 torch.set_num_threads(2)
 
 

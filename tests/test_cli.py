@@ -94,7 +94,10 @@ def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--data", "mnist:/nowhere"], "/nowhere"),
         (["train", "--data", "folder:/nowhere", "--model", "keras_fcn"], "/nowhere"),
         (["train", "--augment", "flop"], "Did you mean flip?"),
-        (["train", "--image-size", "9"], "smaller than network lenet5 can take: input_size: expected at least 28x28"),
+        (
+            ["train", "--image-size", "9"],
+            "cannot take an input of this size: input_size: expected at least 28x28",
+        ),
         (["train", "--device", "gpu"], "no such device: gpu"),
         (["train", "nothing.yaml"], "cannot read the recipe: nothing.yaml: got No such file or directory"),
         (["train", "--resume", "nothing"], "nothing to resume: nothing: expected a run's folder"),

@@ -32,20 +32,24 @@ class Registry(Mapping[str, Entry]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, Entry] = {}
+        self._aliases: dict[str, str] = {}
 
-    def add(self, entry: Entry) -> None:
-        """Register `entry` under its name; a name that is taken raises InputError."""
-        if entry.name in self._entries:
-            raise InputError(f"two {self.kind}s have one name", got=entry.name, fix="Rename one of them.")
+    def add(self, entry: Entry, aliases: Collection[str] = ()) -> None:
+        """Register `entry` under its name and other ones; a name that is taken raises InputError."""
+        for name in (entry.name, *aliases):
+            if name in self:
+                raise InputError(f"two {self.kind}s have one name", got=name, fix="Rename one of them.")
         self._entries[entry.name] = entry
+        self._aliases |= dict.fromkeys(aliases, entry.name)
 
     def __getitem__(self, name: str) -> Entry:
-        if name not in self._entries:
-            raise InputError(f"unknown {self.kind}", got=repr(name), fix=did_you_mean(name, self._entries))
-        return self._entries[name]
+        if name not in self:
+            fix = did_you_mean(name, [*self._entries, *self._aliases])
+            raise InputError(f"unknown {self.kind}", got=repr(name), fix=fix)
+        return self._entries[self._aliases.get(name, name)]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._aliases
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

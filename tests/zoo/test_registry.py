@@ -9,7 +9,6 @@ import torch
 
 from striate import zoo
 from striate.errors import InputError
-from striate.zoo.registry import as_size
 
 
 def test_options_may_stand_in_the_name() -> None:
@@ -77,16 +76,16 @@ def test_what_the_constructor_refuses_is_an_input_error(monkeypatch: pytest.Monk
         ("lenet5:colour=3", {}, "^network lenet5 has no option: got 'colour'. Known: dropout, "),
         (
             "lenet5",
-            {"num_classes": 1},
-            "^cannot build network lenet5: num_classes: expected a whole number of at least 2",
+            {"num_classes": 0},
+            "^cannot build network lenet5: num_classes: expected a whole number of at least 1",
         ),
         ("lenet5", {"in_channels": 0}, "in_channels: expected a whole number of at least 1, got 0"),
         (
             "lenet5",
             {"input_size": 27},
-            "^the image is smaller than network lenet5 can take: .* 28x28 pixels, got 27x27",
+            "^network lenet5 cannot take an input of this size: input_size: expected at least 28x28 pixels, got 27x27",
         ),
-        ("lenet5", {"input_size": (28, 5)}, "got 28x5. Enlarge the images"),
+        ("lenet5", {"input_size": (28, 5)}, "got 28x5. Enlarge the input"),
         ("lenet5", {"input_size": [28]}, "got 28. "),
         ("lenet5", {"input_size": 28.5}, "got 28.5x28.5"),
         ("lenet5:input_size=big", {}, "got b"),
@@ -99,7 +98,7 @@ def test_what_cannot_be_built_is_refused(name: str, options: dict[str, Any], tex
 
 @pytest.mark.parametrize("size", [32, (32, 32), [32, 32]])
 def test_a_size_is_one_number_or_two(size: Any) -> None:
-    assert as_size(size, "lenet5", 28) == (32, 32)
+    assert zoo.ARCHITECTURES["lenet5"].as_size(size) == (32, 32)
 
 
 def test_an_entry_is_plain_data() -> None:

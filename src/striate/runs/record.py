@@ -91,6 +91,13 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
     recipe = dataclasses.replace(recipe, data=_absolute(recipe.data))
     name, own_options = parse_spec(recipe.model)
     entry = zoo.ARCHITECTURES[name]
+    if not entry.classifies_images:
+        raise InputError(
+            "this network does not map an image to classes",
+            where=f"network {name}",
+            got=f"an input of {'x'.join(map(str, entry.input))}",
+            fix="Choose an image classifier (striate zoo).",
+        )
     data = load_recipe_data(recipe, progress)
     channels, height, width = data.shape
     options: dict[str, Any] = {"num_classes": len(data.class_names), "in_channels": channels}
@@ -142,7 +149,8 @@ def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, int] | No
     own = SOURCES[recipe.data.partition(":")[0]].size
     if own is not None and min(own) >= entry.least:
         return None
-    return entry.input[1:]
+    _, height, width = entry.input
+    return height, width
 
 
 def record(steps: Iterator[Step], folder: Path, *, checkpoint_seconds: float = 10.0) -> Generator[Step, None, None]:

@@ -17,6 +17,7 @@ Width = Annotated[float, Between(0.001, 100)]
 
 @architecture(
     paper="Keras documentation, Simple MNIST convnet (F. Chollet 2015), as printed in the lectures",
+    year=2015,
     input=(1, 28, 28),
     least=10,
     parameters=34_826,
@@ -62,6 +63,7 @@ class KerasMNIST(nn.Module):
 
 @architecture(
     paper="Keras classifier with a fully convolutional end, as printed in the lectures",
+    year=2015,
     input=(1, 28, 28),
     least=18,
     parameters=93_962,
@@ -100,6 +102,7 @@ class KerasFCN(nn.Module):
 
 @architecture(
     paper="Nielsen 2015, Neural Networks and Deep Learning, chapter 6, with the lectures' three maps",
+    year=2015,
     input=(1, 28, 28),
     least=6,
     parameters=4_408,

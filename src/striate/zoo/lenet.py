@@ -40,6 +40,7 @@ CODE_LENGTH = 7 * 12
 
 @architecture(
     paper="LeCun, Bottou, Bengio, Haffner 1998, Gradient-based learning applied to document recognition, II.B",
+    year=1998,
     input=(1, 32, 32),
     least=28,
     parameters=60_000,

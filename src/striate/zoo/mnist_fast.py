@@ -14,6 +14,7 @@ from striate.zoo.registry import architecture
 
 @architecture(
     paper="striate (this package); pooling before ReLU as in tuomaso/train_mnist_fast",
+    year=2026,
     input=(1, 28, 28),
     least=24,  # from here on the last map has more than one pixel: statistics of a batch of one exist
     parameters=53_914,

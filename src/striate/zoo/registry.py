@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
@@ -24,19 +24,29 @@ PLAIN, UNIONS = (int, float, str, bool), (Union, types.UnionType, Literal)
 class Architecture:
     """A network of the zoo and what is known of it, for its default options.
 
-    `input` is the shape (c, h, w) that it was made for, `least` the smallest height or width that it takes,
-    `parameters` and `macs` (multiply-adds of convolutions and matrix products, one image of shape `input`) what
-    a contract test counts. `note` holds what the paper says where it differs, and why.
+    `input` is the shape (c, *spatial) that it was made for, or (length,) for `tokens`: whole numbers below
+    `in_channels`, the size of the vocabulary. `output` is the shape of its output, by default (num_classes,).
+    `least` is the smallest side that it takes, `multiple` what every side must be a multiple of. `parameters` and
+    `macs` (multiply-adds of convolutions and matrix products, one item of shape `input`) are counted by a contract
+    test. `published` and `lectures` are the parameters as the paper and the lectures state them, in their words; `note`
+    says why they differ and what the paper leaves open. `aliases` are other names that `build` takes.
     """
 
     name: str
     function: Callable[..., nn.Module]
     paper: str
-    input: tuple[int, int, int]
-    least: int
+    year: int
+    input: tuple[int, ...]
     parameters: int
     macs: int
-    note: str
+    least: int
+    multiple: int = 1
+    output: tuple[int, ...] | None = None
+    tokens: bool = False
+    published: str = ""
+    lectures: str = ""
+    note: str = ""
+    aliases: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -50,13 +60,35 @@ class Architecture:
 
     def json(self) -> dict[str, Any]:
         """The entry as plain types."""
-        kept = ("name", "paper", "input", "least", "parameters", "macs", "note", "summary", "options")
-        return {key: getattr(self, key) for key in kept}
+        facts = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "function"}
+        return facts | {"summary": self.summary, "options": self.options}
+
+    @property
+    def classifies_images(self) -> bool:
+        """Whether it maps an image to one score for each class."""
+        return len(self.input) == 3 and self.output is None and not self.tokens
 
     @property
     def takes_input_size(self) -> bool:
         """Whether the weights depend on the size of the image."""
         return "input_size" in self.options
+
+    def as_size(self, size: Any) -> tuple[int, ...]:
+        """One side of the input for each spatial axis, from one number or all; InputError for one that does not fit."""
+        rank = max(1, len(self.input) - 1)
+        sides = tuple(size) if isinstance(size, Sequence) else (size,) * rank
+        fits = all(isinstance(side, int) and side >= self.least and side % self.multiple == 0 for side in sides)
+        if len(sides) == rank and fits:
+            return sides
+        step = f", in multiples of {self.multiple}" if self.multiple > 1 else ""
+        unit = "pixels" if rank == 2 else "samples"
+        raise InputError(
+            f"network {self.name} cannot take an input of this size",
+            where="input_size",
+            expected=f"at least {'x'.join([str(self.least)] * rank)} {unit}{step}",
+            got="x".join(map(str, sides)),
+            fix="Enlarge the input (training: --image-size) or choose another network (striate zoo).",
+        )
 
     def bind(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a name (`parse_spec`) by their keys, checked; a value without a key is the first of its own.
@@ -80,35 +112,28 @@ class Architecture:
 ARCHITECTURES: Registry[Architecture] = Registry("network")
 
 
-def architecture(
-    *,
-    paper: str,
-    input: tuple[int, int, int],
-    least: int,
-    parameters: int,
-    macs: int,
-    note: str = "",
-) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Register the decorated function as the network of its own name."""
+def architecture(**facts: Any) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Register the decorated function as the network of its own name; `facts` are the fields of Architecture."""
 
     def register(function: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
-        name = function.__name__
-        ARCHITECTURES.add(Architecture(name, function, paper, input, least, parameters, macs, note))
+        entry = Architecture(function.__name__, function, **facts)
+        ARCHITECTURES.add(entry, entry.aliases)
         return function
 
     return register
 
 
-def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, **options: Any) -> nn.Module:
+def build(name: str, *, num_classes: int | None = None, in_channels: int | None = None, **options: Any) -> nn.Module:
     """Build a network of the zoo with fresh random weights.
 
-    `name` may carry options: `build("lenet5:variant=modern")` is `build("lenet5", variant="modern")`.
-    `in_channels` is by default what the network was made for. The forward takes Float[n, in_channels, h, w]
-    and returns logits Float[n, num_classes]; weights are drawn from torch's global generator.
+    `name` may carry options: `build("lenet5:variant=modern")` is `build("lenet5", variant="modern")`. `num_classes`
+    (scores, or values, for each item or position) and `in_channels` are by default what the network was made for. The
+    forward takes Float[n, in_channels, *spatial], or Int[n, length] of numbers below `in_channels` where the entry
+    says `tokens`; classifiers return logits Float[n, num_classes]. Weights are drawn from torch's global generator.
 
     Raises InputError for an unknown network or option (with the nearest names), for a value of a wrong type or out of
-    range, for an option both in the name and beside it, for less than two classes or one channel, and for an input
-    size below the network's least.
+    range, for an option both in the name and beside it, for less than one class or channel, and for an input size that
+    the network cannot take.
     """
     base, inline = parse_spec(name)
     entry = ARCHITECTURES[base]
@@ -123,20 +148,14 @@ def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, *
     if twice := own.keys() & options.keys():
         fix = f"Take {min(twice)} out of the name{' (training: --image-size)' * (min(twice) == 'input_size')}."
         raise InputError("an option is given twice", where=f"network {name}", got=min(twice), fix=fix)
-    options = own | entry.bind(options)
-    if in_channels is None:
-        in_channels = entry.input[0]
-    options = {"num_classes": num_classes, "in_channels": in_channels} | options
-    for key, least in (("num_classes", 2), ("in_channels", 1)):
-        if not isinstance(options[key], int) or options[key] < least:
-            raise InputError(
-                f"cannot build network {base}",
-                where=key,
-                expected=f"a whole number of at least {least}",
-                got=repr(options[key]),
-            )
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    options = own | entry.bind(options | {key: size for key, size in sizes.items() if size is not None})
+    for key in sizes.keys() & options.keys():
+        if type(options[key]) is not int or options[key] < 1:
+            expected, got = "a whole number of at least 1", repr(options[key])
+            raise InputError(f"cannot build network {entry.name}", where=key, expected=expected, got=got)
     if "input_size" in options:
-        options["input_size"] = as_size(options["input_size"], base, entry.least)
+        options["input_size"] = entry.as_size(options["input_size"])
     try:
         return entry.function(**options)
     except InputError:
@@ -144,20 +163,6 @@ def build(name: str, *, num_classes: int = 10, in_channels: int | None = None, *
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"cannot build network {base}", where=options, got=reason) from error
-
-
-def as_size(size: Any, network: str, least: int) -> tuple[int, int]:
-    """Height and width from one number or two; InputError below `least`."""
-    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(pair) != 2 or not all(isinstance(side, int) and side >= least for side in pair):
-        raise InputError(
-            f"the image is smaller than network {network} can take",
-            where="input_size",
-            expected=f"at least {least}x{least} pixels",
-            got="x".join(map(str, pair)),
-            fix=f"Enlarge the images (--image-size {least}) or choose another network (striate zoo).",
-        )
-    return pair[0], pair[1]
 
 
 def names() -> tuple[str, ...]:
