@@ -7,8 +7,8 @@ one) keep a term each.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from striate.geometry.graph import Graph, Value
 from striate.geometry.reading import Axis, Reading, Reshape, Shape
@@ -37,15 +37,30 @@ class Extent:
 
 
 @dataclass(frozen=True)
+class Merged:
+    """The exact terms behind an axis that a reshape merged from axes of these sizes, by which they are driven.
+
+    They come back where a later reshape takes the axis apart again, as around a product of tokens.
+    """
+
+    axis: int
+    sizes: Shape
+    axes: tuple[Terms, ...]
+    loose: frozenset[int]
+
+
+@dataclass(frozen=True)
 class Field:
     """What a value sees of one input: terms for each spatial axis.
 
     `loose` are the axes of the value along which positions see less than the terms say, since a reshape merged axes
-    that move a window; -1 stands for one that is gone. Where it is empty, the field is exact.
+    that move a window (`merged` has what it was); -1 stands for one that is gone. Where it is empty, the field is
+    exact.
     """
 
     axes: tuple[Terms, ...]
     loose: frozenset[int] = frozenset()
+    merged: Merged | None = None
 
     @property
     def exact(self) -> bool:
@@ -62,15 +77,53 @@ class Field:
                 loose.add(driver)
             elif axis < 0 or len(window.taps[0].within(shape[axis])) < shape[axis]:
                 loose.add(-1)
+        kept = None
         if isinstance(reading, Reshape):
+            if (split := self._taken_apart(reading)) is not None:
+                return split
             moving = {driver for terms in self.axes for driver, _ in terms}
             loose |= {out[0] for into, out in reading.groups if len(into) > 1 and moving & set(into)}
-        return Field(tuple(merged(_carried(terms, windows)) for terms in self.axes), frozenset(loose))
+            kept = self._together(reading)
+        if self.merged is not None:
+            driver, window = windows[self.merged.axis]
+            if driver is not None and window == IDENTITY:
+                kept = replace(self.merged, axis=driver)
+        return Field(tuple(merged(_carried(terms, windows)) for terms in self.axes), frozenset(loose), kept)
+
+    def _together(self, reading: Reshape) -> Merged | None:
+        """What a reshape merges, where that is all that moves the windows."""
+        moving = {driver for terms in self.axes for driver, _ in terms if driver is not None}
+        for into, out in reading.groups:
+            if len(into) > 1 and len(out) == 1 and moving | self.loose <= set(into):
+                axes = tuple(_renamed(terms, {axis: number for number, axis in enumerate(into)}) for terms in self.axes)
+                loose = frozenset(into.index(axis) for axis in self.loose)
+                return Merged(out[0], tuple(reading.before[axis] for axis in into), axes, loose)
+        return None
+
+    def _taken_apart(self, reading: Reshape) -> Field | None:
+        """The field before axes were merged, where the reshape takes them apart as they were."""
+        if self.merged is None or not self.loose <= {self.merged.axis}:
+            return None
+        for into, out in reading.groups:
+            if into == (self.merged.axis,) and tuple(reading.after[axis] for axis in out) == self.merged.sizes:
+                axes = tuple(_renamed(terms, dict(enumerate(out))) for terms in self.merged.axes)
+                return Field(axes, frozenset(out[number] for number in self.merged.loose))
+        return None
 
     def __or__(self, other: Field) -> Field:
         """What either sees."""
         pairs = zip(self.axes, other.axes, strict=True)
-        return Field(tuple(merged((*a, *b)) for a, b in pairs), self.loose | other.loose)
+        kept, more = self.merged, other.merged
+        if kept is not None and more is not None and (kept.axis, kept.sizes) == (more.axis, more.sizes):
+            axes = tuple(merged((*a, *b)) for a, b in zip(kept.axes, more.axes, strict=True))
+            kept = replace(kept, axes=axes, loose=kept.loose | more.loose)
+        else:
+            kept = None
+        return Field(tuple(merged((*a, *b)) for a, b in pairs), self.loose | other.loose, kept)
+
+
+def _renamed(terms: Terms, names: Mapping[int, int]) -> Terms:
+    return tuple(Axis(None if driver is None else names[driver], window) for driver, window in terms)
 
 
 def _carried(terms: Terms, windows: Sequence[Axis]) -> Terms:
