@@ -24,6 +24,7 @@ class RBF(nn.Module):
         self.register_buffer("codes", codes)
         self.codes: Tensor
 
-    def forward(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n k"]:
-        """Logits of the rows of `x`."""
-        return -(x[:, None] - self.codes).square().sum(-1)
+    def forward(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k *space"]:
+        """Logits of each item, or of each position of its map."""
+        codes = self.codes.reshape(*self.codes.shape, *[1] * (x.dim() - 2))
+        return -(x[:, None] - codes).square().sum(2)

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
 from striate.errors import InputError
@@ -16,7 +15,6 @@ from striate.geometry.inputs import Inputs
 from striate.geometry.trace import trace
 from striate.geometry.window import Number, Window
 from striate.shapes import Float, Tensor
-
 
 # Pooling whose result has one size whatever the input's, so that it has no stride.
 FITTED = ("adaptive", "mean", "amax", "sum")

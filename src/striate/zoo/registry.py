@@ -8,11 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+import torch
 from torch import nn
 
 from striate.errors import InputError
 from striate.recipe import read_as
 from striate.registry import Between, Registry, bind_options, parse_spec
+from striate.shapes import Tensor
+from striate.zoo.features import features_only as backbone
 
 # What training takes from the data: in a name these stand with their key or not at all.
 FROM_DATA = ("num_classes", "in_channels", "input_size")
@@ -90,6 +93,15 @@ class Architecture:
             fix="Enlarge the input (training: --image-size) or choose another network (striate zoo).",
         )
 
+    def example(self, options: Mapping[str, Any]) -> Tensor:
+        """An input (on meta: no memory) for the network built with these options."""
+        facts = self.options | dict(options)
+        space = self.input if self.tokens else self.input[1:]
+        space = facts.get("input_size", space)
+        if self.tokens:
+            return torch.empty(1, *space, dtype=torch.int64, device="meta")
+        return torch.empty(1, facts["in_channels"], *space, device="meta")
+
     def bind(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options of a name (`parse_spec`) by their keys, checked; a value without a key is the first of its own.
 
@@ -123,13 +135,21 @@ def architecture(**facts: Any) -> Callable[[Callable[..., nn.Module]], Callable[
     return register
 
 
-def build(name: str, *, num_classes: int | None = None, in_channels: int | None = None, **options: Any) -> nn.Module:
+def build(
+    name: str,
+    *,
+    num_classes: int | None = None,
+    in_channels: int | None = None,
+    features_only: bool = False,
+    **options: Any,
+) -> nn.Module:
     """Build a network of the zoo with fresh random weights.
 
     `name` may carry options: `build("lenet5:variant=modern")` is `build("lenet5", variant="modern")`. `num_classes`
     (scores, or values, for each item or position) and `in_channels` are by default what the network was made for. The
     forward takes Float[n, in_channels, *spatial], or Int[n, length] of numbers below `in_channels` where the entry
-    says `tokens`; classifiers return logits Float[n, num_classes]. Weights are drawn from torch's global generator.
+    says `tokens`; classifiers return logits Float[n, num_classes]. With `features_only` the forward returns the
+    maps at each stride (`striate.zoo.features_only`). Weights are drawn from torch's global generator.
 
     Raises InputError for an unknown network or option (with the nearest names), for a value of a wrong type or out of
     range, for an option both in the name and beside it, for less than one class or channel, and for an input size that
@@ -157,12 +177,13 @@ def build(name: str, *, num_classes: int | None = None, in_channels: int | None 
     if "input_size" in options:
         options["input_size"] = entry.as_size(options["input_size"])
     try:
-        return entry.function(**options)
+        model = entry.function(**options)
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"cannot build network {base}", where=options, got=reason) from error
+    return backbone(model, entry.example(options)) if features_only else model
 
 
 def names() -> tuple[str, ...]:
