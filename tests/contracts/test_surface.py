@@ -27,9 +27,9 @@ PUBLIC = [
         "load_data",
         "open_session",
     ),
-    *("predict", "recipe", "runs", "tasks", "train", "zoo"),
+    *("port", "predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
-PACKAGES = ["data", "geometry", "interpret", "layers", "runs", "tasks", "train", "zoo"]
+PACKAGES = ["data", "geometry", "interpret", "layers", "port", "runs", "tasks", "train", "zoo"]
 
 
 def test_the_surface_is_this_list() -> None:
