@@ -1,0 +1,208 @@
+"""Write docs/zoo/README.md and the pictures beside it: every network of the zoo, its facts, its profile.
+
+python docs/zoo.py
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from striate import describe, zoo
+from striate.geometry import Report
+
+FOLDER = Path(__file__).parent / "zoo"
+COLORS = {"convolution": "#0072b2", "linear": "#d55e00", "pooling": "#009e73", "other": "#9aa3ad"}
+INK, MUTED = "#1b222b", "#69727d"
+
+# Top-5 errors on ImageNet as the papers state them, of the networks or ensembles that they are stated for.
+EVOLUTION = {
+    "lenet1": "",
+    "lenet5": "",
+    "alexnet_grouped": "16.4 % (five networks), 15.3 % (seven)",
+    "zfnet": "14.8 % (six networks)",
+    "nin": "",
+    "vgg16": "7.3 % (seven networks)",
+    "googlenet": "6.67 % (seven networks)",
+    "inception_v2": "4.82 % (six networks)",
+    "inception_v3": "3.5 % (four networks, validation)",
+    "resnet152": "3.57 % (six networks)",
+    "inception_v4": "3.08 % (four networks)",
+    "densenet201": "6.34 % (one network, one crop, validation)",
+}
+
+
+@dataclass
+class Stage:
+    """Operations in a row whose results are of one size."""
+
+    kind: str
+    size: tuple[int, ...]
+    channels: int
+    layers: int
+
+
+def stages(report: Report) -> list[Stage]:
+    """The course of the sizes from the input to the output."""
+    source = next(iter(report.inputs.values()))
+    found = [Stage("other", tuple(source[2:]), source[1] if len(source) > 2 else 1, 0)]
+    for layer in report.layers:
+        if not layer.weights or layer.kind not in ("convolution", "linear", "attention"):
+            continue
+        spatial = len(layer.shape) > 1 and layer.kind == "convolution"
+        size, channels = (layer.shape[1:], layer.shape[0]) if spatial else ((), layer.shape[-1])
+        last = found[-1]
+        if last.kind == layer.kind and last.size == size and last.layers:
+            last.layers += 1
+            last.channels = max(last.channels, channels)
+        else:
+            found.append(Stage(layer.kind, size, channels, 1))
+    return found
+
+
+def profile(report: Report) -> Figure:
+    """A block for each stage: as high as the maps (logarithmic), as wide as it has layers, with its channels."""
+    course = stages(report)
+    widths = [0.42 + 0.13 * math.log2(1 + stage.layers) for stage in course]
+    heights = [
+        0.16 + 0.14 * math.log2(max(1.0, math.prod(stage.size) ** (1 / max(1, len(stage.size))))) for stage in course
+    ]
+    wide, tall = max(3.0, sum(widths) + 0.1 * len(course) + 0.2), max(heights) + 0.95
+    figure = Figure((wide, tall), dpi=110, facecolor="white")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, wide), ylim=(0, tall))
+    axes.axis("off")
+    x, middle = 0.12, tall / 2
+    for stage, width, height in zip(course, widths, heights, strict=True):
+        color = COLORS[stage.kind if stage.kind in COLORS else "other"]
+        axes.add_patch(Rectangle((x, middle - height / 2), width, height, facecolor=color, alpha=0.22, edgecolor=color))
+        text: dict[str, Any] = {"ha": "center", "fontsize": 6.5, "color": INK}
+        axes.text(x + width / 2, middle - height / 2 - 0.05, f"{stage.channels}", va="top", **text)
+        axes.text(x + width / 2, middle + height / 2 + 0.05, short(stage.size), va="bottom", **text)
+        if stage.layers > 1:
+            axes.text(x + width / 2, middle, f"×{stage.layers}", va="center", **text)
+        x += width + 0.1
+    return figure
+
+
+def short(size: tuple[int, ...]) -> str:
+    """56² for 56x56."""
+    if not size:
+        return ""
+    if len(set(size)) == 1:
+        return f"{size[0]}{('', '', '²', '³')[len(size)]}"
+    return "×".join(map(str, size))
+
+
+def reported(entry: zoo.Architecture) -> Report:
+    """The network of the entry, sized up without memory."""
+    with torch.device("meta"):
+        model = zoo.build(entry.name)
+    return describe(model, entry.example({}), training=False)
+
+
+def row(entry: zoo.Architecture, report: Report) -> str:
+    """The entry's line of the table."""
+    last = next((layer for layer in reversed(report.layers) if layer.receptive_field and layer.weights), None)
+    sees = "" if last is None else "×".join(map(str, last.receptive_field))
+    if last is not None and last.sees_whole:
+        sees = "all"
+    cells = [
+        f"[`{entry.name}`](#{entry.name})",
+        str(entry.year),
+        "×".join(map(str, entry.input)) + " tokens" * entry.tokens,
+        f"{entry.parameters:,}",
+        entry.published,
+        entry.lectures,
+        f"{entry.macs:,}",
+        sees,
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def section(entry: zoo.Architecture) -> str:
+    """The entry's own section."""
+    lines = [f"### {entry.name}", "", f"{entry.paper} ({entry.year}). {entry.summary}", ""]
+    lines += [f"![profile of {entry.name}]({entry.name}.png)", ""]
+    names = ", ".join(f"`{key}={value!r}`" for key, value in entry.options.items())
+    lines += [
+        f"Options: {names}. Sides of at least {entry.least}{f' in multiples of {entry.multiple}' * (entry.multiple > 1)}."
+    ]
+    return "\n".join([*lines, *(["", entry.note] if entry.note else [])])
+
+
+def evolution(reports: dict[str, Report]) -> list[str]:
+    """From LeNet to ResNet, one line each."""
+    lines = [
+        "| year | network | weight layers | parameters | MACs | ImageNet top-5 error (paper) |",
+        "|---|---|---|---|---|---|",
+    ]
+    known = [name for name in EVOLUTION if name in reports]
+    for name in sorted(known, key=lambda name: zoo.ARCHITECTURES[name].year):
+        entry, report = zoo.ARCHITECTURES[name], reports[name]
+        depth = longest(report)
+        lines.append(
+            f"| {entry.year} | `{name}` | {depth} | {entry.parameters:,} | {entry.macs:,} | {EVOLUTION[name]} |"
+        )
+    return lines
+
+
+def longest(report: Report) -> int:
+    """Convolutions and fully connected layers on the longest way from the input to the output."""
+    depths: list[int] = []
+    for layer in report.layers:
+        before = max((depths[i] for i in layer.inputs if i >= 0), default=0)
+        depths.append(before + (layer.kind in ("convolution", "linear") and bool(layer.weights)))
+    return max(depths)
+
+
+def page(reports: dict[str, Report]) -> str:
+    """docs/zoo/README.md."""
+    entries = [zoo.ARCHITECTURES[name] for name in reports]
+    parts = [
+        "# The zoo",
+        "",
+        f"{len(entries)} networks, one function each: `striate.build(NAME)`. Written by `python docs/zoo.py` from the "
+        "registry and from `striate.describe`; a test counts every figure. Parameters as counted, as the paper states "
+        "them, as the lectures do; where they differ, the network's section says why. MACs are multiply-adds of one "
+        "input. The receptive field is that of the last layer with weights that moves over the input.",
+        "",
+        "In the profiles a block is as high as its maps (logarithmic; size above, channels below) and as wide as it has "
+        "layers (×n): convolutions blue, fully connected layers orange, the input gray.",
+        "",
+        "## From 1989 to 2016",
+        "",
+        *evolution(reports),
+        "",
+        "## All",
+        "",
+        "| network | year | input | parameters | paper | lectures | MACs | sees |",
+        "|---|---|---|---|---|---|---|---|",
+        *(row(entry, reports[entry.name]) for entry in entries),
+        "",
+        *(f"{section(entry)}\n" for entry in entries),
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)).rstrip() + "\n"
+
+
+def main() -> None:
+    """Write the page and the pictures."""
+    FOLDER.mkdir(exist_ok=True)
+    reports = {name: reported(zoo.ARCHITECTURES[name]) for name in zoo.names()}
+    (FOLDER / "README.md").write_text(page(reports))
+    for old in FOLDER.glob("*.png"):
+        if old.stem not in reports:
+            old.unlink()
+    for name, report in reports.items():
+        profile(report).savefig(FOLDER / f"{name}.png", metadata={"Software": None})
+
+
+if __name__ == "__main__":
+    main()
