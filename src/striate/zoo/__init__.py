@@ -1,6 +1,6 @@
 """Networks by name, each faithful to its paper and counted by a test."""
 
-from striate.zoo import alexnet, lectures, lenet, mnist_fast, nin, squeezenet, vgg
+from striate.zoo import alexnet, history, lectures, lenet, mnist_fast, neocognitron, nin, squeezenet, vgg
 from striate.zoo.registry import ARCHITECTURES, Architecture, architecture, build, names
 
 __all__ = [
@@ -9,10 +9,12 @@ __all__ = [
     "alexnet",
     "architecture",
     "build",
+    "history",
     "lectures",
     "lenet",
     "mnist_fast",
     "names",
+    "neocognitron",
     "nin",
     "squeezenet",
     "vgg",
