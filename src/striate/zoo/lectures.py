@@ -1,4 +1,4 @@
-"""Small networks that the lectures print: two Keras classifiers and the one of Nielsen's book."""
+"""Small networks that the lectures print or draw: two Keras classifiers, Nielsen's, a schematic one, Harley's two."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers import ScaledTanh, TableConv2d
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.lenet import C3_TABLE
 from striate.zoo.registry import architecture
 
 Width = Annotated[float, Between(0.001, 100)]
@@ -135,6 +137,125 @@ class NielsenMNIST(nn.Module):
         # The sigmoid is monotone: pooling before it gives the same maps for a quarter of the work.
         x = F.max_pool2d(self.conv(x), 2).sigmoid()
         logits: Tensor = self.dense(x.flatten(1))
+        return logits
+
+
+@architecture(
+    paper="The lectures' drawing of a CNN for CIFAR-10: stacked convolutions, a multi-layer perceptron, softmax",
+    year=2018,
+    input=(3, 32, 32),
+    least=8,
+    parameters=356_810,
+    macs=10_585_344,
+    lectures="stacked CNN layers, fully connected layer and softmax, without numbers",
+    note="Depth and widths are this package's choice.",
+)
+def cifar10_schematic(
+    num_classes: int = 10,
+    in_channels: int = 3,
+    input_size: tuple[int, int] = (32, 32),
+    width: Width = 1.0,
+    dropout: Annotated[float, Between(0, 1)] = 0.0,
+) -> nn.Module:
+    """Three 3x3 convolutions (32, 64, 128), each with ReLU and 2x2 max pooling, and two dense layers (128 hidden).
+
+    Maps 32 -> 16 -> 8 -> 4, then 2,048 values. `width` multiplies all widths, `dropout` acts before the last layer.
+    """
+    return CIFAR10Schematic(num_classes, in_channels, input_size, width, dropout)
+
+
+class CIFAR10Schematic(nn.Module):
+    """See `cifar10_schematic`."""
+
+    def __init__(
+        self, num_classes: int, in_channels: int, input_size: tuple[int, int], width: float, dropout: float
+    ) -> None:
+        super().__init__()
+        first, second, third, hidden = _widths(width, 32, 64, 128, 128)
+        h, w = (side // 8 for side in input_size)
+        self.conv1 = nn.Conv2d(in_channels, first, 3, padding=1)
+        self.conv2 = nn.Conv2d(first, second, 3, padding=1)
+        self.conv3 = nn.Conv2d(second, third, 3, padding=1)
+        self.hidden = nn.Linear(third * h * w, hidden)
+        self.dropout = nn.Dropout(dropout)
+        self.output = nn.Linear(hidden, num_classes)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Logits."""
+        x = F.relu(F.max_pool2d(self.conv1(x), 2))
+        x = F.relu(F.max_pool2d(self.conv2(x), 2))
+        x = F.relu(F.max_pool2d(self.conv3(x), 2))
+        logits: Tensor = self.output(self.dropout(F.relu(self.hidden(x.flatten(1)))))
+        return logits
+
+
+@architecture(
+    paper="Harley 2015, An interactive node-link visualization of convolutional neural networks, and its page",
+    year=2015,
+    input=(1, 28, 28),
+    least=1,
+    parameters=266_610,
+    macs=266_200,
+    lectures="two-layer dense network",
+)
+def harley_dense(
+    num_classes: int = 10,
+    in_channels: int = 1,
+    input_size: tuple[int, int] = (28, 28),
+    width: Width = 1.0,
+) -> nn.Module:
+    """The dense network of Harley's visualization: 784 pixels, 300 and 100 hidden units with scaled tanh, 10 classes.
+
+    `width` multiplies the hidden units.
+    """
+    first, second = _widths(width, 300, 100)
+    return nn.Sequential(
+        nn.Flatten(),
+        *(nn.Linear(in_channels * math.prod(input_size), first), ScaledTanh()),
+        *(nn.Linear(first, second), ScaledTanh()),
+        nn.Linear(second, num_classes),
+    )
+
+
+@architecture(
+    paper="Harley 2015, An interactive node-link visualization of convolutional neural networks, and its page and code",
+    year=2015,
+    input=(1, 32, 32),
+    least=16,
+    parameters=62_902,
+    macs=418_600,
+    lectures="two convolutions with pooling, dense layers",
+    note="The code connects the second convolution by LeNet-5's table I and pads the 28x28 digit with two pixels of "
+    "background. The MACs are those executed: absent kernels are zero.",
+)
+def harley_cnn(num_classes: int = 10, in_channels: int = 1, input_size: tuple[int, int] = (32, 32)) -> nn.Module:
+    """The CNN of Harley's visualization: LeNet-5 with max pooling, 100 units before the classes and no codes.
+
+    Maps 32 -> 28 -> 14 -> 10 -> 5 with 6 and 16 channels, then 400 values, 120 and 100, all with scaled tanh.
+    """
+    return HarleyCNN(num_classes, in_channels, input_size)
+
+
+class HarleyCNN(nn.Module):
+    """See `harley_cnn`."""
+
+    def __init__(self, num_classes: int, in_channels: int, input_size: tuple[int, int]) -> None:
+        super().__init__()
+        h, w = (((side - 4) // 2 - 4) // 2 for side in input_size)
+        self.conv1 = nn.Conv2d(in_channels, 6, 5)
+        self.conv2 = TableConv2d(6, C3_TABLE, 5)
+        self.dense1 = nn.Linear(16 * h * w, 120)
+        self.dense2 = nn.Linear(120, 100)
+        self.output = nn.Linear(100, num_classes)
+        self.squash = ScaledTanh()
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Logits."""
+        # The squashing is monotone: pooling before it gives the same maps for a quarter of the work.
+        x = self.squash(F.max_pool2d(self.conv1(x), 2))
+        x = self.squash(F.max_pool2d(self.conv2(x), 2))
+        x = self.squash(self.dense2(self.squash(self.dense1(x.flatten(1)))))
+        logits: Tensor = self.output(x)
         return logits
 
 
