@@ -1,6 +1,31 @@
 """Networks by name, each faithful to its paper and counted by a test."""
 
-from striate.zoo import lectures, lenet, mnist_fast
+from striate.zoo import (
+    densenet,
+    googlenet,
+    inception,
+    lectures,
+    lenet,
+    mnist_fast,
+    mobilenet,
+    resnet,
+    resnet_cifar,
+)
 from striate.zoo.registry import ARCHITECTURES, Architecture, architecture, build, names
 
-__all__ = ["ARCHITECTURES", "Architecture", "architecture", "build", "lectures", "lenet", "mnist_fast", "names"]
+__all__ = [
+    "ARCHITECTURES",
+    "Architecture",
+    "architecture",
+    "build",
+    "densenet",
+    "googlenet",
+    "inception",
+    "lectures",
+    "lenet",
+    "mnist_fast",
+    "mobilenet",
+    "names",
+    "resnet",
+    "resnet_cifar",
+]
