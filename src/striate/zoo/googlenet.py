@@ -99,7 +99,7 @@ def googlenet(
 
     Maps 224 -> 112 -> 56 -> 28 -> 14 -> 7 (poolings round up), then the global average. With `aux`, two heads after
     modules 4a and 4d learn with it: in training mode the result is (main, head of 4d, head of 4a), whose losses the
-    paper weighs by 1, 0.3 and 0.3; their images need 65 pixels. `batch_norm` gives torchvision's form (entry's note).
+    paper weighs by 1, 0.3 and 0.3; they need images of 79 pixels. `batch_norm` gives torchvision's form (entry's note).
     """
     return GoogLeNet(num_classes, in_channels, aux, batch_norm, dropout)
 

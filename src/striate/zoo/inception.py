@@ -23,11 +23,12 @@ Depth = Annotated[int, Between(1, 64, whole=True)]
     least=1,
     parameters=11_188_288,
     macs=1_934_857_216,
-    published="13.6e6 (section 4.2.1), with auxiliary heads",
+    published="13.6e6 (section 4.2)",
     lectures="more factorization of filters, much batch norm",
-    note="BN-Inception; the v2 of Szegedy et al. 2015 (table 1) is another network. The first convolution is separable, "
-    "as the appendix says (8 maps of each channel). The padding is not stated: all layers halve the size rounded up. "
-    "Average poolings leave the border out, as in the authors' released code. Initialization is not stated: torch's.",
+    note="BN-Inception; table 1 of Szegedy et al. 2015 is another network. Figure 5 adds up to the count here (so does "
+    "the authors' released code); the paper does not say what else its 13.6e6 are. The first convolution is separable, "
+    "as the appendix says: 8 maps of each channel. The padding is not stated: all strides halve the size rounded up. "
+    "Average poolings leave the border out, as in the released code. Initialization is not stated: torch's.",
     aliases=("bn_inception",),
 )
 def inception_v2(

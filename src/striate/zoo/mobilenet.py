@@ -1,4 +1,4 @@
-"""Networks of depthwise separable convolutions: MobileNet (Howard et al. 2017) and MobileNetV2 (Sandler et al. 2018)."""
+"""Networks of depthwise separable convolutions: MobileNet (Howard et al. 2017), MobileNetV2 (Sandler et al. 2018)."""
 
 from __future__ import annotations
 

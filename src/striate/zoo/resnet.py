@@ -187,12 +187,7 @@ class Bottleneck(nn.Module):
     """1x1, 3x3 and 1x1 convolutions, the first two with a quarter of the channels, beside a shortcut."""
 
     def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        stride: int,
-        stride_in_1x1: bool = False,
-        reduction: int | None = None,
+        self, in_channels: int, out_channels: int, stride: int, stride_in_1x1: bool = False, reduction: int = 0
     ) -> None:
         super().__init__()
         inner = out_channels // 4
@@ -249,7 +244,7 @@ def _stage(block: Block, in_channels: int, out_channels: int, stride: int, depth
 
 
 def _bottlenecks(
-    layers: int, num_classes: int, in_channels: int, width: float, stride_in_1x1: bool, reduction: int | None = None
+    layers: int, num_classes: int, in_channels: int, width: float, stride_in_1x1: bool, reduction: int = 0
 ) -> nn.Module:
     block = partial(Bottleneck, stride_in_1x1=stride_in_1x1, reduction=reduction)
     return ResNet(block, 4, DEPTHS[layers], num_classes, in_channels, width)

@@ -37,12 +37,9 @@ class CifarResNet(nn.Module):
         depth = (layers - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.layer1, self.layer2, self.layer3 = (
-            nn.Sequential(
-                *(CifarBlock(c if i else before, c, stride if i == 0 else 1, shortcuts) for i in range(depth))
-            )
-            for before, c, stride in zip(widths[:1] + widths, widths, (1, 2, 2), strict=False)
-        )
+        self.layer1 = _stage(depth, widths[0], widths[0], 1, shortcuts)
+        self.layer2 = _stage(depth, widths[0], widths[1], 2, shortcuts)
+        self.layer3 = _stage(depth, widths[1], widths[2], 2, shortcuts)
         self.fc = nn.Linear(widths[-1], num_classes)
         self.apply(initialize)
 
@@ -81,6 +78,12 @@ class PaddedIdentity(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
         """The input in the shape of the output."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
+
+
+def _stage(depth: int, in_channels: int, out_channels: int, stride: int, shortcuts: bool) -> nn.Sequential:
+    """`depth` blocks, the first of which changes the shape."""
+    rest = (CifarBlock(out_channels, out_channels, 1, shortcuts) for _ in range(depth - 1))
+    return nn.Sequential(CifarBlock(in_channels, out_channels, stride, shortcuts), *rest)
 
 
 def _define(layers: int, shortcuts: bool) -> Callable[..., nn.Module]:
