@@ -1,0 +1,250 @@
+"""Residual networks for ImageNet (He et al. 2015) and the one with squeeze-and-excitation (Hu et al. 2017)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated
+
+import torch.nn.functional as F
+from torch import nn
+
+from striate.registry import Between
+from striate.shapes import Float, Tensor
+from striate.zoo.registry import architecture
+
+PAPER = "He, Zhang, Ren, Sun 2015, Deep residual learning for image recognition, table 1"
+WIDTHS = (64, 128, 256, 512)
+DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+PUBLISHED = "none; {}e9 multiply-adds"
+STRIDE_NOTE = (
+    "The paper halves the maps in the first 1x1 convolution of a stage ({}e9 MACs, stride_in_1x1=True); by default it "
+    "is the 3x3 that does, as in torchvision and most released weights: same parameters, more MACs."
+)
+Width = Annotated[float, Between(0.001, 100)]
+Block = Callable[[int, int, int], nn.Module]
+
+
+@architecture(
+    paper=PAPER,
+    year=2015,
+    input=(3, 224, 224),
+    least=1,
+    parameters=11_689_512,
+    macs=1_814_073_344,
+    published=PUBLISHED.format("1.8"),
+    lectures="named as a backbone whose last maps are 32 times smaller than the image",
+)
+def resnet18(num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0) -> nn.Module:
+    """Residual network of 8 blocks of two 3x3 convolutions, with a projection where the shape changes.
+
+    Maps 224 -> 112 -> 56 (max pooling), then four stages of 56, 28, 14, 7 with 64 to 512 channels, global average.
+    `width` multiplies all channels. Batch norm after each convolution; He initialization. Modules are named as in
+    torchvision.
+    """
+    return ResNet(BasicBlock, 1, DEPTHS[18], num_classes, in_channels, width)
+
+
+@architecture(
+    paper=PAPER,
+    year=2015,
+    input=(3, 224, 224),
+    least=1,
+    parameters=21_797_672,
+    macs=3_663_761_408,
+    published=PUBLISHED.format("3.6"),
+)
+def resnet34(num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0) -> nn.Module:
+    """Residual network of 16 blocks of two 3x3 convolutions; shapes and options as in `resnet18`."""
+    return ResNet(BasicBlock, 1, DEPTHS[34], num_classes, in_channels, width)
+
+
+@architecture(
+    paper=PAPER,
+    year=2015,
+    input=(3, 224, 224),
+    least=1,
+    parameters=25_557_032,
+    macs=4_089_184_256,
+    published=PUBLISHED.format("3.8"),
+    note=STRIDE_NOTE.format("3.86"),
+)
+def resnet50(
+    num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, stride_in_1x1: bool = False
+) -> nn.Module:
+    """Residual network of 16 bottleneck blocks: 1x1 down to a quarter of the channels, 3x3, 1x1 up again.
+
+    Shapes and `width` as in `resnet18`, with 256 to 2048 channels. `stride_in_1x1` halves the maps in the first
+    convolution of a block, as the paper says, instead of the second.
+    """
+    return _bottlenecks(50, num_classes, in_channels, width, stride_in_1x1)
+
+
+@architecture(
+    paper=PAPER,
+    year=2015,
+    input=(3, 224, 224),
+    least=1,
+    parameters=44_549_160,
+    macs=7_801_405_440,
+    published=PUBLISHED.format("7.6"),
+    note=STRIDE_NOTE.format("7.57"),
+)
+def resnet101(
+    num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, stride_in_1x1: bool = False
+) -> nn.Module:
+    """Residual network of 33 bottleneck blocks; shapes and options as in `resnet50`."""
+    return _bottlenecks(101, num_classes, in_channels, width, stride_in_1x1)
+
+
+@architecture(
+    paper=PAPER,
+    year=2015,
+    input=(3, 224, 224),
+    least=1,
+    parameters=60_192_808,
+    macs=11_513_626_624,
+    published=PUBLISHED.format("11.3"),
+    lectures="152 layers, 3.57 % (3.6 %) top-5 error; more than 100 convolutions",
+    note=STRIDE_NOTE.format("11.28"),
+)
+def resnet152(
+    num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, stride_in_1x1: bool = False
+) -> nn.Module:
+    """Residual network of 50 bottleneck blocks; shapes and options as in `resnet50`."""
+    return _bottlenecks(152, num_classes, in_channels, width, stride_in_1x1)
+
+
+@architecture(
+    paper="Hu, Shen, Albanie, Sun, Wu 2017, Squeeze-and-excitation networks, table 1",
+    year=2017,
+    input=(3, 224, 224),
+    least=1,
+    parameters=28_088_024,
+    macs=4_091_699_200,
+    published="about 2.5 million more than ResNet-50; 3.87e9 multiply-adds",
+    note="The gates have biases: 16,048 of the 2,530,992 parameters more than ResNet-50. " + STRIDE_NOTE.format("3.86"),
+)
+def se_resnet50(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    width: Width = 1.0,
+    reduction: Annotated[int, Between(1, 64, whole=True)] = 16,
+    stride_in_1x1: bool = False,
+) -> nn.Module:
+    """ResNet-50 in which each block weighs its channels by what it sees in the whole image.
+
+    Each block's maps are averaged, taken through two layers (down by `reduction`, and back) and a sigmoid, and
+    multiplied by the result before the addition. Else as `resnet50`. Modules are named as in timm (seresnet50).
+    """
+    return _bottlenecks(50, num_classes, in_channels, width, stride_in_1x1, reduction)
+
+
+class ResNet(nn.Module):
+    """Four stages of residual blocks; see `resnet18`."""
+
+    def __init__(
+        self, block: Block, expansion: int, depths: tuple[int, ...], num_classes: int, in_channels: int, width: float
+    ) -> None:
+        super().__init__()
+        widths = [max(1, round(channels * width)) for channels in WIDTHS]
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        channels = [widths[0], *(expansion * c for c in widths)]
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            _stage(block, channels[i], channels[i + 1], 1 if i == 0 else 2, depth) for i, depth in enumerate(depths)
+        )
+        self.fc = nn.Linear(channels[-1], num_classes)
+        self.apply(initialize)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Logits."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        logits: Tensor = self.fc(x.mean((2, 3)))
+        return logits
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.downsample = shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
+        """Maps of the next block."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 and 1x1 convolutions, the first two with a quarter of the channels, beside a shortcut."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, stride_in_1x1: bool = False, reduction: int = 0
+    ) -> None:
+        super().__init__()
+        inner = out_channels // 4
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, first, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, second, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.se = SqueezeExcitation(out_channels, reduction) if reduction else nn.Identity()
+        self.downsample = shortcut(in_channels, out_channels, stride)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
+        """Maps of the next block."""
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        return F.relu(self.se(self.bn3(self.conv3(y))) + self.downsample(x))
+
+
+class SqueezeExcitation(nn.Module):
+    """Multiplies each channel by a number in 0..1 computed from the means of all channels."""
+
+    def __init__(self, channels: int, reduction: int) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.fc1 = nn.Conv2d(channels, inner, 1)
+        self.fc2 = nn.Conv2d(inner, channels, 1)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Weighted maps."""
+        gate = self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True))))
+        weighted: Tensor = x * gate.sigmoid()
+        return weighted
+
+
+def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
+    """The identity, or a 1x1 convolution where the shape changes (option B of the paper)."""
+    if stride == 1 and in_channels == out_channels:
+        return nn.Identity()
+    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+
+
+def initialize(module: nn.Module) -> None:
+    """Gaussian weights of variance 2 / fan-out (He et al. 2015)."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out")
+
+
+def _stage(block: Block, in_channels: int, out_channels: int, stride: int, depth: int) -> nn.Sequential:
+    """`depth` blocks, the first of which changes the shape."""
+    rest = (block(out_channels, out_channels, 1) for _ in range(depth - 1))
+    return nn.Sequential(block(in_channels, out_channels, stride), *rest)
+
+
+def _bottlenecks(
+    layers: int, num_classes: int, in_channels: int, width: float, stride_in_1x1: bool, reduction: int = 0
+) -> nn.Module:
+    block = partial(Bottleneck, stride_in_1x1=stride_in_1x1, reduction=reduction)
+    return ResNet(block, 4, DEPTHS[layers], num_classes, in_channels, width)
