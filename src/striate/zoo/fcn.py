@@ -152,11 +152,12 @@ class ResNet18FCN(nn.Module):
         first, *widths = (max(1, round(channels * width)) for channels in (64, 64, 128, 256, 512))
         self.conv1 = nn.Conv2d(in_channels, first, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
-        for number, channels in enumerate(widths, 1):
-            blocks = nn.Sequential(BasicBlock(first, channels, 1 + (number > 1)), BasicBlock(channels, channels))
-            self.add_module(f"layer{number}", blocks)
-            first = channels
-        self.score = nn.Conv2d(first, num_classes, 1)
+        ends = [first, *widths]
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(BasicBlock(given, channels, stride), BasicBlock(channels, channels))
+            for given, channels, stride in zip(ends[:-1], widths, (1, 2, 2, 2), strict=True)
+        )
+        self.score = nn.Conv2d(ends[-1], num_classes, 1)
         self.apply(start_from_he)
         self.enlarge = nn.ConvTranspose2d(num_classes, num_classes, 64, stride=32, padding=16)
         start_bilinear(self.enlarge)

@@ -97,14 +97,15 @@ class Block(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, halve: bool, double: bool) -> None:
         super().__init__()
-        self.halve, self.double = halve, double
+        self.halves, self.doubles = halve, double
         self.project = _adapting(in_channels, channels)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
         """The block's maps."""
-        shortcut = x[:, :, ::2, ::2] if self.halve else x
-        shortcut = self.project(_doubled(shortcut) if self.double else shortcut)
-        return self.path(x) + shortcut
+        shortcut = x[:, :, ::2, ::2] if self.halves else x
+        shortcut = self.project(_doubled(shortcut) if self.doubles else shortcut)
+        y: Tensor = self.path(x) + shortcut
+        return y
 
     def path(self, x: Tensor) -> Tensor:
         """Beside the shortcut."""
@@ -131,7 +132,7 @@ class Bottleneck(Block):
         """Beside the shortcut."""
         x = self.conv2(F.relu(self.norm2(self.conv1(F.relu(self.norm1(x))))))
         x = F.relu(self.norm3(x))
-        y: Tensor = self.dropout(self.conv3(_doubled(x) if self.double else x))
+        y: Tensor = self.dropout(self.conv3(_doubled(x) if self.doubles else x))
         return y
 
 
@@ -149,8 +150,8 @@ class Simple(Block):
     def path(self, x: Tensor) -> Tensor:
         """Beside the shortcut."""
         x = F.relu(self.norm(x))
-        x = self.dropout(self.conv(F.max_pool2d(x, 2, ceil_mode=True) if self.halve else x))
-        return _doubled(x) if self.double else x
+        x = self.dropout(self.conv(F.max_pool2d(x, 2, ceil_mode=True) if self.halves else x))
+        return _doubled(x) if self.doubles else x
 
 
 def _bottlenecks(

@@ -54,7 +54,7 @@ def unet_valid(num_classes: int = 2, in_channels: int = 1, width: Width = 1.0, d
     parameters=31_030_658,
     macs=192_384_335_872,
     lectures="encoder-decoder with skips; also used for denoising",
-    note="The padded form is not the paper's; it has the same weights as `unet_valid`, and the output the image's size.",
+    note="The padded form is not the paper's; its weights are those of `unet_valid`, its output has the image's size.",
 )
 def unet(
     num_classes: int = 2,
@@ -194,7 +194,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *space"]:
         """The restored input."""
-        return x - self.net(x)
+        restored: Tensor = x - self.net(x)
+        return restored
 
 
 def _two_convolutions(rank: int, in_channels: int, channels: int, padding: int, batch_norm: bool) -> nn.Sequential:
