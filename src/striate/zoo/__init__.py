@@ -2,7 +2,10 @@
 
 from striate.zoo import (
     alexnet,
+    colorization,
     densenet,
+    dilated,
+    fcn,
     googlenet,
     history,
     inception,
@@ -12,9 +15,14 @@ from striate.zoo import (
     mobilenet,
     neocognitron,
     nin,
+    residual_unet,
     resnet,
+    roads,
+    segnet,
     squeezenet,
+    unet,
     vgg,
+    vnet,
 )
 from striate.zoo.convert import native, to_convolutional, to_dense
 from striate.zoo.features import Feature, Features, features_only
@@ -28,7 +36,10 @@ __all__ = [
     "alexnet",
     "architecture",
     "build",
+    "colorization",
     "densenet",
+    "dilated",
+    "fcn",
     "features_only",
     "googlenet",
     "history",
@@ -41,9 +52,14 @@ __all__ = [
     "native",
     "neocognitron",
     "nin",
+    "residual_unet",
     "resnet",
+    "roads",
+    "segnet",
     "squeezenet",
     "to_convolutional",
     "to_dense",
+    "unet",
     "vgg",
+    "vnet",
 ]

@@ -1,0 +1,36 @@
+"""Stages of convolutions in a row, as VGG and its many descendants stack them."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from striate.layers.by_rank import Layer
+
+
+def conv_stage(
+    in_channels: int, widths: Sequence[int], *, norm: bool = False, conv: Layer = nn.Conv2d, **options: Any
+) -> nn.Sequential:
+    """Layers conv1, [norm1,] relu1, conv2, ... of the given widths, by default 3x3 and padded by one.
+
+    `conv` is the kind of convolution; `options` (kernel_size, padding, dilation) go to each of them.
+
+    >>> [name for name, _ in conv_stage(3, [8, 8]).named_children()]
+    ['conv1', 'relu1', 'conv2', 'relu2']
+    """
+    options = {"kernel_size": 3, "padding": 1} | options
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, width in enumerate(widths, 1):
+        layers[f"conv{number}"] = conv(in_channels, width, **options)
+        if norm:
+            layers[f"norm{number}"] = nn.BatchNorm2d(width)
+        layers[f"relu{number}"] = nn.ReLU()
+        in_channels = width
+    return nn.Sequential(layers)
+
+
+# Widths of VGG-16's convolutions (configuration D), by stage; 2x2 max pooling follows each.
+VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
