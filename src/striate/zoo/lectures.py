@@ -8,6 +8,7 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.initialization import initialize_as_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -51,7 +52,7 @@ class KerasMNIST(nn.Module):
         self.conv2 = nn.Conv2d(first, second, 3)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(second * h * w, num_classes)
-        self.apply(_initialize_as_keras)
+        self.apply(initialize_as_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -89,7 +90,7 @@ class KerasFCN(nn.Module):
         self.conv2 = nn.Conv2d(first, second, 3)
         self.conv3 = nn.Conv2d(second, third, 3)
         self.conv4 = nn.Conv2d(third, num_classes, 1)
-        self.apply(_initialize_as_keras)
+        self.apply(initialize_as_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Log-probabilities."""
@@ -141,11 +142,3 @@ class NielsenMNIST(nn.Module):
 def _widths(width: float, *base: int) -> list[int]:
     """Channel counts times `width`, at least one each."""
     return [max(1, round(channels * width)) for channels in base]
-
-
-def _initialize_as_keras(module: nn.Module) -> None:
-    """Keras' defaults: Glorot uniform weights, zero biases."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
