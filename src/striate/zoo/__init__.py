@@ -1,6 +1,6 @@
 """Networks by name, each faithful to its paper and counted by a test."""
 
-from striate.zoo import lectures, lenet, mnist_fast, series, text
+from striate.zoo import genomics, lectures, lenet, mnist_fast, series, tcn, text, wavenet
 from striate.zoo.registry import ARCHITECTURES, Architecture, architecture, build, names
 
 __all__ = [
@@ -8,10 +8,13 @@ __all__ = [
     "Architecture",
     "architecture",
     "build",
+    "genomics",
     "lectures",
     "lenet",
     "mnist_fast",
     "names",
     "series",
+    "tcn",
     "text",
+    "wavenet",
 ]
