@@ -8,7 +8,11 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
+<<<<<<< HEAD
 from striate.layers import ScaledTanh, TableConv2d
+=======
+from striate.layers.initialization import initialize_as_keras
+>>>>>>> zoo4
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.lenet import C3_TABLE
@@ -53,7 +57,7 @@ class KerasMNIST(nn.Module):
         self.conv2 = nn.Conv2d(first, second, 3)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(second * h * w, num_classes)
-        self.apply(_initialize_as_keras)
+        self.apply(initialize_as_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -91,7 +95,7 @@ class KerasFCN(nn.Module):
         self.conv2 = nn.Conv2d(first, second, 3)
         self.conv3 = nn.Conv2d(second, third, 3)
         self.conv4 = nn.Conv2d(third, num_classes, 1)
-        self.apply(_initialize_as_keras)
+        self.apply(initialize_as_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Log-probabilities."""
@@ -262,11 +266,3 @@ class HarleyCNN(nn.Module):
 def _widths(width: float, *base: int) -> list[int]:
     """Channel counts times `width`, at least one each."""
     return [max(1, round(channels * width)) for channels in base]
-
-
-def _initialize_as_keras(module: nn.Module) -> None:
-    """Keras' defaults: Glorot uniform weights, zero biases."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
