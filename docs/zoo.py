@@ -132,9 +132,8 @@ def section(entry: zoo.Architecture) -> str:
     lines = [f"### {entry.name}", "", f"{entry.paper} ({entry.year}). {entry.summary}", ""]
     lines += [f"![profile of {entry.name}]({entry.name}.png)", ""]
     names = ", ".join(f"`{key}={value!r}`" for key, value in entry.options.items())
-    lines += [
-        f"Options: {names}. Sides of at least {entry.least}{f' in multiples of {entry.multiple}' * (entry.multiple > 1)}."
-    ]
+    steps = f" in multiples of {entry.multiple}" * (entry.multiple > 1)
+    lines += [f"Options: {names}. Sides of at least {entry.least}{steps}."]
     return "\n".join([*lines, *(["", entry.note] if entry.note else [])])
 
 
@@ -174,8 +173,8 @@ def page(reports: dict[str, Report]) -> str:
         "them, as the lectures do; where they differ, the network's section says why. MACs are multiply-adds of one "
         "input. The receptive field is that of the last layer with weights that moves over the input.",
         "",
-        "In the profiles a block is as high as its maps (logarithmic; size above, channels below) and as wide as it has "
-        "layers (×n): convolutions blue, fully connected layers orange, the input gray.",
+        "In the profiles a block is as high as its maps (logarithmic; size above, channels below) and as wide as it "
+        "has layers (×n): convolutions blue, fully connected layers orange, the input gray.",
         "",
         "## From 1989 to 2016",
         "",

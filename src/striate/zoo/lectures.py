@@ -8,11 +8,8 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
-<<<<<<< HEAD
 from striate.layers import ScaledTanh, TableConv2d
-=======
 from striate.layers.initialization import initialize_as_keras
->>>>>>> zoo4
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.lenet import C3_TABLE
