@@ -53,9 +53,11 @@ def stages(report: Report) -> list[Stage]:
     """The course of the sizes from the input to the output."""
     source = next(iter(report.inputs.values()))
     found = [Stage("other", tuple(source[2:]), source[1] if len(source) > 2 else 1, 0)]
-    for layer in report.layers:
-        if not layer.weights or layer.kind not in ("convolution", "linear", "attention"):
-            continue
+    weighed = [layer for layer in report.layers if layer.weights and layer.kind in ("convolution", "linear")]
+    largest = [max((math.prod(later.shape[1:]) for later in weighed[i:]), default=1) for i in range(len(weighed))]
+    for layer, rest in zip(weighed, largest, strict=True):
+        if math.prod(layer.shape[1:]) == 1 < rest:
+            continue  # a gate: larger maps follow
         spatial = len(layer.shape) > 1 and layer.kind == "convolution"
         size, channels = (layer.shape[1:], layer.shape[0]) if spatial else ((), layer.shape[-1])
         last = found[-1]
@@ -110,10 +112,8 @@ def reported(entry: zoo.Architecture) -> Report:
 
 def row(entry: zoo.Architecture, report: Report) -> str:
     """The entry's line of the table."""
-    last = next((layer for layer in reversed(report.layers) if layer.receptive_field and layer.weights), None)
-    sees = "" if last is None else "×".join(map(str, last.receptive_field))
-    if last is not None and last.sees_whole:
-        sees = "all"
+    moving = [layer for layer in report.layers if layer.kind == "convolution" and any(layer.stride)]
+    sees = "×".join(map(str, moving[-1].receptive_field)) if moving else ""
     cells = [
         f"[`{entry.name}`](#{entry.name})",
         str(entry.year),
@@ -171,7 +171,7 @@ def page(reports: dict[str, Report]) -> str:
         f"{len(entries)} networks, one function each: `striate.build(NAME)`. Written by `python docs/zoo.py` from the "
         "registry and from `striate.describe`; a test counts every figure. Parameters as counted, as the paper states "
         "them, as the lectures do; where they differ, the network's section says why. MACs are multiply-adds of one "
-        "input. The receptive field is that of the last layer with weights that moves over the input.",
+        "input. The receptive field is that of the last convolution (whole rows and columns, padding included).",
         "",
         "In the profiles a block is as high as its maps (logarithmic; size above, channels below) and as wide as it "
         "has layers (×n): convolutions blue, fully connected layers orange, the input gray.",
