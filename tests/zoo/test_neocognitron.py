@@ -54,8 +54,10 @@ def test_an_s_cell_is_its_equation() -> None:
     cells, u = SCells(3, 2, 0, r, 1.0).double(), torch.rand(1, 3, 5, 5, dtype=torch.float64)
     with torch.no_grad():
         cells.b.copy_(torch.tensor([0.3, 2.0]))
+        cells.a.copy_(torch.rand(2, 3, 5, 5) * torch.tensor([0.1, 0.001])[:, None, None, None])
     c = falling().double() / falling().double().sum() / 3
     v = math.sqrt(sum((c * u[0, k] ** 2).sum().item() for k in range(3)))
+    assert (cells(u)[0, :, 0, 0] > 0).tolist() == [True, False]
     for plane in range(2):
         a, b = cells.a[plane], cells.b[plane].item()
         want = r * max(0.0, (1 + (a * u[0]).sum().item()) / (1 + 2 * r / (1 + r) * b * v) - 1)
