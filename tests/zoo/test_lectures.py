@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from striate import zoo
@@ -90,6 +91,49 @@ def test_weights_start_as_kerass_do(h: int, w: int) -> None:
     assert 0.99 * limit < net.conv2.weight.abs().max() <= limit
     assert not any(layer.bias.any() for layer in (net.conv1, net.conv2, net.dense))
     assert net(torch.zeros(2, 1, h, w)).shape == (2, 10)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cifar10_schematic", [896, 18_496, 73_856, 262_272, 1_290]),
+        ("harley_dense", [235_500, 30_100, 1_010]),
+        ("harley_cnn", [156, 1_516, 48_120, 12_100, 1_010]),
+    ],
+)
+def test_parameters_of_each_layer_of_the_drawn_networks(name: str, expected: list[int]) -> None:
+    assert counts(zoo.build(name)) == expected
+
+
+def test_harleys_cnn_pools_what_it_squashed() -> None:
+    torch.manual_seed(0)
+    net, x = zoo.build("harley_cnn"), torch.randn(2, 1, 32, 32)
+    maps = F.max_pool2d(net.squash(net.conv1(x)), 2)
+    maps = F.max_pool2d(net.squash(net.conv2(maps)), 2)
+    assert maps.shape == (2, 16, 5, 5)
+    hidden = net.squash(net.dense2(net.squash(net.dense1(maps.flatten(1)))))
+    torch.testing.assert_close(net(x), net.output(hidden))
+
+
+def test_harleys_dense_network_is_three_matrices() -> None:
+    torch.manual_seed(0)
+    net, x = zoo.build("harley_dense", width=0.1), torch.randn(2, 1, 28, 28)
+    first, second, third = parametrized(net)
+    assert [layer.out_features for layer in (first, second, third)] == [30, 10, 10]
+    hidden = 1.7159 * (first(x.flatten(1)) * 2 / 3).tanh()
+    torch.testing.assert_close(net(x), third(1.7159 * (second(hidden) * 2 / 3).tanh()))
+
+
+def test_the_schematic_network_halves_its_maps_three_times() -> None:
+    torch.manual_seed(0)
+    net = zoo.build("cifar10_schematic", width=0.5, input_size=(40, 27))
+    sizes = [tuple(layer.weight.shape[:2]) for layer in parametrized(net)]
+    assert sizes == [(16, 3), (32, 16), (64, 32), (64, 64 * 5 * 3), (10, 64)]
+    x = torch.randn(2, 3, 40, 27)
+    maps = x
+    for layer in (net.conv1, net.conv2, net.conv3):
+        maps = F.max_pool2d(layer(maps).relu(), 2)
+    torch.testing.assert_close(net(x), net.output(net.hidden(maps.flatten(1)).relu()))
 
 
 @pytest.mark.parametrize("name", ["keras_mnist", "keras_fcn"])

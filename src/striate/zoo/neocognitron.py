@@ -19,6 +19,7 @@ from striate.zoo.registry import architecture
 
 SIDE = 5  # of every connected area, and of an S-column
 DECAY = 0.9  # of the fixed weights c and d, for each pixel from the center
+INITIAL = 0.3  # of the initial weights, beside c: small, so that planes which have learned win over others
 ALPHA = 0.5  # where a C-cell's answer is half of its largest
 # Module by module: padding of the S-cells, selectivity r, speed of reinforcement q.
 MODULES = ((2, 4.0, 1.0), (1, 1.5, 16.0), (0, 1.5, 16.0))
@@ -108,7 +109,7 @@ class SCells(nn.Module):
         self.padding, self.r, self.q = padding, r, q
         self.register_buffer("near", falling() / (inputs * falling().sum()), persistent=False)
         self.near: Tensor  # c in the paper: one window for all input planes, summing to one over them
-        self.a = nn.Parameter(torch.rand(planes, inputs, SIDE, SIDE) * self.near)
+        self.a = nn.Parameter(INITIAL * torch.rand(planes, inputs, SIDE, SIDE) * self.near)
         self.b = nn.Parameter(torch.rand(planes) * 0.001)
 
     def inhibition(self, u: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 1 h2 w2"]:
@@ -173,12 +174,10 @@ def representatives(answers: Float[Tensor, "k h w"]) -> list[tuple[int, int, int
     _, h, w = answers.shape
     height, width = min(SIDE, h), min(SIDE, w)
     columns = answers.unfold(1, height, 1).unfold(2, width, 1)  # k, rows, columns, height, width
-    flat = columns.permute(1, 2, 0, 3, 4).flatten(2)
+    strengths, places = columns.permute(1, 2, 0, 3, 4).flatten(2).flatten(0, 1).max(1)
     best: dict[int, tuple[float, int, int]] = {}
-    for i, places in enumerate(flat.argmax(2).tolist()):
-        for j, place in enumerate(places):
-            plane, dy, dx = place // (height * width), place // width % height, place % width
-            strength = answers[plane, i + dy, j + dx].item()
-            if strength > best.get(plane, (0.0,))[0]:
-                best[plane] = (strength, i + dy, j + dx)
+    for i, (strength, place) in enumerate(zip(strengths.tolist(), places.tolist(), strict=True)):
+        plane, dy, dx = place // (height * width), place // width % height, place % width
+        if strength > best.get(plane, (0.0,))[0]:
+            best[plane] = (strength, i // (w - width + 1) + dy, i % (w - width + 1) + dx)
     return [(plane, row, column) for plane, (_, row, column) in best.items()]
