@@ -22,8 +22,8 @@ from striate.zoo.registry import architecture
     parameters=55_843_464,
     macs=13_155_794_016,
     published="none",
-    note="As the authors released it. The figures have the stem of Inception-v4, 5, 10 and 5 modules for 10, 20 and 10, "
-    "and 384, 1154 (the reduction before makes 1152) and 2048 maps in them for 320, 1088 and 2080. Modules are named "
+    note="As the authors released it. The figures have the stem of Inception-v4, 5, 10, 5 modules for 10, 20, 10, and "
+    "384, 1154 (the reduction before makes 1152) and 2048 maps in them for 320, 1088 and 2080. Modules are named "
     "as in timm. Initialization is not stated: torch's.",
 )
 def inception_resnet_v2(num_classes: int = 1000, in_channels: int = 3, dropout: Chance = 0.2) -> nn.Module:
