@@ -8,6 +8,7 @@ from torch import nn
 from striate import describe, zoo
 from striate.geometry.report import Layer
 from striate.zoo.googlenet import Branches, ConvUnit
+from striate.zoo.inception_resnet import ScaledBranches
 
 # Szegedy et al. 2014, table 1: maps, thousands of parameters (1024 each, no biases), millions of operations.
 TABLE_1 = {
@@ -161,9 +162,30 @@ def test_v4_can_have_fewer_modules() -> None:
     assert net.eval()(torch.zeros(1, 3, 75, 75, device="meta")).shape == (1, 1000)
 
 
-@pytest.mark.parametrize("name", ["googlenet", "inception_v2", "inception_v3", "inception_v4"])
+@pytest.mark.parametrize("name", ["googlenet", "inception_v2", "inception_v3", "inception_v4", "inception_resnet_v2"])
 def test_dropout_acts_before_the_dense_layer(name: str) -> None:
     assert on_meta(name, dropout=0.9).dropout.p == 0.9
+
+
+def test_maps_of_inception_resnet_v2() -> None:
+    net, rows = rows_of("inception_resnet_v2")
+    shapes = ends(rows)
+    modules = ["mixed_5b", "repeat", "mixed_6a", "repeat_1", "mixed_7a", "repeat_2", "block8", "conv2d_7b"]
+    sides = [(320, 35), (320, 35), (1088, 17), (1088, 17), (2080, 8), (2080, 8), (2080, 8), (1536, 8)]
+    assert [shapes[name] for name in modules] == [(c, side, side) for c, side in sides]
+    assert [len(net.repeat), len(net.repeat_1), len(net.repeat_2)] == [10, 20, 9]
+    assert {(m.scale, m.rectified) for m in net.modules() if isinstance(m, ScaledBranches)} == {
+        *((0.17, True), (0.1, True), (0.2, True), (1.0, False))
+    }
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+def test_scaled_branches_by_their_definition(rectified: bool) -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 4, 3, 3)
+    module = ScaledBranches(4, 8, 0.3, rectified, {"a": Affine(2.0, 0.0)}, {"b": Affine(1.0, 1.0)})
+    y = x + 0.3 * module.conv2d(torch.cat((2 * x, x + 1), 1))
+    torch.testing.assert_close(module(x), F.relu(y) if rectified else y)
 
 
 def test_branches_run_in_order_and_may_end_in_two() -> None:

@@ -31,6 +31,9 @@ FIELDS = {
     "features.11 407/16, features.12 599/16, features.13 791/16, features.14 983/16, features.15 1175/16, "
     "features.16 1367/16, features.17 1559/16, features.18 1687/32, features.19 1815/32, features.20 1943/32, "
     "features.21 2071/32",
+    "inception_resnet_v2": "conv2d_1a 3/2, conv2d_2a 7/2, conv2d_2b 11/2, maxpool_3a 15/4, conv2d_3b 15/4, "
+    "conv2d_4a 23/4, maxpool_5a 31/8, mixed_5b 63/8, mixed_6a 415/16, repeat_1 2335/16, mixed_7a 2399/32, "
+    "conv2d_7b 3039/32",
     "mobilenet_v1": "features.0 3/2, features.1 7/2, features.2 11/4, features.3 19/4, features.4 27/8, "
     "features.5 43/8, features.6 59/16, features.7 91/16, features.8 123/16, features.9 155/16, features.10 187/16, "
     "features.11 219/16, features.12 251/32, features.13 315/32",

@@ -140,8 +140,8 @@ def _module_v2(
     pool = nn.AvgPool2d(3, 1, 1, count_include_pad=False) if pool is None else pool
     return Branches(
         {"branch1": ConvUnit(c, one, 1)},
-        {"branch2": _chain(c, (reduce3, 1), (three, 3))},
-        {"branch3": _chain(c, (reduce5, 1), (five, 3), (five, 3))},
+        {"branch2": chain(c, (reduce3, 1), (three, 3))},
+        {"branch3": chain(c, (reduce5, 1), (five, 3), (five, 3))},
         {"branch4": nn.Sequential(pool, ConvUnit(c, last, 1))},
     )
 
@@ -150,7 +150,7 @@ def _reduction_v2(c: int, reduce3: int, three: int, reduce5: int, five: int) -> 
     """A row of figure 5 with stride 2: no 1x1 branch, and the pooling is passed on."""
     return Branches(
         {"branch2": nn.Sequential(ConvUnit(c, reduce3, 1), ConvUnit(reduce3, three, 3, 2))},
-        {"branch3": nn.Sequential(_chain(c, (reduce5, 1), (five, 3)), ConvUnit(five, five, 3, 2))},
+        {"branch3": nn.Sequential(chain(c, (reduce5, 1), (five, 3)), ConvUnit(five, five, 3, 2))},
         {"branch4": nn.MaxPool2d(3, 2, 1)},
     )
 
@@ -317,7 +317,7 @@ class InceptionV4(nn.Module):
 def _mixed_4a() -> Branches:
     return Branches(
         {"branch0": nn.Sequential(ConvUnit(160, 64, 1), ConvUnit(64, 96, 3, 1, 0))},
-        {"branch1": nn.Sequential(*_chain(160, (64, 1), (64, (1, 7)), (64, (7, 1))), ConvUnit(64, 96, 3, 1, 0))},
+        {"branch1": nn.Sequential(*chain(160, (64, 1), (64, (1, 7)), (64, (7, 1))), ConvUnit(64, 96, 3, 1, 0))},
     )
 
 
@@ -325,8 +325,8 @@ def _module_a() -> Branches:
     """35x35, figure 4."""
     return Branches(
         {"branch0": ConvUnit(384, 96, 1)},
-        {"branch1": _chain(384, (64, 1), (96, 3))},
-        {"branch2": _chain(384, (64, 1), (96, 3), (96, 3))},
+        {"branch1": chain(384, (64, 1), (96, 3))},
+        {"branch2": chain(384, (64, 1), (96, 3), (96, 3))},
         {"branch3": nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False), ConvUnit(384, 96, 1))},
     )
 
@@ -335,7 +335,7 @@ def _reduction_a() -> Branches:
     """35x35 to 17x17, figure 7 with k, l, m, n = 192, 224, 256, 384."""
     return Branches(
         {"branch0": ConvUnit(384, 384, 3, 2, 0)},
-        {"branch1": nn.Sequential(*_chain(384, (192, 1), (224, 3)), ConvUnit(224, 256, 3, 2, 0))},
+        {"branch1": nn.Sequential(*chain(384, (192, 1), (224, 3)), ConvUnit(224, 256, 3, 2, 0))},
         {"branch2": nn.MaxPool2d(3, 2)},
     )
 
@@ -344,8 +344,8 @@ def _module_b() -> Branches:
     """17x17, figure 5."""
     return Branches(
         {"branch0": ConvUnit(1024, 384, 1)},
-        {"branch1": _chain(1024, (192, 1), (224, (1, 7)), (256, (7, 1)))},
-        {"branch2": _chain(1024, (192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7)))},
+        {"branch1": chain(1024, (192, 1), (224, (1, 7)), (256, (7, 1)))},
+        {"branch2": chain(1024, (192, 1), (192, (7, 1)), (224, (1, 7)), (224, (7, 1)), (256, (1, 7)))},
         {"branch3": nn.Sequential(nn.AvgPool2d(3, 1, 1, count_include_pad=False), ConvUnit(1024, 128, 1))},
     )
 
@@ -354,7 +354,7 @@ def _reduction_b() -> Branches:
     """17x17 to 8x8, figure 8."""
     return Branches(
         {"branch0": nn.Sequential(ConvUnit(1024, 192, 1), ConvUnit(192, 192, 3, 2, 0))},
-        {"branch1": nn.Sequential(*_chain(1024, (256, 1), (256, (1, 7)), (320, (7, 1))), ConvUnit(320, 320, 3, 2, 0))},
+        {"branch1": nn.Sequential(*chain(1024, (256, 1), (256, (1, 7)), (320, (7, 1))), ConvUnit(320, 320, 3, 2, 0))},
         {"branch2": nn.MaxPool2d(3, 2)},
     )
 
@@ -374,7 +374,7 @@ def _module_c() -> Branches:
     )
 
 
-def _chain(c: int, *layers: tuple[int, int | tuple[int, int]]) -> nn.Sequential:
+def chain(c: int, *layers: tuple[int, int | tuple[int, int]]) -> nn.Sequential:
     """Convolutions (channels, kernel) that keep the size."""
     inputs = [c, *(out for out, _ in layers)]
     return nn.Sequential(*(ConvUnit(before, *layer) for before, layer in zip(inputs, layers, strict=False)))
