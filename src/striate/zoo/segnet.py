@@ -31,7 +31,8 @@ DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64
     parameters=29_449_355,
     macs=106_712_432_640,
     lectures="encoder: the 13 convolutions of VGG-16; max-pool indices upsample",
-    note="Pooling keeps the rest of an odd side, as in the authors' Caffe files (360 -> 180 -> 90 -> 45 -> 23 -> 12).",
+    note="Pooling keeps the rest of an odd side, as in the authors' Caffe files (360 -> 180 -> 90 -> 45 -> 23 -> 12). "
+    "Some of those files add dropout, which the paper does not have; the classes are CamVid's.",
 )
 def segnet(num_classes: int = 11, in_channels: int = 3, width: Width = 1.0) -> nn.Module:
     """VGG-16's 13 convolutions with batch norm, mirrored by a decoder that unpools where the encoder found its maxima.
