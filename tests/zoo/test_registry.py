@@ -72,7 +72,7 @@ def test_what_the_constructor_refuses_is_an_input_error(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("name", "options", "text"),
     [
-        ("lenet", {}, r"^unknown network: got 'lenet'\. Did you mean lenet5\?"),
+        ("lenet", {}, r"^unknown network: got 'lenet'\. Did you mean lenet5"),
         ("lenet5:colour=3", {}, "^network lenet5 has no option: got 'colour'. Known: dropout, "),
         (
             "lenet5",
