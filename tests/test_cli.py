@@ -87,7 +87,7 @@ def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
         (["train", "--epochs", "three"], "Error parsing --epochs"),
         (["train", "--epochs", "0"], "epochs is out of range: expected above 0, got 0"),
         (["train", "--optimizer", "adm"], "invalid choice 'adm' for argument '--optimizer'"),
-        (["train", "--model", "lenet"], "unknown network: got 'lenet'. Did you mean lenet5?"),
+        (["train", "--model", "lenet"], "unknown network: got 'lenet'. Did you mean lenet5"),
         (["train", "--model", "lenet5:varient=x"], "has no option: got 'varient'. Did you mean variant?"),
         (["train", "--model", "lenet5:variant=new"], "no such variant: expected 1998 or modern, got 'new'"),
         (["train", "--data", "mnst:x"], "unknown data source: got 'mnst'. Did you mean mnist?"),
@@ -203,7 +203,7 @@ def test_describe_a_network_of_the_zoo_of_a_run_and_of_a_module(
 
 
 def test_describe_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown network: got 'lenet6'. Did you mean lenet5?" in fails(capsys, "describe", "lenet6")
+    assert "unknown network: got 'lenet6'. Did you mean lenet5" in fails(capsys, "describe", "lenet6")
     assert "expected 3x224x224, say, got '3y4'" in fails(capsys, "describe", "lenet5", "--input", "3y4")
     assert "the input has no known shape: torch.nn:ReLU" in fails(capsys, "describe", "torch.nn:ReLU")
     assert "there is no such callable: expected module:callable" in fails(capsys, "describe", "torch.nn:Nope")
