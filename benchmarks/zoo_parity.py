@@ -19,11 +19,11 @@ os.environ["KERAS_BACKEND"] = "torch"
 warnings.simplefilter("ignore")
 
 import torch
-from measure import THREADS, write
 from peers import declare_torchvision_operators
 from torch import nn
 
 import striate
+from measure import THREADS, write
 from striate.port import load
 
 LIMIT = 1e-5
@@ -156,8 +156,11 @@ def pairs(chosen: list[str]) -> Iterator[tuple[str, str, str, Callable[[], float
 
     for name, (there, options) in TORCHVISION.items():
         if wanted(name):
-            yield name, "torchvision", there, lambda n=name, t=there, o=options: against_torch(
-                n, getattr(torchvision.models, t)(weights=None, **o)
+            yield (
+                name,
+                "torchvision",
+                there,
+                lambda n=name, t=there, o=options: against_torch(n, getattr(torchvision.models, t)(weights=None, **o)),
             )
     for name, (there, options) in TIMM.items():
         if wanted(name):
