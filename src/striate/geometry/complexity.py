@@ -146,7 +146,7 @@ def _write_labels(axes: Axes, names: Sequence[str], places: Sequence[Point], rad
             va="center", zorder=6, parse_math=False, annotation_clip=False,
         )  # fmt: skip
         extent = label.get_window_extent(renderer)
-        box = _place((extent.width / DPI, extent.height / DPI), disc, discs, taken, frame)
+        box = _place((float(extent.width) / DPI, float(extent.height) / DPI), disc, discs, taken, frame)
         taken.append(box)
         x, y = (box[0] + box[2]) / 2 - disc[0], (box[1] + box[3]) / 2 - disc[1]
         label.set_position((72 * x, 72 * y))
