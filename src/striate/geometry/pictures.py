@@ -122,7 +122,7 @@ def _draw_block(axes: Axes, report: Report, block: Block, corner: Point, lines: 
         if right:
             _write(axes, x + BOX - 0.08, middle, right, TEXT, MUTED, ha="right", zorder=5)
         size = TEXT if row else 7.2
-        room = BOX - 0.28 - breadth(right, TEXT)
+        room = BOX - 0.22 - breadth(right, TEXT)
         head = {"weight": "bold"} if row == 0 else {}
         text = fit(left, room, size, keep_end=row > 0 and not left.startswith("+"), bold=row == 0)
         _write(axes, x + 0.08, middle, text, size, INK if row < len(lines) - 1 or not row else MUTED, zorder=5, **head)
@@ -361,14 +361,15 @@ def _write(axes: Axes, x: float, y: float, text: str, size: float, color: str = 
     axes.text(x, y, text, fontsize=size, color=color, va="center_baseline", parse_math=False, **style)
 
 
+@functools.lru_cache(4096)
 def breadth(text: str, size: float, bold: bool = False) -> float:
-    """How wide a text is, in inches."""
-    from matplotlib.font_manager import FontProperties, findfont, get_font
+    """How wide a text is drawn, in inches."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
 
-    font = get_font(findfont(FontProperties(weight="bold" if bold else "normal")))
-    font.set_size(size, DPI)  # small letters are widened to whole pixels
-    font.set_text(text)
-    return font.get_width_height()[0] / 64 / DPI
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    width, _, _ = RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font, False)  # type: ignore[no-untyped-call]
+    return float(width) / DPI
 
 
 def fit(text: str, inches: float, size: float, keep_end: bool = False, bold: bool = False) -> str:
