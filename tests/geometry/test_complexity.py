@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
+from tests.geometry.figures import drawn, overlap, words
 from torch import nn
 
 from striate.errors import InputError
 from striate.geometry import Measured, describe, draw_complexity
 from striate.geometry.pictures import DPI
-
-
-def drawn(figure: Figure) -> np.ndarray[Any, Any]:
-    """Drawing is where matplotlib warns (missing letters, collapsed axes), so every figure is drawn."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return np.asarray(Image.open(buffer).convert("RGB"))
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether two boxes (left, top, right, bottom) share more than a side."""
-    return min(a[2], b[2]) - max(a[0], b[0]) > 1e-9 and min(a[3], b[3]) - max(a[1], b[1]) > 1e-9
-
-
-def words(figure: Figure) -> list[str]:
-    return [text.get_text() for text in (*figure.texts, *(text for axes in figure.axes for text in axes.texts))]
 
 
 def measured(name: str, width: int, accuracy: float = 50.0, source: str = "") -> Measured:

@@ -8,13 +8,9 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.geometry.figures import overlap
 
 from striate.geometry.layout import BOX, Layout, Point, lay_out
-
-
-def overlap(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether two boxes (left, top, right, bottom) share more than a side."""
-    return min(a[2], b[2]) - max(a[0], b[0]) > 1e-9 and min(a[3], b[3]) - max(a[1], b[1]) > 1e-9
 
 
 def wrong(layout: Layout, heights: Sequence[float], edges: Sequence[tuple[int, int]]) -> str:
@@ -57,7 +53,7 @@ def drawings(draw: st.DrawFn) -> tuple[list[float], list[tuple[int, int]]]:
     return heights, sorted(edges)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(drawings())
 def test_no_box_lies_over_another_and_no_line_crosses_a_box(drawing: tuple[list[float], list[tuple[int, int]]]) -> None:
     heights, edges = drawing
