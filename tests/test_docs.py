@@ -28,6 +28,7 @@ def tables() -> ModuleType:
 def test_tables_are_generated(tables: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme == tables.with_table(readme), "run: python benchmarks/tables.py"
+    assert (ROOT / "docs" / "peers.md").read_text() == tables.peers_page(), "run: python benchmarks/tables.py"
     assert (ROOT / "recipes" / "README.md").read_text() == tables.recipes_page(), "run: python benchmarks/tables.py"
 
 
@@ -39,6 +40,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/guide.md",
         "docs/geometry.md",
         "docs/countings.md",
+        "docs/peers.md",
         "docs/augment/README.md",
     ],
 )

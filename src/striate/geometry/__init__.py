@@ -4,6 +4,7 @@ nn.Module -> trace -> Graph of operations -> fields (windows) -> Report
                         | rules: how each operation reads its inputs
 """
 
+from striate.geometry.complexity import Measured, draw_complexity
 from striate.geometry.difference import Difference, diff
 from striate.geometry.graph import Counts, Graph, Node, Value
 from striate.geometry.pictures import draw_network, draw_receptive_field
@@ -20,12 +21,14 @@ __all__ = [
     "Facts",
     "Graph",
     "Layer",
+    "Measured",
     "Node",
     "Report",
     "Value",
     "Window",
     "describe",
     "diff",
+    "draw_complexity",
     "draw_network",
     "draw_receptive_field",
     "hull",

@@ -27,6 +27,7 @@ LABEL = 8.5  # points
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]  # left, bottom, right, top, in inches of the figure
+Disc = tuple[float, float, float]  # x, y, radius
 
 
 class Measured(NamedTuple):
@@ -97,7 +98,7 @@ def _scale(axes: Axes, networks: Sequence[Measured], room: Point) -> None:
     """Limits that leave room for a disc and its label on each side, ticks, names of the axes."""
     unit, prefix = _unit(max(network.report.macs for network in networks))
     counts, scores = [n.report.macs / unit for n in networks], [n.accuracy for n in networks]
-    logarithmic = max(counts) > LOGARITHMIC * min(counts)
+    logarithmic = max(counts) >= LOGARITHMIC * min(counts)
     if logarithmic:
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter("{x:,g}")
@@ -128,7 +129,7 @@ def _limits(values: Sequence[float], inches: float, least: float) -> Point:
 
 
 def _write_labels(axes: Axes, names: Sequence[str], places: Sequence[Point], radii: Sequence[float]) -> None:
-    """Each name at the nearest place beside its disc that is free; one further away gets a line to the disc."""
+    """Each name beside its disc; one that could be taken for another disc's gets a line to its own."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure = axes.get_figure(root=True)
@@ -139,21 +140,35 @@ def _write_labels(axes: Axes, names: Sequence[str], places: Sequence[Point], rad
     left, bottom, right, top = (float(pixel) / DPI for pixel in axes.bbox.extents)
     frame = (left, bottom, right + 0.1, top + 0.1)
     taken: list[Box] = []
-    for name, place, (x, y, radius) in zip(names, places, discs, strict=True):
+    for name, place, disc in zip(names, places, discs, strict=True):
         label = axes.annotate(
             fit(name, 2.2, LABEL), place, (0, 0), textcoords="offset points", fontsize=LABEL, color=INK, ha="center",
             va="center", zorder=6, parse_math=False, annotation_clip=False,
         )  # fmt: skip
         extent = label.get_window_extent(renderer)
-        size = (extent.width / DPI, extent.height / DPI)
-        moves = [(move, _around((x + move[0], y + move[1]), size)) for move in _moves(radius, size)]
-        best = (move for move, box in moves if _inside(box, frame) and not _meets(box, taken, discs))
-        offset = next(best, None) or next((move for move, box in moves if not _meets(box, taken, [])), (0.0, 0.0))
-        taken.append(_around((x + offset[0], y + offset[1]), size))
-        label.set_position((72 * offset[0], 72 * offset[1]))
-        if abs(offset[0]) > radius + size[0] / 2 + 0.15 or abs(offset[1]) > radius + size[1] / 2 + 0.15:
-            line = {"arrowstyle": "-", "color": LINE, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 72 * radius}
-            axes.annotate("", place, label.get_position(), textcoords="offset points", arrowprops=line, zorder=2)
+        box = _place((float(extent.width) / DPI, float(extent.height) / DPI), disc, discs, taken, frame)
+        taken.append(box)
+        x, y = (box[0] + box[2]) / 2 - disc[0], (box[1] + box[3]) / 2 - disc[1]
+        label.set_position((72 * x, 72 * y))
+        if not _belongs(box, disc, discs):
+            near = (min(max(disc[0], box[0]), box[2]) - disc[0], min(max(disc[1], box[1]), box[3]) - disc[1])
+            line = {"arrowstyle": "-", "color": MUTED, "linewidth": 0.7, "shrinkA": 0, "shrinkB": 0}
+            end = (72 * near[0], 72 * near[1])
+            axes.annotate("", place, end, textcoords="offset points", arrowprops=line, zorder=5)
+
+
+def _place(size: Point, disc: Disc, discs: Sequence[Disc], taken: Sequence[Box], frame: Box) -> Box:
+    """The nearest free place for a label; rather one where no other disc is as near, rather one over no disc."""
+    x, y, radius = disc
+    boxes = [_around((x + across, y + up), size) for across, up in _moves(radius, size)]
+    free = [box for box in boxes if not _meets(box, taken, [])]
+    clear = [box for box in free if _inside(box, frame) and not _meets(box, taken, discs)]
+    return next(iter([*(box for box in clear if _belongs(box, disc, discs)), *clear, *free]), _around((x, y), size))
+
+
+def _belongs(box: Box, disc: Disc, discs: Sequence[Disc]) -> bool:
+    """Whether a label is near its disc, and nearer than to any other."""
+    return _gap(box, disc) < min([0.15, *(_gap(box, other) for other in discs if other != disc)])
 
 
 def _moves(radius: float, size: Point) -> Iterator[Point]:
@@ -174,13 +189,18 @@ def _inside(box: Box, frame: Box) -> bool:
     return frame[0] < box[0] and frame[1] < box[1] and box[2] < frame[2] and box[3] < frame[3]
 
 
-def _meets(box: Box, taken: Sequence[Box], discs: Sequence[tuple[float, float, float]]) -> bool:
+def _meets(box: Box, taken: Sequence[Box], discs: Sequence[Disc]) -> bool:
     """Whether a label overlaps another one, or a disc."""
     left, bottom, right, top = box
     if any(left < b[2] + 0.02 and b[0] < right + 0.02 and bottom < b[3] + 0.01 and b[1] < top + 0.01 for b in taken):
         return True
-    nearest = ((x, y, min(max(x, left), right), min(max(y, bottom), top), radius) for x, y, radius in discs)
-    return any(math.hypot(x - u, y - v) < max(radius, 0.03) for x, y, u, v, radius in nearest)
+    return any(_gap(box, (x, y, max(radius, 0.03))) < 0 for x, y, radius in discs)
+
+
+def _gap(box: Box, disc: Disc) -> float:
+    """From a label to the edge of a disc; negative where they overlap."""
+    x, y, radius = disc
+    return math.hypot(x - min(max(x, box[0]), box[2]), y - min(max(y, box[1]), box[3])) - radius
 
 
 def _write_legend(figure: Figure, most: int) -> None:

@@ -19,7 +19,7 @@ from striate.geometry.reading import Shape
 if TYPE_CHECKING:
     from striate.geometry.report import Layer, Report
 
-BOX = 2.2  # width of a box
+BOX = 2.4  # width of a box
 GAP = 0.46  # between ranks
 LABEL = 0.085  # from a rank to the middle of the label on the lines that leave it
 EXIT, ENTRY = 0.23, 0.1  # from a rank to the lines that leave it sideways; from lines that come sideways to their rank

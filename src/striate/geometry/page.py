@@ -28,7 +28,7 @@ SHARES = {"convolution": "convolutions", "linear": "fully connected", "other": "
 
 def page(report: Report) -> str:
     """The page: totals, shares as bars, the network drawn, a row for every operation. It loads nothing."""
-    inputs = ", ".join(f"{name} {by(shape[1:])}" for name, shape in report.inputs.items())
+    inputs = ", ".join(f"{name} {by(shape[1:])}" for name, shape in report.inputs.items()).removeprefix("input ")
     totals = report.summary()
     facts = {
         "parameters": totals.pop("parameters"),
@@ -115,7 +115,7 @@ def _row(layer: Layer) -> str:
         ("", by(layer.shape)),
         *(("", number(count)) for count in counts),
         ("whole" if layer.sees_whole else "", sees),
-        *(("", by(values)) for values in (layer.stride, layer.offset)),
+        *(("", by(f"{float(value):g}" for value in values)) for values in (layer.stride, layer.offset)),
         ("", padding),
     ]
     view = layer.kind == "shape" and not layer.activation_bytes

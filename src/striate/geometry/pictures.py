@@ -74,7 +74,7 @@ def draw_network(report: Report) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(top + layout.height + MARGIN, 0))
     axes.axis("off")
-    _write(axes, MARGIN, 0.28, fit(report.network, width - 2 * MARGIN, 12), 12, weight="bold")
+    _write(axes, MARGIN, 0.28, fit(report.network, width - 2 * MARGIN, 12, bold=True), 12, weight="bold")
     _write(axes, MARGIN, 0.5, f"{report.parameters:,} parameters, {report.macs:,} multiply-adds", 8, MUTED)
     for x, row, kind in legend:
         _rounded(axes, (MARGIN + x, 0.67 + 0.2 * row), 0.11, 0.11, KINDS[kind], 0.02)
@@ -94,7 +94,7 @@ def draw_network(report: Report) -> Figure:
 def _texts(report: Report, block: Block) -> list[tuple[str, str]]:
     """The lines of a box: what stands on the left, and on the right."""
     if not block.rows:
-        return [(block.name if block.sources else f"input {block.name}", "")]
+        return [(block.name if block.sources or block.name == "input" else f"input {block.name}", "")]
     layers = [report.layers[row] for row in block.rows]
     first, last = layers[0], layers[-1]
     parameters, shared = sum(layer.parameters for layer in layers), any(layer.shared for layer in layers)
@@ -108,9 +108,9 @@ def _texts(report: Report, block: Block) -> list[tuple[str, str]]:
 
 
 def _kernel(report: Report, layer: Layer) -> str:
-    """Size of a convolution's kernel, where it is a parameter."""
+    """Size of a convolution's kernel, where it is a parameter as it stands."""
     shapes = [report.graph.weights[name].shape for name in layer.weights] if layer.kind == "convolution" else []
-    return by(max(shapes, key=len)[2:]) if shapes else ""
+    return next((by(shape[2:]) for shape in shapes if len(shape) == len(layer.shape) + 1), "")
 
 
 def _draw_block(axes: Axes, report: Report, block: Block, corner: Point, lines: Sequence[tuple[str, str]]) -> None:
@@ -122,9 +122,9 @@ def _draw_block(axes: Axes, report: Report, block: Block, corner: Point, lines: 
         if right:
             _write(axes, x + BOX - 0.08, middle, right, TEXT, MUTED, ha="right", zorder=5)
         size = TEXT if row else 7.2
-        room = BOX - 0.2 - breadth(right, TEXT)
+        room = BOX - 0.22 - breadth(right, TEXT)
         head = {"weight": "bold"} if row == 0 else {}
-        text = fit(left, room, size, keep_end=row > 0 and not left.startswith("+"))
+        text = fit(left, room, size, keep_end=row > 0 and not left.startswith("+"), bold=row == 0)
         _write(axes, x + 0.08, middle, text, size, INK if row < len(lines) - 1 or not row else MUTED, zorder=5, **head)
 
 
@@ -204,7 +204,7 @@ def draw_receptive_field(
     sizes = [_size(view, 5.8 / len(views)) for _, _, view in views]
     width = sum(wide for wide, _ in sizes) + 0.5 * len(views) + 0.2
     width = max(width, 5.0)
-    note = textwrap.wrap(_note(seen), round(width * 15))
+    note = textwrap.wrap(_note(seen), int((width - 0.4) * 72 / (0.62 * 8)))
     head = 0.55 + 0.16 * len(note) + (0.2 if len(views) > 1 else 0)
     height = head + max(tall for _, tall in sizes) + 0.35
     figure = Figure((width, height), DPI, facecolor=PAPER)
@@ -217,7 +217,7 @@ def draw_receptive_field(
     title = named(graph, graph.find(layer)) + (f", unit {', '.join(map(str, seen.unit))}" if seen.unit else "")
     lines = [(title, 11.0, INK, "bold"), *((line, 8.0, MUTED, "normal") for line in note)]
     for row, (text, size, color, weight) in enumerate(lines):
-        text = fit(text, width - 0.4, size * 0.95)
+        text = fit(text, width - 0.4, size, bold=weight == "bold")
         y = 1 - (0.25 + 0.17 * row + (0.05 if row else 0)) / height
         figure.text(0.2 / width, y, text, size=size, color=color, weight=weight, va="center", parse_math=False)
     return figure
@@ -342,7 +342,7 @@ def _mark_signal(axes: Axes, values: Array, seen: Seen) -> None:
     few: dict[str, Any] = {"marker": "o", "markersize": 2.5} if size <= 100 else {}
     for channel in values:
         axes.plot(places, channel, color="#9aa3ad", linewidth=0.9, **few)
-        axes.plot(places, np.where(seen.mask, channel, np.nan), color=INK, linewidth=1.2, **few)
+        axes.plot(places, np.where(seen.mask, channel, np.nan), "o-", color=INK, linewidth=1.2, markersize=2.5)
     for spans, color, style in ((seen.nominal, NOMINAL, (0, (4, 3))), (seen.hull, SEEN, "-")):
         if spans and (color == SEEN or spans != seen.hull):
             for edge in (spans[0][0] - 0.5, spans[0][1] + 0.5):
@@ -361,18 +361,28 @@ def _write(axes: Axes, x: float, y: float, text: str, size: float, color: str = 
     axes.text(x, y, text, fontsize=size, color=color, va="center_baseline", parse_math=False, **style)
 
 
-def breadth(text: str, size: float) -> float:
-    """About how wide a text is."""
-    return len(text) * 0.6 * size / 72
+@functools.lru_cache(4096)
+def breadth(text: str, size: float, bold: bool = False) -> float:
+    """How wide a text is drawn, in inches."""
+    from matplotlib.backends.backend_agg import RendererAgg
+    from matplotlib.font_manager import FontProperties
+
+    font = FontProperties(size=size, weight="bold" if bold else "normal")
+    width, _, _ = RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font, False)  # type: ignore[no-untyped-call]
+    return float(width) / DPI
 
 
-def fit(text: str, inches: float, size: float, keep_end: bool = False) -> str:
+def fit(text: str, inches: float, size: float, keep_end: bool = False, bold: bool = False) -> str:
     """One line of text, shortened to its room, with only letters that the font has."""
     line = "".join(letter if _has_glyph(letter) else "□" for letter in " ".join(text.split()))
-    room = max(int(inches * 72 / (0.6 * size)), 3)
-    if len(line) <= room:
+    if len(line) < 1000 and breadth(line, size, bold) <= inches:
         return line
-    return "…" + line[1 - room :] if keep_end else line[: room - 1].rstrip() + "…"
+    narrowest = 0.25 * size / 72
+    for kept in range(min(len(line) - 1, int(inches / narrowest)), 0, -1):
+        short = "…" + line[-kept:] if keep_end else line[:kept].rstrip() + "…"
+        if breadth(short, size, bold) <= inches:
+            return short
+    return "…"
 
 
 @functools.cache
