@@ -48,7 +48,8 @@ def by_hand(w: Weights, x: torch.Tensor, depth: int, shortcuts: bool) -> torch.T
             y = norm(w, f"{at}.bn2", F.conv2d(y, w[f"{at}.conv2.weight"], padding=1))
             if stride == 2:  # 1x1 pooling with stride 2, and zeros for the new channels
                 x = F.max_pool2d(x, 1, 2)
-                x = torch.cat((x, torch.zeros_like(x)), 1)
+                zeros = torch.zeros_like(x[:, : x.shape[1] // 2])
+                x = torch.cat((zeros, x, zeros), 1)
             x = (y + x if shortcuts else y).relu()
     return F.linear(x.mean((2, 3)), w["fc.weight"], w["fc.bias"])
 

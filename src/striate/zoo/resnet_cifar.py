@@ -69,7 +69,7 @@ class CifarBlock(nn.Module):
 
 
 class PaddedIdentity(nn.Module):
-    """Every `stride`-th pixel, and `added` channels of zeros (option A of the paper)."""
+    """Every `stride`-th pixel, between `added` channels of zeros (option A of the paper)."""
 
     def __init__(self, added: int, stride: int) -> None:
         super().__init__()
@@ -77,7 +77,8 @@ class PaddedIdentity(nn.Module):
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
         """The input in the shape of the output."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
+        before = self.added // 2
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.added - before))
 
 
 def _stage(depth: int, in_channels: int, out_channels: int, stride: int, shortcuts: bool) -> nn.Sequential:
@@ -113,7 +114,9 @@ def _define(layers: int, shortcuts: bool) -> Callable[..., nn.Module]:
         parameters=parameters,
         macs=macs,
         published=published if shortcuts else f"that of resnet{layers}: {published}",
-        note="Shortcuts of option A add neither parameters nor MACs: the residual and the plain network have the same.",
+        note="Shortcuts of option A add neither parameters nor MACs: the residual and the plain network have the same. "
+        "The paper does not say where the zero channels stand; here half of them on either side, as in the most used "
+        "port to PyTorch, whose trained weights therefore fit.",
     )(network)
 
 
