@@ -64,7 +64,7 @@ def explained(error: Exception, path: str, module: nn.Module, shapes: Sequence[S
             "a tensor that the forward makes meets the input, which has no numbers here (device meta)",
             where=f"{where}, {_line()}",
             got=text,
-            fix="Make it on the device of the input: device=x.device. An operation that needs numbers cannot be traced.",
+            fix="Make it on the device of the input: device=x.device. What needs numbers cannot be traced.",
         )
     died = DiedError(DIED, where=f"at {where}", got=f"{' and '.join(map(_by, shapes))} there: {text}")
     if "scalar types: Long, Int" in text:
@@ -77,11 +77,14 @@ def explained(error: Exception, path: str, module: nn.Module, shapes: Sequence[S
 
 def depends_on_numbers(name: str, where: str) -> InputError:
     """The error for control flow on data, with the user's own line."""
+    fix = "Describe the parts before and after that line, or replace it by tensor operations (torch.where)."
+    if name == "aten::index":
+        fix += " A mask that never changes may be a buffer."
     return InputError(
         "the course of the network depends on the numbers in a tensor, which no shape can tell",
         where=f"{where}, {_line()}",
         got=name,
-        fix="Describe the parts before and after that line, or replace it by tensor operations (torch.where).",
+        fix=fix,
     )
 
 

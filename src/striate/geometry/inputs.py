@@ -72,7 +72,7 @@ def _as_meta(part: Any, dtype: torch.dtype) -> torch.Tensor:
         if not part.dim():
             raise InputError("an example has a batch axis", got="a tensor without axes")
         return like(part[:1])
-    if isinstance(part, tuple | list) and part and all(isinstance(side, Integral) and side > 0 for side in part):
+    if isinstance(part, tuple | list) and part and all(isinstance(side, Integral) and int(side) > 0 for side in part):
         if math.prod(part) * dtype.itemsize > MOST:
             raise InputError("an input as large as this cannot be counted", got="x".join(map(str, part)))
         return torch.empty((1, *map(int, part)), dtype=dtype, device="meta")

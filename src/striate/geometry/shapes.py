@@ -66,8 +66,16 @@ def dropout(args: Args, _: Options) -> tuple[torch.Tensor, torch.Tensor]:
     return like(args[0]), args[0].new_empty(args[0].shape, dtype=torch.bool)
 
 
+def attention(args: Args, _: Options) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each position sees, and the logarithm of each sum, as the (n, t, h) that the kernel fills."""
+    query: torch.Tensor = args[0]
+    n, h, t, _c = query.shape
+    sums = torch.float64 if query.dtype == torch.float64 else torch.float32
+    return torch.empty_like(query), query.new_empty((n, t, h), dtype=sums).transpose(1, 2)
+
+
 OTHERS = {"aten::native_batch_norm": batch_norm, "aten::native_dropout": dropout, "aten::addmm": product}
-OTHERS["aten::mm"] = product
+OTHERS |= {"aten::mm": product, "aten::_scaled_dot_product_flash_attention_for_cpu": attention}
 
 
 def convolution(

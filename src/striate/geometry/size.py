@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import nn
@@ -13,7 +14,7 @@ from striate.geometry.reading import Shape
 from striate.geometry.trace import trace
 
 # A search ends after so many operations.
-OPERATIONS = 10_000
+OPERATIONS = 5_000
 # A larger size is looked for among all sides up to twice the least one, or this much more; then among its doublings.
 MORE, DOUBLINGS = 64, range(2, 9)
 # Sizes that a network with a linear layer takes may lie this far apart: strides up to 32 need multiples of 32.
@@ -60,17 +61,16 @@ def advised(model: nn.Module, input: Inputs, error: DiedError) -> DiedError:
     if shape is None:
         return error
     larger = _fitted(model, shape) if error.features else _larger(model, shape)
-    if larger is None:
-        return error
-    grew = all(a >= b for a, b in zip(larger, shape, strict=True))
-    fix = f"The least {'larger size ' if grew else ''}that works is {'x'.join(map(str, larger))}."
+    grew = larger is not None and all(a >= b for a, b in zip(larger, shape, strict=True))
+    fix = f"The least {'larger size ' if grew else ''}that works is {_by(larger)}" if larger is not None else ""
     if error.features:
-        return error.told(", it is too small" if error.features[0] < error.features[1] else "", fix)
+        small = larger is not None and error.features[0] < error.features[1]
+        return error.told(", it is too small" if small else "", fix and f"{fix}.")
     search = Search(model)
     smaller = search.first(_capped(shape, side) for side in range(max(shape[1:]) - 1, 0, -1))
     if smaller is not None:
-        return error.told("", f"{fix} So does {'x'.join(map(str, smaller))}.")
-    return error.told(", it is too small" if search.left > 0 else "", fix)
+        return error.told("", f"{fix}; {_by(smaller)} works, too." if fix else f"{_by(smaller)} works.")
+    return error.told(", it is too small" if fix and search.left > 0 else "", fix and f"{fix}.")
 
 
 class Search:
@@ -132,21 +132,20 @@ def _larger(model: nn.Module, shape: Shape) -> Shape | None:
 
 
 def _fitted(model: nn.Module, shape: Shape) -> Shape | None:
-    """The least square shape that gives a linear layer the features that it takes; or one that differs on one axis."""
+    """A shape that gives a linear layer the features that it takes: the least square one, or one that differs from
+    `shape` on one axis; first what is more like `shape`."""
 
     def squared(side: int) -> Shape:
         return (shape[0], *[side] * (len(shape) - 1))
 
+    def longer(axis: int, side: int) -> Shape:
+        return (*shape[:axis], side, *shape[axis + 1 :])
+
     search = Search(model)
-    if (side := search.fitting(squared, 0, LONGEST)) is not None:
-        return squared(side)
-    for axis in range(1, len(shape)):
-
-        def longer(side: int, axis: int = axis) -> Shape:
-            return (*shape[:axis], side, *shape[axis + 1 :])
-
-        if (side := search.fitting(longer, 0, LONGEST)) is not None:
-            return longer(side)
+    ways: list[Sized] = [partial(longer, axis) for axis in range(1, len(shape))]
+    for sized in [squared, *ways] if len(set(shape[1:])) == 1 else [*ways, squared]:
+        if (side := search.fitting(sized, 0, LONGEST)) is not None:
+            return sized(side)
     return None
 
 
@@ -167,6 +166,10 @@ def _works(model: nn.Module, input: Inputs) -> bool:
     except Exception:
         return False
     return True
+
+
+def _by(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _capped(shape: Shape, side: int) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
     Raises InputError for compiled programs, whose forward is no Python any more.
     """
     while True:
-        if isinstance(model, torch.jit.ScriptModule) or type(model).__name__ == "GraphModuleImpl" and _exported(model):
+        if isinstance(model, torch.jit.ScriptModule) or _is_exported(model):
             raise InputError(
                 "a compiled program cannot be traced",
                 got=type(model).__name__,
@@ -38,7 +39,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
         model = inner
 
 
-def _exported(model: nn.Module) -> bool:
+def _is_exported(model: nn.Module) -> bool:
     return any(cls.__module__.startswith("torch.export") for cls in type(model).__mro__)
 
 
@@ -54,18 +55,21 @@ def preserved(model: nn.Module) -> Iterator[None]:
             yield
         finally:
             for module, own, parameters, buffers in before:
-                vars(module).clear()
-                vars(module).update(own)
-                for held, kept in ((module._parameters, parameters), (module._buffers, buffers)):
-                    held.clear()
-                    held.update(kept)
+                _restore(vars(module), own)
+                _restore(module._parameters, parameters)
+                _restore(module._buffers, buffers)
+
+
+def _restore(held: dict[str, Any], before: dict[str, Any]) -> None:
+    held.clear()
+    held.update(before)
 
 
 def _not_compiling() -> contextlib.AbstractContextManager[None]:
     """Compiled parts of a network run as they are written; torch's compiler is not loaded for that."""
     if "torch._dynamo" not in sys.modules:
         return contextlib.nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
 class State:

@@ -18,6 +18,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate.errors import InputError
+from striate.geometry.attention import fused
 from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, explained, place
 from striate.geometry.graph import Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
@@ -55,7 +56,7 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
     try:
-        with preserved(model), torch.set_grad_enabled(training), tracer.watching():
+        with preserved(model), fused(), torch.set_grad_enabled(training), tracer.watching():
             model.train(training)
             outputs = torch.func.functional_call(model, state, tuple(args), kwargs)
     except InputError:
@@ -189,7 +190,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         except NotImplementedError as error:
             raise cannot_run(func, place(*self.stack[-1])) from error
         return _originals(out, copies) if func._schema.is_mutable else out
-
 
     def _without_masks(self, args: Sequence[Any]) -> list[Any]:
         """Masks whose numbers are known select so many positions, which are indices."""
