@@ -14,7 +14,7 @@ from striate.geometry.reading import Shape
 from striate.geometry.trace import trace
 
 # A search ends after so many operations.
-OPERATIONS = 5_000
+OPERATIONS = 3_000
 # A larger size is looked for among all sides up to twice the least one, or this much more; then among its doublings.
 MORE, DOUBLINGS = 64, range(2, 9)
 # Sizes that a network with a linear layer takes may lie this far apart: strides up to 32 need multiples of 32.
