@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import linecache
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,8 +17,8 @@ from striate.errors import InputError
 from striate.geometry.reading import Shape
 
 # Frames of these say nothing of the network.
-TORCH = str(Path(torch.__file__).parent)
-HERE = str(Path(__file__).parent)
+TORCH = f"{Path(torch.__file__).parent}{os.sep}"
+HERE = f"{Path(__file__).parent}{os.sep}"
 WRAPPERS = ("contextlib", "jaxtyping", "beartype")
 # What torch says where a forward asks for numbers that meta tensors do not have.
 ASKS_FOR_NUMBERS = ("meta tensor", "meta device type", "data-dependent", "unallocated storage")
