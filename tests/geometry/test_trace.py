@@ -171,7 +171,7 @@ def test_a_layer_or_unit_that_is_not_there() -> None:
     assert geometry.hull(graph.receptive_field("0", (0, 0, -1, 0))) == ((0, 0), (0, 0), (5, 7), (0, 2))
 
 
-def tested(function: Any, shape: tuple[int, ...], *modules: nn.Module) -> None:
+def check_fields(function: Any, shape: tuple[int, ...], *modules: nn.Module) -> None:
     """The exact fields of a function are what changes when an input value changes."""
     net = Plain(lambda x: function(x, *modules))
     torch.manual_seed(0)
@@ -253,7 +253,7 @@ def chosen(x: Tensor) -> Tensor:
     ],
 )
 def test_what_is_written_into_tensors_that_the_forward_made(function: Any, shape: Any, modules: Any) -> None:
-    tested(function, shape, *modules)
+    check_fields(function, shape, *modules)
 
 
 def test_a_total_that_starts_on_the_cpu_widens_the_field() -> None:
@@ -360,6 +360,7 @@ def test_outputs_in_containers() -> None:
     assert [graph.nodes[value - 1].operation for value in graph.outputs] == ["mul", "add"]
 
 
+@pytest.mark.filterwarnings("ignore:Using `torch.compile:UserWarning")
 def test_wrapped_networks_are_unwrapped() -> None:
     plain = nn.Sequential(nn.Conv2d(1, 1, 3), nn.ReLU())
     paths = [row.path for row in describe(plain, (1, 8, 8)).layers]
