@@ -204,6 +204,70 @@ def test_describe_a_network_of_the_zoo_of_a_run_and_of_a_module(
 
 def test_describe_what_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown network: got 'lenet6'. Did you mean lenet5" in fails(capsys, "describe", "lenet6")
-    assert "expected 3x224x224, say, got '3y4'" in fails(capsys, "describe", "lenet5", "--input", "3y4")
+    assert "expected 3x224x224 or 20:int64, say, got '3y4'" in fails(capsys, "describe", "lenet5", "--input", "3y4")
     assert "the input has no known shape: torch.nn:ReLU" in fails(capsys, "describe", "torch.nn:ReLU")
     assert "there is no such callable: expected module:callable" in fails(capsys, "describe", "torch.nn:Nope")
+
+
+NETWORKS = """
+from torch import nn
+class Tokens(nn.Module):
+    def __init__(self, size=4):
+        super().__init__()
+        self.table = nn.Embedding(10, size)
+    def forward(self, x): return self.table(x)
+class Needs(nn.Module):
+    def __init__(self, size): super().__init__()
+class Family: tokens = Tokens
+def fails(): raise RuntimeError("no weights here")
+class Pair(nn.Module):
+    def forward(self, left, right): return left.sum(1) * right.sum(1)
+text = "hello"
+"""
+
+
+@pytest.fixture
+def own_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_networks.py").write_text(NETWORKS)
+    (tmp_path / "own_broken.py").write_text("1 / 0")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.mark.usefixtures("own_networks")
+def test_describe_tokens_and_several_inputs(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["describe", "own_networks:Family.tokens", "--input", "7:int64", "--json"])
+    assert json.loads(lines(capsys)[0])["layers"][-1]["shape"] == [7, 4]
+    main(["describe", "own_networks:Pair", "--input", "2,3", "--json"])
+    assert json.loads(lines(capsys)[0])["inputs"] == {"left": [2], "right": [3]}
+
+
+@pytest.mark.usefixtures("own_networks")
+@pytest.mark.parametrize(
+    ("network", "options", "expected"),
+    [
+        ("own_networks:Needs", "3", "the network cannot be made: own_networks:Needs: got TypeError: "),
+        ("own_networks:fails", "3", "got RuntimeError: no weights here. Name a callable that needs no arguments."),
+        (
+            "own_networks:text",
+            "3",
+            "this is no network: own_networks:text: expected a torch.nn.Module, got str",
+        ),
+        ("own_networks:Tokens", "7", "pass an example: torch.zeros(1, 20, dtype=torch.long), say, or --input 20:int64"),
+        ("own_networks:Tokens", "7:int65", "this is no shape: --input: expected 3x224x224 or 20:int64, say, got"),
+        ("own_broken:Net", "3", "the module cannot be imported: own_broken: got ZeroDivisionError: division by zero"),
+        (":Net", "3", "there is no such callable: expected module:callable, got :Net"),
+        ("./own_networks:Net", "3", "there is no such callable: expected module:callable, got ./own_networks:Net"),
+        ("torch.nn:ReLU", "9999999999x9999999999", "an input as large as this cannot be counted: got 9999999999x9"),
+    ],
+)
+def test_describe_says_what_is_wrong_with_a_network(
+    capsys: pytest.CaptureFixture[str], network: str, options: str, expected: str
+) -> None:
+    assert expected in fails(capsys, "describe", network, "--input", options)
+
+
+def test_describe_writes_no_page_into_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert f"cannot write the page: {tmp_path}: got Is a directory" in fails(
+        capsys, "describe", "torch.nn:ReLU", "--input", "3", "--html", str(tmp_path)
+    )

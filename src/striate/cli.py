@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import io
 import json
@@ -217,7 +218,8 @@ class Describe:
     network: Annotated[Positional[str], tyro.conf.arg(metavar="NETWORK")]
     """A network of the zoo, the folder of a run, or module:callable for your own."""
     input: str | None = None
-    """Shape of one input, as 3x224x224; by default the one that the network was made for."""
+    """Shape of one input, as 3x224x224, or 20:int64 for whole numbers; several with commas between. By default the one
+    that the network was made for."""
     everything: bool = False
     """Show views and reshapes, too."""
     html: Path | None = None
@@ -231,14 +233,15 @@ class Describe:
 
         model, shape = find_network(self.network)
         if self.input is not None:
-            if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", self.input):
-                raise InputError("this is no shape", where="--input", expected="3x224x224, say", got=repr(self.input))
-            shape = tuple(map(int, self.input.split("x")))
+            shape = read_inputs(self.input)
         if shape is None:
             raise InputError("the input has no known shape", where=self.network, fix="Add --input 3x224x224, say.")
         report = describe(model, shape)
         if self.html is not None:
-            self.html.write_text(report.html(), encoding="utf-8")
+            try:
+                self.html.write_text(report.html(), encoding="utf-8")
+            except OSError as error:
+                raise InputError("cannot write the page", where=self.html, got=error.strerror) from error
         if self.json:
             print_line(json.dumps(report.json()))
             return
@@ -265,10 +268,37 @@ def find_network(name: str) -> tuple[Any, tuple[int, ...] | None]:
         return ARCHITECTURES[name], None  # raises, with the nearest names
     sys.path.insert(0, str(Path.cwd()))
     try:
-        made = getattr(importlib.import_module(base), rest)
-    except (ImportError, AttributeError) as error:
+        made = functools.reduce(getattr, rest.split("."), importlib.import_module(base))
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise InputError("there is no such callable", got=name, expected="module:callable", fix=f"{error}.") from error
-    return (made if isinstance(made, torch.nn.Module) else made()), None
+    except Exception as error:
+        raise InputError("the module cannot be imported", where=base, got=f"{type(error).__name__}: {error}") from error
+    if callable(made) and not isinstance(made, torch.nn.Module):
+        try:
+            made = made()
+        except Exception as error:
+            got = f"{type(error).__name__}: {error}"
+            fix = "Name a callable that needs no arguments."
+            raise InputError("the network cannot be made", where=name, got=got, fix=fix) from error
+    if not isinstance(made, torch.nn.Module):
+        got = f"{type(made).__name__} {made!r}"
+        raise InputError("this is no network", where=name, expected="a torch.nn.Module", got=got)
+    return made, None
+
+
+def read_inputs(text: str) -> Any:
+    """What `describe` takes: the shape 3x224x224, an example for 20:int64, a tuple for several with commas between."""
+    import torch
+
+    parts: list[Any] = []
+    for part in text.split(","):
+        sides, _, kind = part.partition(":")
+        dtype = getattr(torch, kind, None) if kind else None
+        if not re.fullmatch(r"[1-9]\d*(x[1-9]\d*)*", sides) or (kind and not isinstance(dtype, torch.dtype)):
+            raise InputError("this is no shape", where="--input", expected="3x224x224 or 20:int64, say", got=repr(part))
+        shape = tuple(map(int, sides.split("x")))
+        parts.append(torch.empty((1, *shape), dtype=dtype, device="meta") if dtype else shape)
+    return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 VERBS: dict[str, Any] = {

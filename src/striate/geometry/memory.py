@@ -14,7 +14,8 @@ class Memory:
 
     `inference`: the input and every activation kept. `inference_peak`: each freed after its last use.
     `training`: the same and a gradient for each. `training_peak`: only what autograd keeps for the backward pass, freed
-    as that goes on, with the gradients alive at that time. `training_kept`: what autograd holds when it begins.
+    as that goes on, with the gradients alive at that time. `training_kept`: what autograd holds when it begins;
+    not what it holds of tensors that are made of parameters alone (a normalized weight).
     The last three are None where the network could not be traced in training.
     """
 

@@ -13,13 +13,15 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
+from striate.geometry.failure import DiedError
 from striate.geometry.fields import Extent, extents, fields
 from striate.geometry.graph import Counts, Graph, Weight
 from striate.geometry.inputs import Inputs
 from striate.geometry.memory import Memory, memory
 from striate.geometry.reading import Shape
-from striate.geometry.size import grown, least_input
-from striate.geometry.trace import DiedError, trace
+from striate.geometry.size import advised, least_input
+from striate.geometry.state import unwrapped
+from striate.geometry.trace import trace
 from striate.geometry.window import Number
 
 if TYPE_CHECKING:
@@ -184,7 +186,7 @@ class Report:
                 ("" if layer.exact else "≤ ") + by(layer.receptive_field),
                 by(layer.stride),
                 by(layer.offset),
-                by(tuple(before if before == after else f"{before}/{after}" for before, after in layer.padding)),
+                by(tuple(before if before == after else f"{before}+{after}" for before, after in layer.padding)),
             )
         table.add_section()
         counts, all_bytes = self.counts, sum(layer.activation_bytes for layer in self.layers)
@@ -269,6 +271,8 @@ def describe(model: nn.Module, input_shape: Inputs, *, training: bool = True) ->
     >>> report.parameters, report.macs, report.layers[-1].shape, report.layers[-1].receptive_field
     (224, 194400, (8, 15, 15), (4, 4))
     """
+    if isinstance(model, nn.Module):  # trace says what else it may be
+        model = unwrapped(model)
     graph = traced(model, input_shape)
     problem, in_training = "", None
     if training:
@@ -292,16 +296,11 @@ def describe(model: nn.Module, input_shape: Inputs, *, training: bool = True) ->
 
 
 def traced(model: nn.Module, input_shape: Inputs) -> Graph:
-    """The graph; an input that is too small is told the least that works."""
+    """The graph; where the input cannot be taken, the error says which can."""
     try:
         return trace(model, input_shape)
     except DiedError as error:
-        works = grown(model, input_shape, error)
-        if works is None:
-            raise
-        what, _, rest = str(error).partition(": ")
-        small = "" if error.features and error.features[0] > error.features[1] else ", it is too small"
-        raise DiedError(what + small, where=rest, fix=f"The least that works is {by(works)}.") from error
+        raise advised(model, input_shape, error) from error
 
 
 def _rows(graph: Graph) -> Iterator[Layer]:

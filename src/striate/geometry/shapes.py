@@ -19,6 +19,9 @@ Options = Mapping[str, Any]
 ALIKE = {"aten::relu", "aten::hardtanh", "aten::leaky_relu", "aten::elu", "aten::silu", "aten::gelu", "aten::hardswish"}
 ALIKE |= {"aten::hardsigmoid", "aten::sigmoid", "aten::tanh"}
 
+# Arithmetic whose result is like both arguments, where these are alike.
+BOTH = {"aten::add", "aten::sub", "aten::mul"}
+
 # In-place fillings.
 RANDOM = {"aten::bernoulli_", "aten::uniform_", "aten::normal_"}
 
@@ -31,6 +34,8 @@ def shape_function(func: Any) -> Callable[[Args, Options], Any] | None:
         return lambda args, _: args[0]
     if name in ALIKE and func._overloadname == "default":
         return _alike
+    if name in BOTH and func._overloadname == "Tensor":
+        return lambda args, options: like(args[0]) if _equal(*args[:2]) else func(*args, **options)
     if name == "aten::convolution":
         return lambda args, _: convolution(*args)
     return OTHERS.get(name)
@@ -38,6 +43,13 @@ def shape_function(func: Any) -> Callable[[Args, Options], Any] | None:
 
 def _alike(args: Args, _: Options) -> torch.Tensor:
     return like(args[0])
+
+
+def _equal(a: torch.Tensor, b: torch.Tensor | float) -> bool:
+    """Whether both are tensors of one form, without gaps between their numbers."""
+    if not isinstance(b, torch.Tensor):
+        return False
+    return a.shape == b.shape and a.dtype == b.dtype and a.is_contiguous() and b.is_contiguous()
 
 
 def like(x: torch.Tensor) -> torch.Tensor:
@@ -66,8 +78,16 @@ def dropout(args: Args, _: Options) -> tuple[torch.Tensor, torch.Tensor]:
     return like(args[0]), args[0].new_empty(args[0].shape, dtype=torch.bool)
 
 
+def attention(args: Args, _: Options) -> tuple[torch.Tensor, torch.Tensor]:
+    """What each position sees, and the logarithm of each sum, as the (n, t, h) that the kernel fills."""
+    query: torch.Tensor = args[0]
+    n, h, t, _c = query.shape
+    sums = torch.float64 if query.dtype == torch.float64 else torch.float32
+    return torch.empty_like(query), query.new_empty((n, t, h), dtype=sums).transpose(1, 2)
+
+
 OTHERS = {"aten::native_batch_norm": batch_norm, "aten::native_dropout": dropout, "aten::addmm": product}
-OTHERS["aten::mm"] = product
+OTHERS |= {"aten::mm": product, "aten::_scaled_dot_product_flash_attention_for_cpu": attention}
 
 
 def convolution(

@@ -7,11 +7,9 @@ of torch's core below every Python surface, and asks its rule (rules.py) how out
 from __future__ import annotations
 
 import contextlib
-import linecache
+import dataclasses
 import sys
-import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,20 +18,18 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate.errors import InputError
-from striate.geometry.graph import Graph, Node, Value, Weight
+from striate.geometry.attention import fused
+from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, explained, place
+from striate.geometry.graph import Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
-from striate.geometry.reading import Read, Reading, Reshape
-from striate.geometry.rules import PRODUCTS, Call, Facts, facts_of, writes, written_through
+from striate.geometry.reading import Readings
+from striate.geometry.rules import PRODUCTS, Call, Facts, facts_of, writes
 from striate.geometry.shapes import like, shape_function
+from striate.geometry.state import State, preserved, unwrapped
+from striate.geometry.values import Values, storage
 
-TORCH = str(Path(torch.__file__).parent)
-HERE = str(Path(__file__).parent)
-# Operations whose result is a number or whose size depends on numbers.
-READS_NUMBERS = ("aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::equal", "aten::_unique2")
-# Frames of these say nothing of the network.
-WRAPPERS = ("contextlib", "jaxtyping", "beartype")
-# Integer tensors up to this size keep their numbers: they index others.
-INDEX_NUMEL = 1 << 20
+# Operations with a list of indices.
+INDEXED = ("aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_")
 
 
 def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
@@ -41,7 +37,8 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
 
     `input` is the shape of one item (without the batch axis), an example tensor (with it), or for a network with
     several inputs a tuple (by position) or dict (by name) of these. The network runs in eval mode; with `training` in
-    train mode with gradients, which adds what autograd keeps. Its modes, weights and buffers are left as they are.
+    train mode with gradients, which adds what autograd keeps. It is left as it was, as are torch's random numbers;
+    only a list or dict of its own that the forward changes in place stays changed.
 
     Raises InputError where the model is no nn.Module, wants other inputs, cannot take this size (naming the layer),
     executes an operation without a rule, or lets its course depend on the numbers in a tensor (naming the line).
@@ -49,16 +46,18 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     if not isinstance(model, nn.Module):
         fix = "Build it first: striate.build(name)." if isinstance(model, str) else "Pass a torch.nn.Module."
         raise InputError("this is no network", expected="a torch.nn.Module", got=brief(model), fix=fix)
+    model = unwrapped(model)
     positional, named = as_inputs(model, input)
     tracer = Tracer(model, training)
-    state = {**tracer.parameters, **tracer.buffers}
+    state = {**tracer.state.parameters, **tracer.state.buffers}
     batch = 2 if training else 1
     args = [tracer.add_input(name, t, batch) for name, t in positional.items()]
     kwargs = {name: tracer.add_input(name, t, batch) for name, t in named.items()}
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
     try:
-        with _mode(model, training), torch.set_grad_enabled(training), tracer.watching():
+        with preserved(model), fused(), torch.set_grad_enabled(training), tracer.watching():
+            model.train(training)
             outputs = torch.func.functional_call(model, state, tuple(args), kwargs)
     except InputError:
         raise
@@ -67,18 +66,6 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
     return tracer.graph(outputs)
-
-
-@contextlib.contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """The whole model in train or eval mode; each module's own mode comes back."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -92,59 +79,25 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self, model: nn.Module, training: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.training = training
-        self.values: list[Value] = []
+        self.values = Values()
         self.nodes: list[Node] = []
         self.inputs: dict[str, int] = {}
-        self.kept: list[torch.Tensor] = []  # keeps id() unique
-        self.known: dict[int, int] = {}  # tensor -> value
-        self.derived: dict[int, frozenset[str]] = {}  # tensor made of parameters only -> their names
-        self.storages: dict[int, int] = {}
-        self.aliases: dict[int, list[torch.Tensor]] = {}  # storage -> the tensors that show it
-        self.views: dict[int, tuple[torch.Tensor, tuple[Reading, ...]]] = {}  # view -> base, and how it reads it
-        self.stale: set[int] = set()
+        self.state = State(model)
+        # tensor made of parameters only -> their names
+        self.derived = {id(self.state.parameters[name]): frozenset([name]) for name in self.state.weights}
+        self.guesses: set[int] = set()  # memory off meta whose numbers depend on the input, or on chance
         self.stack: list[tuple[str, nn.Module]] = [("", model)]
         self.modules: dict[str, int] = {}  # path -> what the module returned
         self.died: tuple[str, nn.Module] | None = None
         self.saved: list[list[tuple[int, int]]] = []
         self.early: list[tuple[int, int]] = []
-        self.paths = {id(module): path for path, module in reversed(list(model.named_modules(remove_duplicate=False)))}
-        self.parameters: dict[str, torch.Tensor] = {}
-        self.buffers: dict[str, torch.Tensor] = {}
-        self.weights: dict[str, Weight] = {}
-        self._read_state(model)
-
-    def _read_state(self, model: nn.Module) -> None:
-        names: dict[int, list[str]] = {}
-        tensors: dict[int, nn.Parameter] = {}
-        for name, parameter in model.named_parameters(remove_duplicate=False):
-            if isinstance(parameter, nn.UninitializedParameter):
-                raise InputError(
-                    "a lazy layer has no weights yet",
-                    where=name,
-                    fix="Run the network once on an example, then describe it.",
-                )
-            names.setdefault(id(parameter), []).append(name)
-            tensors[id(parameter)] = parameter
-        for key, parameter in tensors.items():
-            meta = like(parameter).requires_grad_(parameter.requires_grad)
-            first = names[key][0]
-            self.weights[first] = Weight(
-                tuple(names[key]),
-                tuple(parameter.shape),
-                parameter.numel() * parameter.element_size(),
-                parameter.requires_grad,
-            )
-            self.derived[self._keep(meta)] = frozenset([first])
-            self.parameters |= dict.fromkeys(names[key], meta)
-        for name, buffer in model.named_buffers(remove_duplicate=False):
-            # Whole numbers index others, so they are kept (as copies: training writes into them).
-            index = not buffer.is_floating_point() and not buffer.is_meta and buffer.numel() <= INDEX_NUMEL
-            self.buffers[name] = buffer.detach().cpu().clone() if index else like(buffer)
+        self.paths = [(path, id(module)) for path, module in model.named_modules(remove_duplicate=False)]
+        self.first_paths = {key: path for path, key in reversed(self.paths)}
 
     def add_input(self, name: str, tensor: torch.Tensor, batch: int) -> torch.Tensor:
         """A network input, with `batch` copies of the item."""
         tensor = tensor.expand(batch, *tensor.shape[1:]).clone() if batch > 1 else tensor
-        self.inputs[name] = self._add_value(tensor, ())
+        self.inputs[name] = self.values.add(tensor, ())
         return tensor
 
     @contextlib.contextmanager
@@ -152,13 +105,14 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """While the network runs: module paths, what autograd keeps, and every operation."""
 
         def enter(module: nn.Module, _: Any) -> None:
-            path = self.paths.get(id(module))
-            self.stack.append((self.stack[-1][0] if path is None else path, module))
+            path = self.first_paths.get(id(module), self.stack[-1][0])
+            self.stack.append((path, module))
 
         def leave(_module: nn.Module, _args: Any, output: Any) -> None:
             if sys.exc_info()[1] is not handled:
                 self.died = self.died or self.stack[-1]
-            made = [self.known[id(t)] for t in _tensors((output,)) if id(t) in self.known]
+            known = self.values.known
+            made = [known[id(t)] for t in _tensors((output,)) if id(t) in known]
             if made:
                 self.modules[self.stack[-1][0]] = made[0]
             self.stack.pop()
@@ -176,58 +130,103 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = _tensors((*args, *kwargs.values()))
-        on_meta = any(t.is_meta for t in tensors)
-        if not on_meta:
-            # Numbers that do not depend on the input are computed as they are.
-            return func(*args, **kwargs)
-        name = func._schema.name
-        if name in READS_NUMBERS:
-            raise _depends_on_numbers(name, self.stack[-1])
-        mixed = any(not t.is_meta and t.dim() for t in tensors)
-        try:
-            if mixed or "device" in kwargs:
-                call_args, call_kwargs = _to_meta(args), _to_meta(kwargs)
-            else:
-                call_args, call_kwargs = args, kwargs
-            told = shape_function(func)
-            out = func(*call_args, **call_kwargs) if told is None else told(call_args, call_kwargs)
-        except NotImplementedError as error:
-            raise self._cannot_run(name, error) from error
+        for tensor in tensors:
+            self.values.refresh(tensor)
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        if not random and not any(map(self._is_open, tensors)):
+            # Numbers that depend neither on the input nor on chance are computed as they are; indices and masks stay
+            # where they have numbers.
+            if func._schema.name == "aten::_to_copy" and not args[0].is_floating_point():
+                kwargs = {**kwargs, "device": None}
+            out = func(*args, **kwargs)
+            self._add_views(Call(func, args, kwargs, _tensors((out,)), *self._so_far), tensors)
+            return out
+        if torch.Tag.data_dependent_output in func.tags:
+            raise depends_on_numbers(func._schema.name, place(*self.stack[-1]))
+        if func._schema.name in INDEXED:
+            args = self._without_masks(args)
+        out = self._run(func, args, kwargs, tensors)
         outputs = _tensors((out,))
         for tensor in outputs:
-            self._keep(tensor)
-        if not any(id(t) in self.known for t in tensors):
+            self.values.keep(tensor)
+        call = Call(func, args, kwargs, outputs, *self._so_far)
+        written = writes(call)
+        for argument in func._schema.arguments:
+            if argument.is_out:  # what was there before is not read
+                self.values.known.pop(id(call[argument.name]), None)
+        self.guesses |= {storage(t) for t in outputs if id(t) in written and not t.is_meta}
+        if not any(id(t) in self.values.known for t in tensors):
             names = frozenset[str]().union(*(self.derived.get(id(t), ()) for t in tensors))
             self.derived |= {id(t): names for t in outputs}
-            if name in PRODUCTS:  # arithmetic all the same (a network that makes its own position codes)
-                call = Call(func, args, kwargs, outputs, self.values, self.nodes, self.known)
-                self._record(call, facts_of(call, _place(*self.stack[-1])), tensors, outputs, known=False)
+            self._add_views(call, tensors)
+            if func._schema.name in PRODUCTS:  # arithmetic all the same (a network that makes its own position codes)
+                self._record(call, facts_of(call, place(*self.stack[-1])), tensors, set(), known=False)
             return out
-        for tensor in tensors:
-            self._refresh(tensor)
-        call = Call(func, args, kwargs, outputs, self.values, self.nodes, self.known)
-        facts = facts_of(call, _place(*self.stack[-1]))
-        self._record(call, facts, tensors, outputs)
+        self._record(call, facts_of(call, place(*self.stack[-1])), tensors, written)
         return out
 
+    @property
+    def _so_far(self) -> tuple[Any, Any, Any]:
+        return self.values.all, self.nodes, self.values.known
+
+    def _is_open(self, tensor: torch.Tensor) -> bool:
+        """Whether the numbers of a tensor depend on the input, or on chance."""
+        return tensor.is_meta or (bool(self.guesses) and storage(tensor) in self.guesses)
+
+    def _run(self, func: Any, args: Any, kwargs: Any, tensors: list[torch.Tensor]) -> Any:
+        """An operation on meta tensors; what it writes into tensors that are elsewhere, it writes into copies."""
+        copies: dict[int, torch.Tensor] = {}
+        if func.is_view and not any(t.is_meta for t in tensors):
+            return func(*args, **kwargs)  # a view of memory that was written: no numbers are needed
+        if "device" in kwargs or not all(t.is_meta for t in tensors):
+            args, kwargs = _to_meta(args, copies), _to_meta(kwargs, copies)
+        if not tensors:  # chance
+            kwargs = {**kwargs, "device": torch.device("meta")}
+        if "generator" in kwargs:
+            kwargs = {**kwargs, "generator": None}
+        told = shape_function(func)
+        try:
+            out = func(*args, **kwargs) if told is None else told(args, kwargs)
+        except NotImplementedError as error:
+            raise cannot_run(func, place(*self.stack[-1])) from error
+        return _originals(out, copies) if func._schema.is_mutable else out
+
+    def _without_masks(self, args: Sequence[Any]) -> list[Any]:
+        """Masks whose numbers are known select so many positions, which are indices."""
+        indices: list[Any] = []
+        for index in args[1]:
+            mask = index is not None and index.dtype in (torch.bool, torch.uint8) and not self._is_open(index)
+            indices += index.nonzero().unbind(1) if mask else [index]
+        return [args[0], indices, *args[2:]]
+
+    def _add_views(self, call: Call, tensors: list[torch.Tensor]) -> None:
+        """Views of what does not depend on the input: it may be written into later."""
+        for number, view in enumerate(call.outputs if call.func.is_view else ()):
+            base = _base(view, tensors)
+            if base is not None:
+                self.values.add_view(view, base, self._later(call, number))
+
+    def _later(self, call: Call, number: int) -> Callable[[], Readings]:
+        where = place(*self.stack[-1])
+        return lambda: _nth(facts_of(call, where), number)
+
     def _record(
-        self, call: Call, facts: Facts, tensors: list[torch.Tensor], outputs: list[torch.Tensor], known: bool = True
+        self, call: Call, facts: Facts, tensors: list[torch.Tensor], written: set[int], known: bool = True
     ) -> None:
         """One more node. Its outputs are known as values, unless they do not depend on the input."""
-        written = writes(call)
-        inputs = tuple(dict.fromkeys(self.known[id(t)] for t in tensors if id(t) in self.known))
+        inputs = tuple(dict.fromkeys(self.values.known[id(t)] for t in tensors if id(t) in self.values.known))
         made = []
-        for number, tensor in enumerate(outputs):
-            readings = tuple(facts.readings[min(number, len(facts.readings) - 1)])
+        for number, tensor in enumerate(call.outputs):
+            readings = _nth(facts, number)
             if id(tensor) in written:
-                made.append(self._write(tensor, readings))
+                made.append(self.values.write(tensor, readings))
                 continue
-            base = next((t for t in tensors if t is not tensor and _storage(t) == _storage(tensor)), None)
-            made.append(self._add_value(tensor, readings if known else (), known))
+            made.append(self.values.add(tensor, readings if known else (), known))
+            base = _base(tensor, tensors)
             if base is not None:
-                self.views[id(tensor)] = (base, readings)
+                self.values.add_view(tensor, base, lambda readings=readings: readings)  # type: ignore[misc]
         names = frozenset[str]().union(*(self.derived.get(id(t), ()) for t in tensors))
-        order = sorted(names, key=list(self.weights).index) if len(names) > 1 else tuple(names)
+        order = sorted(names, key=list(self.state.weights).index) if len(names) > 1 else tuple(names)
         path, module = self.stack[-1]
         self.nodes.append(
             Node(
@@ -245,148 +244,58 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.saved.append(self.early)
         self.early = []
 
-    def _add_value(self, tensor: torch.Tensor, readings: tuple[Reading, ...], known: bool = True) -> int:
-        key = _storage(tensor)
-        storage = self.storages.setdefault(key, len(self.storages))
-        self.aliases.setdefault(key, []).append(tensor)
-        value = Value(
-            len(self.values),
-            tuple(tensor.shape),
-            tensor.dtype,
-            readings,
-            storage,
-            tensor.untyped_storage().nbytes(),
-        )
-        self.values.append(value)
-        if known:
-            self.known[self._keep(tensor)] = value.index
-        self.stale.discard(id(tensor))
-        return value.index
-
-    def _write(self, tensor: torch.Tensor, readings: tuple[Reading, ...]) -> int:
-        """An in-place write: the tensor, what it is a view of, and all other views of that are new values."""
-        index = self._add_value(tensor, readings)
-        family = [t for t in self.aliases[_storage(tensor)] if t is not tensor]
-        view: torch.Tensor | None = tensor
-        while view is not None and id(view) in self.views:
-            base, through = self.views[id(view)]
-            old = self.known.get(id(base), -1)  # -1: memory without meaning so far (torch.empty)
-            kept, new = written_through(through, old, tuple(base.shape), self.known[id(view)], tuple(view.shape))
-            self._add_value(base, (*kept, *new) if old >= 0 else new)
-            family = [t for t in family if t is not base]
-            view = base
-        self.stale |= {id(t) for t in family if id(t) in self.views}
-        return index
-
-    def _refresh(self, tensor: torch.Tensor) -> None:
-        """A view of memory that was written since is read anew."""
-        if id(tensor) not in self.stale and not (id(tensor) in self.views and id(tensor) not in self.known):
-            return
-        base, readings = self.views[id(tensor)]
-        self._refresh(base)
-        if id(base) in self.known:
-            source = self.known[id(base)]
-            self._add_value(tensor, tuple(_from(reading, source) for reading in readings))
-
-    def _keep(self, tensor: torch.Tensor) -> int:
-        self.kept.append(tensor)
-        return id(tensor)
-
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
         """What autograd keeps belongs to the operation that was recorded last (or to the next, before the first)."""
         if id(tensor) not in self.derived:
-            key = _storage(tensor)
-            storage = self.storages.setdefault(key, len(self.storages))
-            self._keep(tensor)
-            (self.saved[-1] if self.saved else self.early).append((storage, tensor.untyped_storage().nbytes()))
+            self.values.keep(tensor)
+            kept = self.values.number(tensor), tensor.untyped_storage().nbytes()
+            (self.saved[-1] if self.saved else self.early).append(kept)
         return tensor
 
     def graph(self, outputs: Any) -> Graph:
         """What was recorded, with the outputs that depend on the input."""
-        tensors = _tensors(list(outputs.values()) if isinstance(outputs, Mapping) else (outputs,))
+        tensors = _tensors((outputs,))
         for tensor in tensors:
-            self._refresh(tensor)
-        found = tuple(self.known[id(t)] for t in tensors if id(t) in self.known)
+            self.values.refresh(tensor)
+        found = tuple(self.values.known[id(t)] for t in tensors if id(t) in self.values.known)
         if not found:
-            raise InputError("no output of the network depends on its input", got=brief(outputs))
-        state = (*self.parameters.values(), *self.buffers.values())
-        storages = {self.storages.get(_storage(t)) for t in state}
-        nodes = [
-            Node(**{**node.__dict__, "saved": tuple(s for s in saved if s[0] not in storages)})
+            raise InputError(
+                "no output of the network depends on its input",
+                expected="tensors, in tuples, lists, dicts or dataclasses",
+                got=brief(outputs),
+            )
+        state = (*self.state.parameters.values(), *self.state.buffers.values())
+        own = {self.values.number(t) for t in state}
+        nodes = tuple(
+            dataclasses.replace(node, saved=tuple(s for s in saved if s[0] not in own))
             for node, saved in zip(self.nodes, self.saved, strict=True)
-        ]
-        self.modules[""] = found[0]
-        return Graph(tuple(self.values), tuple(nodes), self.inputs, found, self.modules, self.weights)
-
-    def _cannot_run(self, name: str, error: NotImplementedError) -> InputError:
-        if "nonzero" in name or "dynamic" in str(error) or "data" in str(error):
-            return _depends_on_numbers(name, self.stack[-1])
-        return InputError(
-            "torch cannot tell the shape of an operation's result",
-            where=_place(*self.stack[-1]),
-            got=name,
-            fix="Register a meta kernel for it: torch.library.register_fake.",
         )
+        self.modules[""] = found[0]
+        firsts = ((path, self.first_paths[key]) for path, key in self.paths)
+        modules = {path: self.modules[first] for path, first in firsts if first in self.modules}
+        return Graph(tuple(self.values.all), nodes, self.inputs, found, modules, self.state.weights)
 
     def explain(self, error: Exception) -> InputError:
         """What the network's own error means, with the layer at which it arose."""
-        text = str(error).partition("\n")[0]
         path, module = self.died or self.stack[-1]
-        if any(sign in text for sign in ("meta tensor", "data-dependent", "unallocated storage")):
-            return _depends_on_numbers(type(error).__name__, (path, module))
-        shapes = [self.values[i].shape[1:] for i in (self.nodes[-1].outputs if self.nodes else self.inputs.values())]
-        died = DiedError(
-            "the network cannot take this input",
-            where=f"at {_place(path, module)}",
-            got=f"{' and '.join(map(_by, shapes))} there: {text}",
-        )
-        if isinstance(module, nn.Linear) and shapes and shapes[0] and shapes[0][-1] != module.in_features:
-            died.features = shapes[0][-1], module.in_features
-        return died
+        last = self.nodes[-1].outputs if self.nodes else self.inputs.values()
+        found = explained(error, path, module, [self.values.all[index].shape[1:] for index in last])
+        if isinstance(found, DiedError):
+            found.operations = len(self.nodes)
+        return found
 
 
-class DiedError(InputError):
-    """The forward failed on this input; another size may work.
-
-    `features` are those that a linear layer was given and those that it takes, where that is why.
-    """
-
-    features: tuple[int, int] | None = None
+def _base(view: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:
+    """The argument that a result is a view of."""
+    return next((t for t in tensors if t is not view and storage(t) == storage(view)), None)
 
 
-def _by(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "one number"
-
-
-def _place(path: str, module: nn.Module) -> str:
-    name = type(module).__name__
-    return f"layer {path} ({name})" if path else f"the network itself ({name})"
-
-
-def _depends_on_numbers(name: str, place: tuple[str, nn.Module]) -> InputError:
-    """The error for control flow on data, with the user's own line."""
-    frames = [
-        f
-        for f in traceback.extract_stack()
-        if not f.filename.startswith((TORCH, HERE, "<")) and not any(part in f.filename for part in WRAPPERS)
-    ]
-    if error := sys.exc_info()[1]:
-        inner = traceback.extract_tb(error.__traceback__)
-        frames += [f for f in inner if not f.filename.startswith((TORCH, HERE, "<"))]
-    line = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
-    source = (
-        (frames[-1].line or linecache.getline(frames[-1].filename, frames[-1].lineno or 0)).strip() if frames else ""
-    )
-    return InputError(
-        "the course of the network depends on the numbers in a tensor, which no shape can tell",
-        where=f"{_place(*place)}, {line}: {source}",
-        got=name,
-        fix="Describe the parts before and after that line, or replace it by tensor operations (torch.where).",
-    )
+def _nth(facts: Facts, number: int) -> Readings:
+    return facts.readings[min(number, len(facts.readings) - 1)]
 
 
 def _tensors(things: Any) -> list[torch.Tensor]:
-    """The tensors in arguments, nested sequences included, each once."""
+    """The tensors in things, nested sequences, mappings and dataclasses included, each once."""
     found: dict[int, torch.Tensor] = {}
     waiting = list(things)
     while waiting:
@@ -397,27 +306,33 @@ def _tensors(things: Any) -> list[torch.Tensor]:
             waiting = [*thing, *waiting]
         elif isinstance(thing, Mapping):
             waiting = [*thing.values(), *waiting]
+        elif dataclasses.is_dataclass(thing) and not isinstance(thing, type):
+            waiting = [*vars(thing).values(), *waiting]
     return list(found.values())
 
 
-def _to_meta(thing: Any) -> Any:
+def _to_meta(thing: Any, copies: dict[int, torch.Tensor]) -> Any:
+    """Arguments on meta; `copies` notes of which tensor each new one is."""
     if isinstance(thing, torch.Tensor):
-        return thing if thing.is_meta or not thing.dim() else like(thing)
+        if thing.is_meta:
+            return thing
+        copy = like(thing)
+        copies[id(copy)] = thing
+        return copy
     if isinstance(thing, torch.device):
         return torch.device("meta")
     if isinstance(thing, tuple | list):
-        return type(thing)(_to_meta(part) for part in thing)
+        return type(thing)(_to_meta(part, copies) for part in thing)
     if isinstance(thing, Mapping):
-        return {key: _to_meta(part) for key, part in thing.items()}
+        return {key: _to_meta(part, copies) for key, part in thing.items()}
     return thing
 
 
-def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _from(reading: Reading, source: int) -> Reading:
-    """The same reading of another value."""
-    if isinstance(reading, Reshape):
-        return Reshape(source, reading.before, reading.after)
-    return Read(source, reading.axes, reading.outputs, reading.border)
+def _originals(thing: Any, copies: Mapping[int, torch.Tensor]) -> Any:
+    """Results of an operation that wrote into copies: the tensors that they stand for, in the shape that they got."""
+    if isinstance(thing, tuple | list):
+        return type(thing)(_originals(part, copies) for part in thing)
+    if id(thing) not in copies:
+        return thing
+    original = copies[id(thing)]
+    return original if original.shape == thing.shape else original.resize_(thing.shape)

@@ -117,6 +117,11 @@ def attention(call: Call) -> Facts:
     readings = same(call, query, {time + 1: whole(query.shape[-1])})
     readings += same(call, key, {time: seen, time + 1: whole(key.shape[-1])})
     readings += same(call, value, {time: seen})
+    mask = call.get("attn_mask")
+    if mask is not None and call.source(mask) >= 0:
+        limits = {mask.dim() - 1: whole(mask.shape[-1])}
+        axes = [*broadcast(0, tuple(mask.shape), (*call.shape[:-1], mask.shape[-1])).axes]
+        readings += call.read(mask, [limits.get(axis, read) for axis, read in enumerate(axes)])
     pairs = math.prod(query.shape[:-1]) * key.shape[-2]
     return Facts("attention", "attention", (readings,), Counts(macs=pairs * (query.shape[-1] + value.shape[-1])))
 
