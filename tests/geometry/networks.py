@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
+
+from striate.geometry.reading import Region
 
 CHANNELS = 2
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -140,9 +144,31 @@ class Random(nn.Module):
 FUNCTIONS = ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "conv", "conv_transpose")
 
 
+class Apply(nn.Module):
+    """A function as a network."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def mask(region: Region, shape: tuple[int, ...]) -> np.ndarray:
+    """The positions of a region as a flat array of booleans."""
+    found = np.zeros(shape, bool)
+    for box in region:
+        found[np.ix_(*[list(indices) for indices in box])] = True
+    return found.ravel()
+
+
 @torch.no_grad()
-def perturbed(net: nn.Module, x: Tensor) -> Tensor:
-    """Bool[inputs, outputs]: which values of the output change when one value of the input grows."""
+def perturbed(net: nn.Module, x: Tensor, batch: int = 64, by: float = 1000) -> Tensor:
+    """Bool[inputs, outputs]: which values of the output change when one value of the input grows.
+
+    `batch` of these are computed at a time; some networks take only one.
+    """
     base = net(x).flatten(1)
-    parts = torch.eye(x.numel(), dtype=x.dtype).split(64)
-    return torch.cat([net(x + 1000 * part.view(len(part), *x.shape[1:])).flatten(1) != base for part in parts])
+    parts = torch.eye(x.numel(), dtype=x.dtype).split(batch)
+    return torch.cat([net(x + by * part.view(len(part), *x.shape[1:])).flatten(1) != base for part in parts])

@@ -11,6 +11,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from striate.errors import InputError
 from striate.geometry.graph import Graph, Node, Value, Weight
 from striate.geometry.inputs import Inputs, as_inputs, brief
-from striate.geometry.reading import Read, Reading, Reshape
+from striate.geometry.reading import Reading
 from striate.geometry.rules import PRODUCTS, Call, Facts, facts_of, writes, written_through
 from striate.geometry.shapes import like, shape_function
 
@@ -183,6 +184,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name
         if name in READS_NUMBERS:
             raise _depends_on_numbers(name, self.stack[-1])
+        for tensor in tensors:
+            self._refresh(tensor)
         mixed = any(not t.is_meta and t.dim() for t in tensors)
         try:
             if mixed or "device" in kwargs:
@@ -203,8 +206,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 call = Call(func, args, kwargs, outputs, self.values, self.nodes, self.known)
                 self._record(call, facts_of(call, _place(*self.stack[-1])), tensors, outputs, known=False)
             return out
-        for tensor in tensors:
-            self._refresh(tensor)
         call = Call(func, args, kwargs, outputs, self.values, self.nodes, self.known)
         facts = facts_of(call, _place(*self.stack[-1]))
         self._record(call, facts, tensors, outputs)
@@ -219,6 +220,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = []
         for number, tensor in enumerate(outputs):
             readings = tuple(facts.readings[min(number, len(facts.readings) - 1)])
+            if torch.Tag.inplace_view in call.func.tags:
+                made.append(self._turn(tensor, readings))
+                continue
             if id(tensor) in written:
                 made.append(self._write(tensor, readings))
                 continue
@@ -277,6 +281,18 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             view = base
         self.stale |= {id(t) for t in family if id(t) in self.views}
         return index
+
+    def _turn(self, tensor: torch.Tensor, readings: tuple[Reading, ...]) -> int:
+        """An in-place change of shape (transpose_) writes nothing: the tensor is now a view of what it was."""
+        shape = self.values[self.known[id(tensor)]].shape
+        old = tensor.as_strided(shape, [0] * len(shape))
+        self.known[self._keep(old)] = self.known[id(tensor)]
+        if id(tensor) in self.views:
+            self.views[id(old)] = self.views[id(tensor)]
+        self.views |= {view: (old, through) for view, (base, through) in self.views.items() if base is tensor}
+        self.views[id(tensor)] = (old, readings)
+        self.aliases[_storage(tensor)].append(old)
+        return self._add_value(tensor, readings)
 
     def _refresh(self, tensor: torch.Tensor) -> None:
         """A view of memory that was written since is read anew."""
@@ -418,6 +434,4 @@ def _storage(tensor: torch.Tensor) -> int:
 
 def _from(reading: Reading, source: int) -> Reading:
     """The same reading of another value."""
-    if isinstance(reading, Reshape):
-        return Reshape(source, reading.before, reading.after)
-    return Read(source, reading.axes, reading.outputs, reading.border)
+    return replace(reading, source=source)

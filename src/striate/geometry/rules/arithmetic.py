@@ -44,7 +44,7 @@ def glu(call: Call) -> Facts:
     )
 
 
-@rule("pointwise native_dropout bernoulli dropout where masked_fill add sub mul div rsub pow clamp")
+@rule("pointwise native_dropout bernoulli dropout where masked_fill add sub mul div rsub pow clamp complex polar")
 def elementwise(call: Call) -> Facts:
     """Arithmetic between values, position by position."""
     name = call.name.removeprefix("aten::").rstrip("_")
@@ -52,7 +52,7 @@ def elementwise(call: Call) -> Facts:
 
 
 @rule(
-    "clone _to_copy contiguous detach alias lift_fresh copy to view_as_real ones_like zeros_like empty_like "
+    "clone _to_copy contiguous detach alias lift_fresh copy to _conj _neg_view ones_like zeros_like empty_like "
     "rand_like randn_like full_like new_zeros new_ones new_full new_empty new_empty_strided zero fill lift"
 )
 def copy(call: Call) -> Facts:
@@ -94,6 +94,12 @@ def cumulative(call: Call) -> Facts:
     return Facts(
         call.name.removeprefix("aten::"), "other", (same(call, x, {dim: seen}),), Counts(elementwise=call.numel)
     )
+
+
+@rule("_fft_r2c _fft_c2r _fft_c2c")
+def fourier(call: Call) -> Facts:
+    """Fourier transforms: each result reads the whole of the axes that are transformed."""
+    return Facts("fft", "other", (over(call, call["self"], call["dim"]),), Counts(elementwise=call.numel))
 
 
 @rule("sort argsort topk renorm")

@@ -66,6 +66,11 @@ class Call:
         """The value that a tensor is; -1 where it does not depend on the network's input."""
         return self._known.get(id(tensor), -1)
 
+    def before(self, tensor: torch.Tensor) -> Shape:
+        """The shape of a tensor as the operation found it (transpose_ changes it)."""
+        source = self.source(tensor)
+        return self.values[source].shape if source >= 0 else tuple(tensor.shape)
+
     @property
     def tensors(self) -> list[torch.Tensor]:
         """Tensor arguments that depend on the network's input, those in lists included."""
@@ -195,5 +200,10 @@ def reduced(call: Call, tensor: torch.Tensor, dims: Sequence[int] | None, keepdi
 
 
 def all_of(call: Call) -> tuple[Readings, ...]:
-    """Every output reads everything: never too little."""
-    return (tuple(Read(call.source(t), tuple(whole(size) for size in t.shape)) for t in call.tensors),)
+    """Every output may read everything: a bound, never too little."""
+    return (tuple(read for t in call.tensors for read in anything(call, t)),)
+
+
+def anything(call: Call, tensor: torch.Tensor) -> Readings:
+    """Every output may read all of this tensor."""
+    return call.read(tensor, [whole(size) for size in tensor.shape], loose=(-1,))

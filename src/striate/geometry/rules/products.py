@@ -93,11 +93,12 @@ def product(call: Call) -> Facts:
 @rule("mv dot addmv")
 def vector_product(call: Call) -> Facts:
     """Products with a vector."""
-    readings = all_of(call)
-    if call.name == "aten::mv" and call.source(call["self"]) >= 0:
-        readings = (call.read(call["self"], [Axis(0, IDENTITY), whole(call["self"].shape[1])]),)
-    length = (call["mat"] if call.name == "aten::addmv" else call["self"]).shape[-1]
-    return Facts("matmul", "linear", readings, Counts(macs=call.numel * length))
+    matrix, vector = call.get("mat", call["self"]), call.get("vec", call.get("tensor"))
+    length = vector.shape[0]
+    readings = call.read(vector, [whole(length)]) + over(call, matrix, [matrix.dim() - 1])
+    if call.name == "aten::addmv" and call.source(call["self"]) >= 0:
+        readings += (broadcast(call.source(call["self"]), tuple(call["self"].shape), call.shape),)
+    return Facts("matmul", "linear", (readings,), Counts(macs=call.numel * length))
 
 
 @rule(
