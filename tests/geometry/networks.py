@@ -34,6 +34,7 @@ steps = st.tuples(
                 "stride",
                 "flip",
             ),
+            *("lp_pool", "pixels", "unpixels", "turn", "squeeze", "complex", "zeros"),
             *("roll", "add", "add", "cat", "cat_space", "split", "gate", "shuffle", "fold", "write", "relu"),
         ]
     ),
@@ -132,6 +133,27 @@ class Random(nn.Module):
             return a.transpose(1, 2).flatten(1, 2).unflatten(1, (a.shape[2], CHANNELS)).transpose(1, 2).contiguous()
         if name == "fold":
             return a.transpose(1, 2).flatten(1, 2).unflatten(1, (CHANNELS, a.shape[2]))
+        if name == "lp_pool":
+            return functions[name](a, 2, kernel, 1 + o[1] % 3, ceil_mode=bool(o[3] % 2)) if least >= kernel else None
+        if name == "pixels":
+            wide = torch.cat([a, a.flip(1)], 1)
+            return F.pixel_shuffle(torch.cat([wide, wide * 2], 1), 2) if rank == 2 else None
+        if name == "unpixels":
+            even = a[..., : a.shape[-2] // 2 * 2, : a.shape[-1] // 2 * 2]
+            return F.pixel_unshuffle(even, 2)[:, :: 3 + o[0]][:, :CHANNELS] if rank == 2 and least > 1 else None
+        if name == "turn":
+            out = a.clone().transpose_(1, axis)
+            out[:, 1:].mul_(out[:, :-1])
+            return out.transpose_(axis, 1)
+        if name == "squeeze":
+            return a.narrow(axis, 0, 1).clone().squeeze_(axis).unsqueeze_(axis).expand(a.shape) + a
+        if name == "complex":
+            pairs = torch.view_as_complex(torch.stack([a, a.flip(axis)], -1)) * 2
+            return torch.view_as_real(pairs).sum(-1)
+        if name == "zeros":
+            out = a.new_zeros(tuple(size + o[2] % 3 for size in a.shape))
+            out[tuple(slice(o[2] % 3, None) for _ in a.shape)] = a
+            return out[:1, -CHANNELS:] if not o[2] % 3 else out[-1:, -CHANNELS:]
         if name == "write":
             out = a * 2
             out[:, :1].add_(1)
@@ -141,7 +163,7 @@ class Random(nn.Module):
         return F.relu(a)
 
 
-FUNCTIONS = ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "conv", "conv_transpose")
+FUNCTIONS = ("lp_pool", "avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "conv", "conv_transpose")
 
 
 class Apply(nn.Module):

@@ -82,7 +82,7 @@ def test_fields_are_where_the_gradient_is(network: Any) -> None:
 def test_the_windows_of_a_layer_hold_what_each_unit_sees(network: Any) -> None:
     """Composed windows are clipped nowhere, so they may hold more, and never less; equally much away from borders."""
     rank, sizes, plan = network
-    plan = [step for step in plan if step[0] not in ("reflect", "replicate", "circular", "roll")]
+    plan = [step for step in plan if step[0] not in LAPS]
     net, x = networks.Random(rank, plan), example(rank, sizes)
     graph = geometry.trace(net, x)
     value, plain = graph.find(""), all(name in PLAIN for name, *_ in plan)
@@ -111,7 +111,23 @@ def test_the_windows_of_a_layer_hold_what_each_unit_sees(network: Any) -> None:
             assert extent.padding[0] == max(0, *(-indices.first for indices in seen_by if indices), 0)
 
 
+# Near a border these see what lies elsewhere, which the pattern of the interior leaves out.
+LAPS = {"reflect", "replicate", "circular", "roll", "cat_space"}
 PLAIN = {"conv", "avg_pool", "max_pool", "relu", "add", "gate"}
+
+
+@settings(thorough, max_examples=100)
+@given(networks.networks)
+def test_circular_padding_is_reflection_but_for_the_border(network: Any) -> None:
+    rank, sizes, plan = network
+    plan = [("circular" if step[0] in LAPS else step[0], *step[1:]) for step in plan]
+    found = []
+    for mode in ("circular", "reflect"):
+        net = networks.Random(rank, [(name.replace("circular", mode), *rest) for name, *rest in plan])
+        graph = geometry.trace(net, example(rank, sizes))
+        field = fields(graph, graph.inputs["x"])[graph.find("").index]
+        found.append(None if field is None else (field.axes, field.exact))
+    assert found[0] == found[1]
 
 
 def union(sets: Iterable[Indices]) -> Indices:

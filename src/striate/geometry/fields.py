@@ -7,12 +7,13 @@ one) keep a term each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from striate.geometry.graph import Graph, Value
-from striate.geometry.reading import Axis, Reading, Reshape, Shape
-from striate.geometry.window import IDENTITY, Number, Window, whole
+from striate.geometry.reading import Axis, Read, Reading, Reshape, Shape
+from striate.geometry.window import IDENTITY, Number, Window
 
 Terms = tuple[Axis, ...]
 
@@ -53,9 +54,9 @@ class Merged:
 class Field:
     """What a value sees of one input: terms for each spatial axis.
 
-    `loose` are the axes of the value along which positions see less than the terms say, since a reshape merged axes
-    that move a window (`merged` has what it was); -1 stands for one that is gone. Where it is empty, the field is
-    exact.
+    `loose` are the axes of the value along which positions see less than the terms say: a reshape merged axes that
+    move a window (`merged` has what it was), parts were joined that see differently, or a reading is a bound. -1
+    stands for one that is gone. Where it is empty, the field is exact.
     """
 
     axes: tuple[Terms, ...]
@@ -78,11 +79,16 @@ class Field:
             elif axis < 0 or len(window.taps[0].within(shape[axis])) < shape[axis]:
                 loose.add(-1)
         kept = None
+        moving = {driver for terms in self.axes for driver, _ in terms}
+        if isinstance(reading, Read) and any(d is not None and windows[d].window.size > 1 for d in moving):
+            loose |= set(reading.loose)
         if isinstance(reading, Reshape):
             if (split := self._taken_apart(reading)) is not None:
                 return split
-            moving = {driver for terms in self.axes for driver, _ in terms}
-            loose |= {out[0] for into, out in reading.groups if len(into) > 1 and moving & set(into)}
+            for into, out in reading.groups:
+                ahead = [into[0]] if windows[into[0]].driver is not None else []  # its index is a quotient of the new
+                if len(into) > 1 and moving & set(into) > moving & set(ahead):
+                    loose.add(out[0])
             kept = self._together(reading)
         if self.merged is not None:
             driver, window = windows[self.merged.axis]
@@ -158,14 +164,47 @@ def fields(graph: Graph, input: int) -> list[Field | None]:
     shape = graph.values[input].shape
     found[input] = Field(tuple((Axis(axis, IDENTITY),) for axis in spatial(shape)))
     for value in graph.values[input + 1 :]:
-        seen: Field | None = None
-        for reading in value.readings:
-            field = found[reading.source]
-            if field is not None and not reading.border:
-                more = field.after(reading, graph.values[reading.source].shape)
-                seen = more if seen is None or seen == more else seen | more
-        found[value.index] = seen
+        parts = [
+            (field.after(reading, graph.values[reading.source].shape), reading)
+            for reading in value.readings
+            if not reading.border and (field := found[reading.source]) is not None
+        ]
+        found[value.index] = joined(parts, value.shape) if parts else None
     return found
+
+
+def joined(parts: Sequence[tuple[Field, Reading]], shape: Shape) -> Field:
+    """What a value sees whose readings serve all of it, or a part each.
+
+    A part that sees what the largest one sees, at another place (a lap around the edge), holds at a border, and the
+    pattern leaves it out. Parts that see differently make it a bound along the axis that parts them; but what is said
+    of joined channels is meant of all.
+    """
+    covered: dict[Field, int] = {}
+    for field, reading in parts:
+        lengths = {axis: last - first + 1 for axis, first, last in reading.outputs}
+        size = math.prod(lengths.get(axis, size) for axis, size in enumerate(shape))
+        covered[field] = covered.get(field, 0) + size
+    main = max(covered, key=lambda field: covered[field])
+    total, loose = main, set[int]()
+    for field, reading in parts if len(covered) > 1 else ():
+        apart = {axis for axis, _, _ in reading.outputs}
+        if field != main and not (apart and _moved(field, main, apart)):
+            total |= field
+            drivers = {driver for driver, _ in reading.axes}
+            if field.axes != main.axes:
+                loose |= {axis for axis in apart if axis != 1 or axis not in drivers}
+    return replace(total, loose=total.loose | loose)
+
+
+def _moved(field: Field, main: Field, apart: set[int]) -> bool:
+    """Whether two parts that lie apart on these axes see alike, at different places of them."""
+    pairs = [pair for both in zip(field.axes, main.axes, strict=True) for pair in zip(*both, strict=False)]
+    return [len(terms) for terms in field.axes] == [len(terms) for terms in main.axes] and all(
+        one.driver == other.driver
+        and (one.window == other.window or (one.driver in apart and one.window.parallel(other.window)))
+        for one, other in pairs
+    )
 
 
 def extents(field: Field, value: Value, input: Value) -> tuple[Extent, ...]:
@@ -209,4 +248,4 @@ def _hull(terms: Terms, at: dict[int, int]) -> tuple[int, int] | None:
     return (min(i.first for i in seen), max(i.last for i in seen)) if seen else None
 
 
-__all__ = ["Extent", "Field", "extents", "fields", "whole"]
+__all__ = ["Extent", "Field", "extents", "fields"]

@@ -24,7 +24,7 @@ from striate.errors import InputError
 from striate.geometry.graph import Graph, Node, Value, Weight
 from striate.geometry.inputs import Inputs, as_inputs, brief
 from striate.geometry.reading import Reading
-from striate.geometry.rules import PRODUCTS, Call, Facts, facts_of, writes, written_through
+from striate.geometry.rules import COMPOSED, PRODUCTS, Call, Facts, facts_of, writes, written_through
 from striate.geometry.shapes import like, shape_function
 
 TORCH = str(Path(torch.__file__).parent)
@@ -184,6 +184,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name
         if name in READS_NUMBERS:
             raise _depends_on_numbers(name, self.stack[-1])
+        if name in COMPOSED:
+            with self:
+                return COMPOSED[name](*args, **kwargs)
         for tensor in tensors:
             self._refresh(tensor)
         mixed = any(not t.is_meta and t.dim() for t in tensors)
@@ -220,7 +223,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = []
         for number, tensor in enumerate(outputs):
             readings = tuple(facts.readings[min(number, len(facts.readings) - 1)])
-            if torch.Tag.inplace_view in call.func.tags:
+            if torch.Tag.inplace_view in call.func.tags and id(tensor) in self.known:
                 made.append(self._turn(tensor, readings))
                 continue
             if id(tensor) in written:

@@ -129,10 +129,8 @@ def strided(call: Call) -> Facts:
         start, rest = divmod(rest, stride)
         reach = [(size[axis] - 1) * step[axis] // stride for axis in along]
         fits &= start + sum(reach) < length and not any(step[axis] % stride for axis in along)
-        moves = (
-            Axis(along[0], Window(step[along[0]] // stride, start, start + sum(reach[1:]))) if along else only(start)
-        )
-        axes.append(moves)
+        ahead = step[along[0]] // stride if along else 0
+        axes.append(Axis(along[0], Window(ahead, start, start + sum(reach[1:]))) if along else only(start))
         taps += along[1:]
     readings = view_of(call, x, axes, loose=tuple(taps)) if fits and not left else anything(call, x)
     return Facts("as_strided", "shape", (readings,))
@@ -221,7 +219,7 @@ def roll(call: Call) -> Facts:
         pieces: list[tuple[int, Axis, tuple[int, int] | None]] = [(axis, Axis(axis, Window(1, -by)), (by, size - 1))]
         if by:
             pieces.append((axis, Axis(axis, Window(1, size - by)), (0, by - 1)))
-        choices.append(pieces)
+        choices.append(pieces if size - by >= by else pieces[::-1])
     if not call["dims"]:
         return Facts("roll", "shape", all_of(call))
     return Facts("roll", "shape", (_pieces(call, x, choices),))
@@ -283,7 +281,8 @@ def indexing(call: Call) -> Facts:
     together = picked == list(range(picked[0], picked[-1] + 1))
     spread = max(picks[axis].dim() for axis in picked)
     index = picks[picked[0]]
-    axes = []
+    axes: list[Axis] = []
+    loose: tuple[int, ...] = ()
     for axis, size in enumerate(x.shape):
         if axis not in picked:
             start = picked[0] if together else 0
@@ -293,22 +292,49 @@ def indexing(call: Call) -> Facts:
             len(picked) == 1
             and index.dim() == 1
             and not index.is_meta
-            and index.dtype == torch.int64
+            and index.dtype not in (torch.bool, torch.uint8)
             and len(index) <= PHASES
         ):
             taps = [Indices(int(i) % size, 1) for i in index.tolist()]
             axes.append(Axis(axis, Window.of(size, taps)))
         else:
             axes.append(whole(size))
-    return Facts("index", "shape", (call.read(x, axes) + readings,))
+            loose = (-1,)
+    return Facts("index", "shape", (call.read(x, axes, loose=loose) + readings,))
+
+
+@rule("index_fill")
+def index_fill(call: Call) -> Facts:
+    """Some indices of an axis overwritten by one number."""
+    x, dim, index = call["self"], call["dim"] % call["self"].dim(), call["index"]
+    every = range(x.shape[dim])
+    filled = {i % x.shape[dim] for i in index.tolist()} if not index.is_meta else set[int]()
+    readings: Readings = ()
+    for first, count in Indices.of(i for i in every if i not in filled).runs():
+        readings += same(call, x, {}, outputs=((dim, first, first + count - 1),))
+    return Facts("index_fill", "shape", (readings,))
+
+
+@rule("resize_as resize")
+def resize(call: Call) -> Facts:
+    """Memory under another shape and size."""
+    return Facts("resize", "shape", (anything(call, call["self"]),))
+
+
+@rule("gather")
+def gather(call: Call) -> Facts:
+    """Along one axis, from where an index of the same form says."""
+    x, index = call["self"], call["index"]
+    readings = same(call, x, {call["dim"] % x.dim(): whole(x.shape[call["dim"]])}, loose=(-1,))
+    return Facts("gather", "other", (readings + same(call, index, {}),), Counts(elementwise=call.numel))
 
 
 @rule(
-    "gather take_along_dim scatter scatter_add index_put masked_scatter index_add index_copy unique_consecutive "
+    "scatter scatter_add index_put masked_scatter index_add index_copy unique_consecutive "
     "cdist _cdist_forward take linalg_inv_ex histc bucketize"
 )
 def anywhere(call: Call) -> Facts:
-    """Operations that may read anything: gathering and scattering by indices."""
+    """Operations that may read anything."""
     return Facts(
         call.name.removeprefix("aten::").removeprefix("_"), "other", all_of(call), Counts(elementwise=call.numel)
     )
@@ -337,6 +363,7 @@ def written_through(
         axes[driver] = Axis(axis, window.reverse)
         first, last = window.at(0).first, window.at(view_shape[driver] - 1).last
         if window.stride == 1:
+            outputs += [(axis, first, last)] if (first, last) != (0, shape[axis] - 1) else []
             kept += [(axis, 0, first - 1), (axis, last + 1, shape[axis] - 1)]
         else:
             kept += [(axis, i, i) for i in range(shape[axis]) if not window.preimage(Indices(i, 1), view_shape[driver])]
