@@ -140,10 +140,10 @@ class Random(nn.Module):
             return F.pixel_shuffle(torch.cat([wide, wide * 2], 1), 2) if rank == 2 else None
         if name == "unpixels":
             even = a[..., : a.shape[-2] // 2 * 2, : a.shape[-1] // 2 * 2]
-            return F.pixel_unshuffle(even, 2)[:, :: 3 + o[0]][:, :CHANNELS] if rank == 2 and least > 1 else None
+            return F.pixel_unshuffle(even, 2)[:, :: 3 + o[0] % 3][:, :CHANNELS] if rank == 2 and least > 1 else None
         if name == "turn":
             out = a.clone().transpose_(1, axis)
-            out[:, 1:].mul_(out[:, :-1])
+            out[:, 1:].add_(out[:, :1])
             return out.transpose_(axis, 1)
         if name == "squeeze":
             return a.narrow(axis, 0, 1).clone().squeeze_(axis).unsqueeze_(axis).expand(a.shape) + a
@@ -151,9 +151,9 @@ class Random(nn.Module):
             pairs = torch.view_as_complex(torch.stack([a, a.flip(axis)], -1)) * 2
             return torch.view_as_real(pairs).sum(-1)
         if name == "zeros":
-            out = a.new_zeros(tuple(size + o[2] % 3 for size in a.shape))
-            out[tuple(slice(o[2] % 3, None) for _ in a.shape)] = a
-            return out[:1, -CHANNELS:] if not o[2] % 3 else out[-1:, -CHANNELS:]
+            out = a.new_zeros((len(a), *(size + o[2] % 3 for size in a.shape[1:])))
+            out[(slice(None), *[slice(o[2] % 3, None)] * (rank + 1))] = a
+            return out[:, o[2] % 3 // 2 :][:, :CHANNELS]
         if name == "write":
             out = a * 2
             out[:, :1].add_(1)
