@@ -117,7 +117,7 @@ LAPS = {"reflect", "replicate", "circular", "roll", "cat_space"}
 PLAIN = {"conv", "avg_pool", "max_pool", "relu", "add", "gate"}
 
 
-@settings(thorough, max_examples=100)
+@settings(thorough, max_examples=50)
 @given(networks.networks)
 def test_circular_padding_is_reflection_but_for_the_border(network: Any) -> None:
     rank, sizes, plan = network

@@ -232,6 +232,36 @@ def test_chosen_positions(name: str) -> None:
     check(function, example(*shape), exact)
 
 
+class Windowed(nn.Module):
+    """Attention of two heads within windows of 4x4, as in Swin; axes are merged twice and taken apart again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.Linear(4, 12)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, c, h, w = x.shape
+        windows = x.reshape(n, c, h // 4, 4, w // 4, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, c)
+        heads = self.parts(windows).reshape(-1, 16, 3, 2, 2).permute(2, 0, 3, 1, 4)
+        seen = F.scaled_dot_product_attention(*heads.unbind(0)).transpose(1, 2)
+        return seen.reshape(n, h // 4, w // 4, 4, 4, c).permute(0, 5, 1, 3, 2, 4).reshape(n, c, h, w)
+
+
+class Heads(Windowed):
+    """Windows, channels and heads merged in one step: a bound."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).reshape(1, 16, 2, 12).sum(2)
+
+
+def test_attention_within_windows() -> None:
+    layer = last(Windowed(), 4, 8, 12)
+    assert (layer.receptive_field, layer.exact) == ((4, 4), True)
+    assert not last(Heads(), 4, 8, 12).exact
+    unit = geometry.trace(Windowed(), (4, 8, 12)).receptive_field("", (0, None, 5, 6))
+    assert geometry.hull(unit) == ((0, 0), (0, 3), (4, 7), (4, 7))
+
+
 SHUFFLES: dict[str, tuple[nn.Module, tuple[int, ...]]] = {
     "pixel_shuffle": (nn.PixelShuffle(2), (8, 3, 2)),
     "pixel_unshuffle": (nn.PixelUnshuffle(2), (2, 4, 6)),

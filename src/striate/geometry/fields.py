@@ -39,15 +39,14 @@ class Extent:
 
 @dataclass(frozen=True)
 class Merged:
-    """The exact terms behind an axis that a reshape merged from axes of these sizes, by which they are driven.
+    """The field behind an axis that a reshape merged from axes of these sizes, by whose numbers it is driven.
 
-    They come back where a later reshape takes the axis apart again, as around a product of tokens.
+    It comes back where a later reshape takes the axis apart again, as around a product of tokens.
     """
 
     axis: int
     sizes: Shape
-    axes: tuple[Terms, ...]
-    loose: frozenset[int]
+    field: Field
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ class Field:
                 return split
             for into, out in reading.groups:
                 ahead = [into[0]] if windows[into[0]].driver is not None else []  # its index is a quotient of the new
-                if len(into) > 1 and moving & set(into) > moving & set(ahead):
-                    loose.add(out[0])
+                if self.loose & set(into) or (len(into) > 1 and moving & set(into) > moving & set(ahead)):
+                    loose |= set(out)
             kept = self._together(reading)
         if self.merged is not None:
             driver, window = windows[self.merged.axis]
@@ -101,9 +100,8 @@ class Field:
         moving = {driver for terms in self.axes for driver, _ in terms if driver is not None}
         for into, out in reading.groups:
             if len(into) > 1 and len(out) == 1 and moving | self.loose <= set(into):
-                axes = tuple(_renamed(terms, {axis: number for number, axis in enumerate(into)}) for terms in self.axes)
-                loose = frozenset(into.index(axis) for axis in self.loose)
-                return Merged(out[0], tuple(reading.before[axis] for axis in into), axes, loose)
+                numbers = {axis: number for number, axis in enumerate(into)}
+                return Merged(out[0], tuple(reading.before[axis] for axis in into), self.renamed(numbers))
         return None
 
     def _taken_apart(self, reading: Reshape) -> Field | None:
@@ -112,17 +110,22 @@ class Field:
             return None
         for into, out in reading.groups:
             if into == (self.merged.axis,) and tuple(reading.after[axis] for axis in out) == self.merged.sizes:
-                axes = tuple(_renamed(terms, dict(enumerate(out))) for terms in self.merged.axes)
-                return Field(axes, frozenset(out[number] for number in self.merged.loose))
+                return self.merged.field.renamed(dict(enumerate(out)))
         return None
+
+    def renamed(self, names: Mapping[int, int]) -> Field:
+        """The same, where the axes that drive it have other numbers."""
+        kept = self.merged if self.merged is not None and self.merged.axis in names else None
+        kept = kept and replace(kept, axis=names[kept.axis])
+        axes = tuple(_renamed(terms, names) for terms in self.axes)
+        return Field(axes, frozenset(names[axis] for axis in self.loose), kept)
 
     def __or__(self, other: Field) -> Field:
         """What either sees."""
         pairs = zip(self.axes, other.axes, strict=True)
         kept, more = self.merged, other.merged
         if kept is not None and more is not None and (kept.axis, kept.sizes) == (more.axis, more.sizes):
-            axes = tuple(merged((*a, *b)) for a, b in zip(kept.axes, more.axes, strict=True))
-            kept = replace(kept, axes=axes, loose=kept.loose | more.loose)
+            kept = replace(kept, field=kept.field | more.field)
         else:
             kept = None
         return Field(tuple(merged((*a, *b)) for a, b in pairs), self.loose | other.loose, kept)
