@@ -34,10 +34,10 @@ class Registry(Mapping[str, Entry]):
         self._entries: dict[str, Entry] = {}
         self._aliases: dict[str, str] = {}
 
-    def add(self, entry: Entry, aliases: Collection[str] = ()) -> None:
-        """Register `entry` under its name and other ones; a name that is taken raises InputError."""
+    def add(self, entry: Entry, aliases: Collection[str] = (), *, replace: bool = False) -> None:
+        """Register `entry` under its name and other ones; a name that is taken raises InputError, unless `replace`."""
         for name in (entry.name, *aliases):
-            if name in self:
+            if name in self and not replace:
                 raise InputError(f"two {self.kind}s have one name", got=name, fix="Rename one of them.")
         self._entries[entry.name] = entry
         self._aliases |= dict.fromkeys(aliases, entry.name)

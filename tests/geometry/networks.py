@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from hypothesis import strategies as st
 from torch import Tensor, nn
+
+from striate.geometry.reading import Region
 
 CHANNELS = 2
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -30,6 +34,7 @@ steps = st.tuples(
                 "stride",
                 "flip",
             ),
+            *("lp_pool", "pixels", "unpixels", "turn", "squeeze", "complex", "zeros"),
             *("roll", "add", "add", "cat", "cat_space", "split", "gate", "shuffle", "fold", "write", "relu"),
         ]
     ),
@@ -128,6 +133,27 @@ class Random(nn.Module):
             return a.transpose(1, 2).flatten(1, 2).unflatten(1, (a.shape[2], CHANNELS)).transpose(1, 2).contiguous()
         if name == "fold":
             return a.transpose(1, 2).flatten(1, 2).unflatten(1, (CHANNELS, a.shape[2]))
+        if name == "lp_pool":
+            return functions[name](a, 2, kernel, 1 + o[1] % 3, ceil_mode=bool(o[3] % 2)) if least >= kernel else None
+        if name == "pixels":
+            wide = torch.cat([a, a.flip(1)], 1)
+            return F.pixel_shuffle(torch.cat([wide, wide * 2], 1), 2) if rank == 2 else None
+        if name == "unpixels":
+            even = a[..., : a.shape[-2] // 2 * 2, : a.shape[-1] // 2 * 2]
+            return F.pixel_unshuffle(even, 2)[:, :: 3 + o[0] % 3][:, :CHANNELS] if rank == 2 and least > 1 else None
+        if name == "turn":
+            out = a.clone().transpose_(1, axis)
+            out[:, 1:].add_(out[:, :1])
+            return out.transpose_(axis, 1)
+        if name == "squeeze":
+            return a.narrow(axis, 0, 1).clone().squeeze_(axis).unsqueeze_(axis).expand(a.shape) + a
+        if name == "complex":
+            pairs = torch.view_as_complex(torch.stack([a, a.flip(axis)], -1)) * 2
+            return torch.view_as_real(pairs).sum(-1)
+        if name == "zeros":
+            out = a.new_zeros((len(a), *(size + o[2] % 3 for size in a.shape[1:])))
+            out[(slice(None), *[slice(o[2] % 3, None)] * (rank + 1))] = a
+            return out[:, o[2] % 3 // 2 :][:, :CHANNELS]
         if name == "write":
             out = a * 2
             out[:, :1].add_(1)
@@ -137,13 +163,35 @@ class Random(nn.Module):
         return F.relu(a)
 
 
-FUNCTIONS = ("avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "conv", "conv_transpose")
+FUNCTIONS = ("lp_pool", "avg_pool", "max_pool", "adaptive_avg_pool", "adaptive_max_pool", "conv", "conv_transpose")
+
+
+class Apply(nn.Module):
+    """A function as a network."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def mask(region: Region, shape: tuple[int, ...]) -> np.ndarray:
+    """The positions of a region as a flat array of booleans."""
+    found = np.zeros(shape, bool)
+    for box in region:
+        found[np.ix_(*[list(indices) for indices in box])] = True
+    return found.ravel()
 
 
 @torch.no_grad()
-def perturbed(net: nn.Module, x: Tensor) -> Tensor:
-    """Bool[inputs, outputs]: which values of the output change, by more than rounding, when one of the input grows."""
+def perturbed(net: nn.Module, x: Tensor, batch: int = 64, by: float = 1000) -> Tensor:
+    """Bool[inputs, outputs]: which values of the output change, by more than rounding, when one of the input grows.
+
+    `batch` of these are computed at a time; some networks take only one.
+    """
     base = net(x).flatten(1)
-    parts = torch.eye(x.numel(), dtype=x.dtype).split(64)
-    changed = (net(x + 1000 * part.view(len(part), *x.shape[1:])).flatten(1) for part in parts)
+    parts = torch.eye(x.numel(), dtype=x.dtype).split(batch)
+    changed = (net(x + by * part.view(len(part), *x.shape[1:])).flatten(1) for part in parts)
     return ~torch.cat([torch.isclose(out, base, rtol=1e-12, atol=0) for out in changed])

@@ -18,7 +18,7 @@ from torch import Tensor
 from striate import geometry
 from striate.geometry.fields import extents, fields
 from striate.geometry.indices import Indices
-from striate.geometry.reading import Axis, Read, Region
+from striate.geometry.reading import Axis, Read
 from striate.geometry.window import Window
 
 spec = importlib.util.spec_from_file_location("networks", Path(__file__).with_name("networks.py"))
@@ -28,14 +28,6 @@ networks: Any = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(networks)
 
 thorough = settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def mask(region: Region, shape: tuple[int, ...]) -> np.ndarray:
-    """The positions of a region as a flat array of booleans."""
-    found = np.zeros(shape, bool)
-    for box in region:
-        found[np.ix_(*[list(indices) for indices in box])] = True
-    return found.ravel()
 
 
 def example(rank: int, sizes: tuple[int, ...]) -> Tensor:
@@ -64,10 +56,10 @@ def test_fields_are_what_changes_when_an_input_value_changes(network: Any) -> No
     reached = networks.perturbed(net, x).numpy()
     assert reached.shape == (math.prod(shape), math.prod(value.shape))
     for unit in some_positions(value.shape):
-        seen = mask(graph.receptive_field("", unit), shape)
+        seen = networks.mask(graph.receptive_field("", unit), shape)
         np.testing.assert_array_equal(seen, reached[:, flat(unit, value.shape)])
     for position in some_positions(shape):
-        reaches = mask(graph.projective_field(position), value.shape)
+        reaches = networks.mask(graph.projective_field(position), value.shape)
         np.testing.assert_array_equal(reaches, reached[flat(position, shape)])
 
 
@@ -82,7 +74,7 @@ def test_fields_are_where_the_gradient_is(network: Any) -> None:
     for unit in some_positions(tuple(output.shape)):
         (gradient,) = torch.autograd.grad(output[unit], x, retain_graph=True, allow_unused=True)
         support = np.zeros(x.numel(), bool) if gradient is None else (gradient != 0).flatten().numpy()
-        np.testing.assert_array_equal(mask(graph.receptive_field("", unit), tuple(x.shape)), support)
+        np.testing.assert_array_equal(networks.mask(graph.receptive_field("", unit), tuple(x.shape)), support)
 
 
 @thorough
@@ -90,7 +82,8 @@ def test_fields_are_where_the_gradient_is(network: Any) -> None:
 def test_the_windows_of_a_layer_hold_what_each_unit_sees(network: Any) -> None:
     """Composed windows are clipped nowhere, so they may hold more, and never less; equally much away from borders."""
     rank, sizes, plan = network
-    plan = [step for step in plan if step[0] not in ("reflect", "replicate", "circular", "roll")]
+    joined = {"cat", "pixels"} & {step[0] for step in plan}  # side by side, where channels have become positions
+    plan = [step for step in plan if step[0] not in LAPS and not (joined and step[0] == "fold")]
     net, x = networks.Random(rank, plan), example(rank, sizes)
     graph = geometry.trace(net, x)
     value, plain = graph.find(""), all(name in PLAIN for name, *_ in plan)
@@ -119,7 +112,23 @@ def test_the_windows_of_a_layer_hold_what_each_unit_sees(network: Any) -> None:
             assert extent.padding[0] == max(0, *(-indices.first for indices in seen_by if indices), 0)
 
 
+# Near a border these see what lies elsewhere, which the pattern of the interior leaves out.
+LAPS = {"reflect", "replicate", "circular", "roll", "cat_space"}
 PLAIN = {"conv", "avg_pool", "max_pool", "relu", "add", "gate"}
+
+
+@settings(thorough, max_examples=50)
+@given(networks.networks)
+def test_circular_padding_is_reflection_but_for_the_border(network: Any) -> None:
+    rank, sizes, plan = network
+    plan = [("circular" if step[0] in LAPS else step[0], *step[1:]) for step in plan]
+    found = []
+    for mode in ("circular", "reflect"):
+        net = networks.Random(rank, [(name.replace("circular", mode), *rest) for name, *rest in plan])
+        graph = geometry.trace(net, example(rank, sizes))
+        field = fields(graph, graph.inputs["x"])[graph.find("").index]
+        found.append(None if field is None else (field.axes, field.exact))
+    assert found[0] == found[1]
 
 
 def union(sets: Iterable[Indices]) -> Indices:
@@ -139,5 +148,5 @@ def test_a_wrong_window_is_found() -> None:
     wider = replace(read, axes=(*read.axes[:2], Axis(2, Window(1, -2, 1))))
     values = tuple(replace(v, readings=(wider,)) if v.readings else v for v in graph.values)
     for either, equal in ((graph, True), (replace(graph, values=values), False)):
-        seen = mask(either.receptive_field("", (0, 0, 2)), tuple(x.shape))
+        seen = networks.mask(either.receptive_field("", (0, 0, 2)), tuple(x.shape))
         assert np.array_equal(seen, reached[:, 2]) == equal

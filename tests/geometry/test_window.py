@@ -71,6 +71,13 @@ def test_a_window_of_bounds_reads_the_whole_numbers_between(stride: Fraction, lo
         assert set(window.at(output)) == {i for i in range(-60, 60) if first <= i <= first + length}
 
 
+@given(windows, st.integers(-5, 5), st.integers(-5, 5))
+def test_parallel_windows_are_one_pattern_moved(window: Window, outputs: int, inputs: int) -> None:
+    moved = Window.of(window.shift, [window.at(r + outputs) for r in range(window.period)])
+    assert window.parallel(moved.after(Window(1, inputs)))
+    assert not window.parallel(Window.of(window.shift, [taps | Indices.of([40]) for taps in window.taps]))
+
+
 def test_the_rule_of_the_design() -> None:
     a, b = Window(2, -1, 1), Window(3, -2, 4)
     assert b.after(a) == Window(6, 2 * -2 - 1, 2 * 4 + 1)
@@ -81,6 +88,9 @@ def test_the_rule_of_the_design() -> None:
 def test_what_cannot_be_a_window() -> None:
     with pytest.raises(InputError, match="a window with a step has whole strides and bounds: got stride 1/2, lo 0"):
         Window(Fraction(1, 2), 0, 4, step=2)
+    for step in (0, -2):
+        with pytest.raises(InputError, match=f"taps of a window lie a step apart: expected 1 or more, got {step}"):
+            Window(1, 0, 4, step)
     with pytest.raises(InputError, match="needs the pattern of at least one phase"):
         Window.of(1, [])
     with pytest.raises(InputError, match="a window that does not move has no reverse"):

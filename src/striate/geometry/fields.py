@@ -7,12 +7,13 @@ one) keep a term each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from striate.geometry.graph import Graph, Value
-from striate.geometry.reading import Axis, Reading, Reshape, Shape
-from striate.geometry.window import IDENTITY, Number, Window, whole
+from striate.geometry.reading import Axis, Read, Reading, Reshape, Shape
+from striate.geometry.window import IDENTITY, Number, Window
 
 Terms = tuple[Axis, ...]
 
@@ -38,24 +39,23 @@ class Extent:
 
 @dataclass(frozen=True)
 class Merged:
-    """The exact terms behind an axis that a reshape merged from axes of these sizes, by which they are driven.
+    """The field behind an axis that a reshape merged from axes of these sizes, by whose numbers it is driven.
 
-    They come back where a later reshape takes the axis apart again, as around a product of tokens.
+    It comes back where a later reshape takes the axis apart again, as around a product of tokens.
     """
 
     axis: int
     sizes: Shape
-    axes: tuple[Terms, ...]
-    loose: frozenset[int]
+    field: Field
 
 
 @dataclass(frozen=True)
 class Field:
     """What a value sees of one input: terms for each spatial axis.
 
-    `loose` are the axes of the value along which positions see less than the terms say, since a reshape merged axes
-    that move a window (`merged` has what it was); -1 stands for one that is gone. Where it is empty, the field is
-    exact.
+    `loose` are the axes of the value along which positions see less than the terms say: a reshape merged axes that
+    move a window (`merged` has what it was), parts were joined that see differently, or a reading is a bound. -1
+    stands for one that is gone. Where it is empty, the field is exact.
     """
 
     axes: tuple[Terms, ...]
@@ -78,11 +78,16 @@ class Field:
             elif axis < 0 or len(window.taps[0].within(shape[axis])) < shape[axis]:
                 loose.add(-1)
         kept = None
+        moving = {driver for terms in self.axes for driver, _ in terms}
+        if isinstance(reading, Read) and any(d is not None and windows[d].window.size > 1 for d in moving):
+            loose |= set(reading.loose)
         if isinstance(reading, Reshape):
             if (split := self._taken_apart(reading)) is not None:
                 return split
-            moving = {driver for terms in self.axes for driver, _ in terms}
-            loose |= {out[0] for into, out in reading.groups if len(into) > 1 and moving & set(into)}
+            for into, out in reading.groups:
+                ahead = [into[0]] if windows[into[0]].driver is not None else []  # its index is a quotient of the new
+                if self.loose & set(into) or (len(into) > 1 and moving & set(into) > moving & set(ahead)):
+                    loose |= set(out)
             kept = self._together(reading)
         if self.merged is not None:
             driver, window = windows[self.merged.axis]
@@ -95,9 +100,8 @@ class Field:
         moving = {driver for terms in self.axes for driver, _ in terms if driver is not None}
         for into, out in reading.groups:
             if len(into) > 1 and len(out) == 1 and moving | self.loose <= set(into):
-                axes = tuple(_renamed(terms, {axis: number for number, axis in enumerate(into)}) for terms in self.axes)
-                loose = frozenset(into.index(axis) for axis in self.loose)
-                return Merged(out[0], tuple(reading.before[axis] for axis in into), axes, loose)
+                numbers = {axis: number for number, axis in enumerate(into)}
+                return Merged(out[0], tuple(reading.before[axis] for axis in into), self.renamed(numbers))
         return None
 
     def _taken_apart(self, reading: Reshape) -> Field | None:
@@ -106,17 +110,22 @@ class Field:
             return None
         for into, out in reading.groups:
             if into == (self.merged.axis,) and tuple(reading.after[axis] for axis in out) == self.merged.sizes:
-                axes = tuple(_renamed(terms, dict(enumerate(out))) for terms in self.merged.axes)
-                return Field(axes, frozenset(out[number] for number in self.merged.loose))
+                return self.merged.field.renamed(dict(enumerate(out)))
         return None
+
+    def renamed(self, names: Mapping[int, int]) -> Field:
+        """The same, where the axes that drive it have other numbers."""
+        kept = self.merged if self.merged is not None and self.merged.axis in names else None
+        kept = kept and replace(kept, axis=names[kept.axis])
+        axes = tuple(_renamed(terms, names) for terms in self.axes)
+        return Field(axes, frozenset(names[axis] for axis in self.loose), kept)
 
     def __or__(self, other: Field) -> Field:
         """What either sees."""
         pairs = zip(self.axes, other.axes, strict=True)
         kept, more = self.merged, other.merged
         if kept is not None and more is not None and (kept.axis, kept.sizes) == (more.axis, more.sizes):
-            axes = tuple(merged((*a, *b)) for a, b in zip(kept.axes, more.axes, strict=True))
-            kept = replace(kept, axes=axes, loose=kept.loose | more.loose)
+            kept = replace(kept, field=kept.field | more.field)
         else:
             kept = None
         return Field(tuple(merged((*a, *b)) for a, b in pairs), self.loose | other.loose, kept)
@@ -158,14 +167,47 @@ def fields(graph: Graph, input: int) -> list[Field | None]:
     shape = graph.values[input].shape
     found[input] = Field(tuple((Axis(axis, IDENTITY),) for axis in spatial(shape)))
     for value in graph.values[input + 1 :]:
-        seen: Field | None = None
-        for reading in value.readings:
-            field = found[reading.source]
-            if field is not None and not reading.border:
-                more = field.after(reading, graph.values[reading.source].shape)
-                seen = more if seen is None or seen == more else seen | more
-        found[value.index] = seen
+        parts = [
+            (field.after(reading, graph.values[reading.source].shape), reading)
+            for reading in value.readings
+            if not reading.border and (field := found[reading.source]) is not None
+        ]
+        found[value.index] = joined(parts, value.shape) if parts else None
     return found
+
+
+def joined(parts: Sequence[tuple[Field, Reading]], shape: Shape) -> Field:
+    """What a value sees whose readings serve all of it, or a part each.
+
+    A part that sees what the largest one sees, at another place (a lap around the edge), holds at a border, and the
+    pattern leaves it out. Parts that see differently make it a bound along the axis that parts them; but what is said
+    of joined channels is meant of all.
+    """
+    covered: dict[Field, int] = {}
+    for field, reading in parts:
+        lengths = {axis: last - first + 1 for axis, first, last in reading.outputs}
+        size = math.prod(lengths.get(axis, size) for axis, size in enumerate(shape))
+        covered[field] = covered.get(field, 0) + size
+    main = max(covered, key=lambda field: covered[field])
+    total, loose = main, set[int]()
+    for field, reading in parts if len(covered) > 1 else ():
+        apart = {axis for axis, _, _ in reading.outputs}
+        if field != main and not (apart and _moved(field, main, apart)):
+            total |= field
+            drivers = {driver for driver, _ in reading.axes}
+            if field.axes != main.axes:
+                loose |= {axis for axis in apart if axis != 1 or axis not in drivers}
+    return replace(total, loose=total.loose | loose)
+
+
+def _moved(field: Field, main: Field, apart: set[int]) -> bool:
+    """Whether two parts that lie apart on these axes see alike, at different places of them."""
+    pairs = [pair for both in zip(field.axes, main.axes, strict=True) for pair in zip(*both, strict=False)]
+    return [len(terms) for terms in field.axes] == [len(terms) for terms in main.axes] and all(
+        one.driver == other.driver
+        and (one.window == other.window or (one.driver in apart and one.window.parallel(other.window)))
+        for one, other in pairs
+    )
 
 
 def extents(field: Field, value: Value, input: Value) -> tuple[Extent, ...]:
@@ -209,4 +251,4 @@ def _hull(terms: Terms, at: dict[int, int]) -> tuple[int, int] | None:
     return (min(i.first for i in seen), max(i.last for i in seen)) if seen else None
 
 
-__all__ = ["Extent", "Field", "extents", "fields", "whole"]
+__all__ = ["Extent", "Field", "extents", "fields"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -10,7 +10,7 @@ import torch
 
 from striate.errors import InputError, did_you_mean
 from striate.geometry.indices import Indices
-from striate.geometry.reading import Box, Reading, Region, Shape, everything, hull, tidy
+from striate.geometry.reading import Reading, Region, Shape, everything, tidy
 
 
 @dataclass(frozen=True)
@@ -190,9 +190,4 @@ class Graph:
         return [tuple(box)]
 
 
-__all__ = ["Box", "Counts", "Graph", "Node", "Value", "Weight", "hull"]
-
-
-def union(regions: Iterable[Region]) -> Region:
-    """All positions of several regions."""
-    return tidy(box for region in regions for box in region)
+__all__ = ["Counts", "Graph", "Node", "Value", "Weight"]

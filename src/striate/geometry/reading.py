@@ -48,13 +48,15 @@ class Read:
 
     Windows may reach beyond the input: what lies there is padding. `outputs` limits the reading to a part of the
     outputs, given on some axes as first and last index; a `border` reading (a reflected edge) holds only near the
-    border, and the pattern of the interior leaves it out.
+    border, and the pattern of the interior leaves it out. Along the output axes that are `loose`, outputs read
+    less than the windows say (taps of patches); -1: all do, who knows where (positions chosen by an index).
     """
 
     source: int
     axes: tuple[Axis, ...]
     outputs: tuple[tuple[int, int, int], ...] = ()  # (axis, first, last)
     border: bool = False
+    loose: tuple[int, ...] = ()
 
     def back(self, box: Box, shape: Shape) -> Region:
         """What these outputs read of an input of this shape."""

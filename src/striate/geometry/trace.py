@@ -23,7 +23,7 @@ from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, 
 from striate.geometry.graph import Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
 from striate.geometry.reading import Readings
-from striate.geometry.rules import PRODUCTS, Call, Facts, facts_of, writes
+from striate.geometry.rules import COMPOSED, PRODUCTS, Call, Facts, facts_of, writes
 from striate.geometry.shapes import like, shape_function
 from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.values import Values, storage
@@ -143,6 +143,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return out
         if torch.Tag.data_dependent_output in func.tags:
             raise depends_on_numbers(func._schema.name, place(*self.stack[-1]))
+        if func._schema.name in COMPOSED:
+            with self:
+                return COMPOSED[func._schema.name](*args, **kwargs)
         if func._schema.name in INDEXED:
             args = self._without_masks(args)
         out = self._run(func, args, kwargs, tensors)
@@ -218,6 +221,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         made = []
         for number, tensor in enumerate(call.outputs):
             readings = _nth(facts, number)
+            if torch.Tag.inplace_view in call.func.tags and id(tensor) in self.values.known:
+                made.append(self.values.turn(tensor, readings))
+                continue
             if id(tensor) in written:
                 made.append(self.values.write(tensor, readings))
                 continue

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from striate.geometry.graph import Value
-from striate.geometry.reading import Axis, Read, Reading, Readings, Reshape
+from striate.geometry.reading import Axis, Read, Reading, Readings
 from striate.geometry.rules import written_through
 from striate.geometry.window import IDENTITY
 
@@ -77,6 +78,18 @@ class Values:
         self._stale |= {id(t) for t in family if id(t) in self._views}
         return index
 
+    def turn(self, tensor: torch.Tensor, readings: Readings) -> int:
+        """An in-place change of shape (transpose_) writes nothing: the tensor is now a view of what it was."""
+        shape = self.all[self.known[id(tensor)]].shape
+        old = tensor.as_strided(shape, [0] * len(shape))
+        self.known[self.keep(old)] = self.known[id(tensor)]
+        if id(tensor) in self._views:
+            self._views[id(old)] = self._views[id(tensor)]
+        self._views |= {view: (old, through) for view, (base, through) in self._views.items() if base is tensor}
+        self._views[id(tensor)] = (old, lambda: readings)
+        self._aliases[storage(tensor)].append(old)
+        return self.add(tensor, readings)
+
     def refresh(self, tensor: torch.Tensor) -> None:
         """A view of memory that was written since is read anew."""
         if id(tensor) not in self._views or (id(tensor) in self.known and id(tensor) not in self._stale):
@@ -96,6 +109,4 @@ class Values:
 
 def _from(reading: Reading, source: int) -> Reading:
     """The same reading of another value."""
-    if isinstance(reading, Reshape):
-        return Reshape(source, reading.before, reading.after)
-    return Read(source, reading.axes, reading.outputs, reading.border)
+    return replace(reading, source=source)

@@ -46,6 +46,8 @@ class Window:
     def __init__(self, stride: Number = 1, lo: Number = 0, hi: Number | None = None, step: int = 1) -> None:
         hi = lo if hi is None else hi
         stride = Fraction(stride)
+        if step < 1:
+            raise InputError("the taps of a window lie a step apart", expected="1 or more", got=step)
         if step != 1 and (stride.denominator, Fraction(lo).denominator) != (1, 1):
             raise InputError("a window with a step has whole strides and bounds", got=f"stride {stride}, lo {lo}")
         phases = range(stride.denominator)
@@ -125,6 +127,14 @@ class Window:
             raise InputError("windows of two strides have no common window", got=f"{self.stride} and {other.stride}")
         period = lcm(self.period, other.period)
         return Window.of(self.shift * period // self.period, [self.at(r) | other.at(r) for r in range(period)])
+
+    def parallel(self, other: Window) -> bool:
+        """Whether the other reads the same pattern, moved by some distance: other inputs, or other phases first."""
+        for start in range(self.period) if (self.shift, self.period) == (other.shift, other.period) else ():
+            by = whole(other.lo - self.lo - Fraction(self.stride * start))
+            if isinstance(by, int) and all(self.at(start + r).shift(by) == taps for r, taps in enumerate(other.taps)):
+                return True
+        return False
 
     @property
     def reverse(self) -> Window:

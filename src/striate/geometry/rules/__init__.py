@@ -25,11 +25,13 @@ from striate.geometry.rules.base import (
     same,
     writes,
 )
+from striate.geometry.rules.composed import COMPOSED
 from striate.geometry.rules.products import convolution
 from striate.geometry.rules.sampling import pool
 from striate.geometry.rules.views import written_through
 
 __all__ = [
+    "COMPOSED",
     "PRODUCTS",
     "RULES",
     "Call",

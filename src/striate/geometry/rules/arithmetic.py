@@ -10,6 +10,9 @@ from striate.geometry.reading import Axis, broadcast, whole
 from striate.geometry.rules.base import PHASES, Call, Facts, over, pointwise, reduced, rule, same
 from striate.geometry.window import Window
 
+# In-place forms that read nothing of what was there.
+FILLINGS = ("zero", "fill", "normal", "exponential", "random", "geometric", "cauchy", "log_normal", "uniform")
+
 # Activations and arithmetic
 
 
@@ -44,7 +47,10 @@ def glu(call: Call) -> Facts:
     )
 
 
-@rule("pointwise native_dropout bernoulli dropout where masked_fill add sub mul div rsub pow clamp")
+@rule(
+    "pointwise native_dropout bernoulli dropout where masked_fill add sub mul div rsub pow clamp complex polar tril "
+    "triu poisson normal"
+)
 def elementwise(call: Call) -> Facts:
     """Arithmetic between values, position by position."""
     name = call.name.removeprefix("aten::").rstrip("_")
@@ -52,13 +58,14 @@ def elementwise(call: Call) -> Facts:
 
 
 @rule(
-    "clone _to_copy contiguous detach alias lift_fresh copy to view_as_real ones_like zeros_like empty_like "
-    "rand_like randn_like full_like new_zeros new_ones new_full new_empty new_empty_strided zero fill lift"
+    "clone _to_copy contiguous detach alias lift_fresh copy to _conj _neg_view ones_like zeros_like empty_like "
+    "rand_like randn_like full_like randint_like new_zeros new_ones new_full "
+    "new_empty new_empty_strided lift zero fill normal_ exponential random geometric cauchy log_normal uniform"
 )
 def copy(call: Call) -> Facts:
     """Copies; and tensors made in the likeness of another, which read nothing."""
     name = call.name.removeprefix("aten::").strip("_")
-    if name.endswith("_like") or name.startswith("new_") or name in ("zero", "fill"):
+    if name.endswith("_like") or name.startswith("new_") or name in FILLINGS:
         return Facts(name, "shape", ((),))
     if name == "copy":
         source = call["src"]
@@ -94,6 +101,18 @@ def cumulative(call: Call) -> Facts:
     return Facts(
         call.name.removeprefix("aten::"), "other", (same(call, x, {dim: seen}),), Counts(elementwise=call.numel)
     )
+
+
+@rule("multinomial")
+def multinomial(call: Call) -> Facts:
+    """Draws by weights along the last axis."""
+    return Facts("multinomial", "other", (over(call, call["self"], [-1]),))
+
+
+@rule("_fft_r2c _fft_c2r _fft_c2c")
+def fourier(call: Call) -> Facts:
+    """Fourier transforms: each result reads the whole of the axes that are transformed."""
+    return Facts("fft", "other", (over(call, call["self"], call["dim"]),), Counts(elementwise=call.numel))
 
 
 @rule("sort argsort topk renorm")

@@ -66,6 +66,11 @@ class Call:
         """The value that a tensor is; -1 where it does not depend on the network's input."""
         return self._known.get(id(tensor), -1)
 
+    def before(self, tensor: torch.Tensor) -> Shape:
+        """The shape of a tensor as the operation found it (transpose_ changes it)."""
+        source = self.source(tensor)
+        return self.values[source].shape if source >= 0 else tuple(tensor.shape)
+
     @property
     def tensors(self) -> list[torch.Tensor]:
         """Tensor arguments that depend on the network's input, those in lists included."""
@@ -107,11 +112,13 @@ RULES: Registry[Rule] = Registry("operation")
 
 def rule(names: str) -> Callable[[Callable[[Call], Facts]], Callable[[Call], Facts]]:
     """Register the decorated function for these operations: names with blanks between, `mylib::op`, or `relu` for
-    `aten::relu`."""
+    `aten::relu`. A rule of your own (outside aten) may be given again; the last one holds."""
 
     def register(function: Callable[[Call], Facts]) -> Callable[[Call], Facts]:
         for name in names.split():
-            RULES.add(Rule(name if "::" in name else f"aten::{name}", function))
+            full = name if "::" in name else f"aten::{name}"
+            RULES.add(Rule(full, function), replace=not full.startswith("aten::"))
+        _rule_for.cache_clear()
         return function
 
     return register
@@ -141,7 +148,11 @@ def _rule_for(func: Any) -> Callable[[Call], Facts] | None:
     for known in (name, name.rstrip("_")):
         if known in RULES:
             return RULES[known].function
-    return RULES[POINTWISE].function if torch.Tag.pointwise in func.tags else None
+    space, _, plain = name.rstrip("_").partition("::")
+    forms = getattr(getattr(torch.ops, space), plain, None)  # torch marks abs as pointwise, but not abs_
+    overload = func._overloadname if forms is not None and func._overloadname in forms.overloads() else None
+    tags = {*func.tags, *(getattr(forms, overload).tags if overload else ())}
+    return RULES[POINTWISE].function if torch.Tag.pointwise in tags else None
 
 
 def writes(call: Call) -> set[int]:
@@ -174,9 +185,9 @@ def same(call: Call, tensor: torch.Tensor, changed: Mapping[int, Axis], **limits
     return call.read(tensor, axes, **limits)
 
 
-def over(call: Call, tensor: torch.Tensor, dims: Sequence[int]) -> Readings:
+def over(call: Call, tensor: torch.Tensor, dims: Sequence[int], **limits: Any) -> Readings:
     """As `same`, with these axes read as a whole (softmax, norms, sorting)."""
-    return same(call, tensor, {d % tensor.dim(): whole(tensor.shape[d]) for d in dims})
+    return same(call, tensor, {d % tensor.dim(): whole(tensor.shape[d]) for d in dims}, **limits)
 
 
 def reduced(call: Call, tensor: torch.Tensor, dims: Sequence[int] | None, keepdim: bool) -> Readings:
@@ -195,5 +206,10 @@ def reduced(call: Call, tensor: torch.Tensor, dims: Sequence[int] | None, keepdi
 
 
 def all_of(call: Call) -> tuple[Readings, ...]:
-    """Every output reads everything: never too little."""
-    return (tuple(Read(call.source(t), tuple(whole(size) for size in t.shape)) for t in call.tensors),)
+    """Every output may read everything: a bound, never too little."""
+    return (tuple(read for t in call.tensors for read in anything(call, t)),)
+
+
+def anything(call: Call, tensor: torch.Tensor) -> Readings:
+    """Every output may read all of this tensor."""
+    return call.read(tensor, [whole(size) for size in tensor.shape], loose=(-1,))

@@ -8,7 +8,7 @@ from typing import Any
 
 from striate.geometry.graph import Counts
 from striate.geometry.indices import Indices
-from striate.geometry.reading import Axis, Read, broadcast, whole
+from striate.geometry.reading import Axis, Read, Readings, broadcast, whole
 from striate.geometry.rules.base import PHASES, Call, Facts, all_of, over, rule, same
 from striate.geometry.window import IDENTITY, Window
 
@@ -93,11 +93,53 @@ def product(call: Call) -> Facts:
 @rule("mv dot addmv")
 def vector_product(call: Call) -> Facts:
     """Products with a vector."""
-    readings = all_of(call)
-    if call.name == "aten::mv" and call.source(call["self"]) >= 0:
-        readings = (call.read(call["self"], [Axis(0, IDENTITY), whole(call["self"].shape[1])]),)
-    length = (call["mat"] if call.name == "aten::addmv" else call["self"]).shape[-1]
-    return Facts("matmul", "linear", readings, Counts(macs=call.numel * length))
+    matrix, vector = call.get("mat", call["self"]), call.get("vec", call.get("tensor"))
+    length = vector.shape[0]
+    readings = call.read(vector, [whole(length)]) + over(call, matrix, [matrix.dim() - 1])
+    if call.name == "aten::addmv" and call.source(call["self"]) >= 0:
+        readings += (broadcast(call.source(call["self"]), tuple(call["self"].shape), call.shape),)
+    return Facts("matmul", "linear", (readings,), Counts(macs=call.numel * length))
+
+
+@rule("linalg_cross")
+def cross(call: Call) -> Facts:
+    """Cross product: each of three numbers reads the two others."""
+    dim = call["dim"] % len(call.shape)
+    others = Window.of(3, [Indices.of([1, 2]), Indices.of([0, 2]), Indices.of([0, 1])])
+    readings: Readings = ()
+    for tensor in (call["self"], call["other"]):
+        aligned = broadcast(call.source(tensor), tuple(tensor.shape), call.shape)
+        axes = [Axis(dim, others) if axis.driver == dim else axis for axis in aligned.axes]
+        readings += call.read(tensor, axes)
+    return Facts("cross", "elementwise", (readings,), Counts(elementwise=call.numel))
+
+
+@rule("_trilinear")
+def trilinear(call: Call) -> Facts:
+    """The bilinear layer: a product of three tensors with axes of size 1 put in, summed over some axes."""
+    gone = call["sumdim"]
+    rank = call["i1"].dim() + len(call["expand1"])
+    drivers = {axis: axis - sum(g < axis for g in gone) for axis in range(rank) if axis not in gone}
+    readings: Readings = ()
+    sizes = [1] * rank
+    for tensor, expanded in ((call[f"i{n}"], call[f"expand{n}"]) for n in "123"):
+        places = [axis for axis in range(rank) if axis not in expanded]
+        axes = []
+        for place, size in zip(places, tensor.shape, strict=True):
+            sizes[place] = max(sizes[place], size)
+            axes.append(Axis(drivers[place], IDENTITY) if place in drivers else whole(size))
+        readings += call.read(tensor, axes)
+    return Facts("bilinear", "linear", (readings,), Counts(macs=math.prod(sizes)))
+
+
+@rule("_embedding_bag _embedding_bag_forward_only")
+def embedding_bag(call: Call) -> Facts:
+    """Sums of rows of a table: a bag of indices each."""
+    loose = () if len(call["offsets"]) == 1 else (-1,)
+    indices, weights = call["indices"], call["per_sample_weights"]
+    given = [indices] if weights is None else [indices, weights]
+    readings = tuple(read for t in given for read in call.read(t, [whole(len(t))], loose=loose))
+    return Facts("embedding_bag", "linear", (readings,))
 
 
 @rule(

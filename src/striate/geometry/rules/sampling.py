@@ -62,14 +62,26 @@ def adaptive_pool(call: Call) -> Facts:
 def max_unpool(call: Call) -> Facts:
     """Unpooling: a value may go to any place of the window that its index was taken from."""
     x, indices = call["self"], call["indices"]
+    name = call.name.removeprefix("aten::")
     made = next((n for n in call.nodes if call.source(indices) in n.outputs), None)
-    if made is not None and made.operation.startswith("max_pool"):
-        pooled = call.values[call.source(indices)].readings[0]
-        axes = [Axis(a, window if a < 2 else window.reverse) for a, (_, window) in enumerate(pooled.axes)]
-    else:
-        axes = [Axis(a, IDENTITY) if a < 2 else whole(size) for a, size in enumerate(x.shape)]
-    readings = call.read(x, axes) + call.read(indices, axes)
-    return Facts(call.name.removeprefix("aten::"), "resampling", (readings,))
+    pooled = made is not None and made.operation.startswith("max_pool") and call.values[made.inputs[0]].shape
+    if pooled != call.shape:  # indices count through rows: in longer ones, they are other places
+        anywhere = {a: whole(x.shape[a]) for a in range(2, x.dim())}
+        readings = tuple(read for t in (x, indices) for read in same(call, t, anywhere, loose=(-1,)))
+        return Facts(name, "resampling", (readings,))
+    windows = call.values[call.source(indices)].readings[0].axes
+    axes = [Axis(a, window if a < 2 else window.reverse) for a, (_, window) in enumerate(windows)]
+    return Facts(name, "resampling", (call.read(x, axes) + call.read(indices, axes),))
+
+
+@rule("fractional_max_pool2d fractional_max_pool3d")
+def fractional_pool(call: Call) -> Facts:
+    """Max pooling of windows at random places."""
+    x, kernel = call["self"], call["kernel_size"]
+    changed = {x.dim() - 1 - a: whole(x.shape[-1 - a]) for a in range(len(kernel))}
+    taps = call.numel * math.prod(kernel)
+    name = call.name.removeprefix("aten::")
+    return Facts(name, "pooling", (same(call, x, changed, loose=(-1,)),), Counts(pooling=taps))
 
 
 @rule(
@@ -124,27 +136,23 @@ def resampling(size: int, out: int, factor: Fraction | None, mode: str, aligned:
     return Window.of(ratio.numerator if period == ratio.denominator else size, taps)
 
 
-@rule("pixel_shuffle pixel_unshuffle")
-def pixel_shuffle(call: Call) -> Facts:
-    """Channels into positions and back."""
-    x, up = call["self"], call.name == "aten::pixel_shuffle"
-    f = call["upscale_factor" if up else "downscale_factor"]
-    lead = x.dim() - 3
-    window = Window(f, 0, f - 1).reverse if up else Window(f, 0, f - 1)
-    channel = Window(f * f, 0, f * f - 1) if up else Window.of(1, [Indices(0, 1)] * (f * f))
-    changed = {lead: Axis(lead, channel)} | {lead + 1 + a: Axis(lead + 1 + a, window) for a in (0, 1)}
-    return Facts(call.name.removeprefix("aten::"), "resampling", (same(call, x, changed),))
-
-
 @rule("grid_sampler_2d grid_sampler_3d")
 def grid_sample(call: Call) -> Facts:
     """Sampling where a grid says: anywhere."""
     x, grid = call["input"], call["grid"]
     changed = {a: whole(x.shape[a]) for a in range(2, x.dim())}
-    readings = same(call, x, changed)
+    readings = same(call, x, changed, loose=(-1,))
     drivers = [0, *range(2, x.dim())]
     axes = [Axis(drivers[a], IDENTITY) for a in range(grid.dim() - 1)]
     return Facts("grid_sample", "resampling", (readings + call.read(grid, [*axes, whole(grid.shape[-1])]),))
+
+
+@rule("affine_grid_generator")
+def affine_grid(call: Call) -> Facts:
+    """Places to sample at: the last axis of the grid is the row of the matrix that makes it."""
+    theta = call["theta"]
+    axes = [Axis(0, IDENTITY), Axis(len(call.shape) - 1, IDENTITY), whole(theta.shape[2])]
+    return Facts("affine_grid", "resampling", (call.read(theta, axes),))
 
 
 @rule("im2col col2im")
@@ -152,4 +160,5 @@ def columns(call: Call) -> Facts:
     """Patches as columns and back (F.unfold, F.fold): read as a whole, but for the batch."""
     x = call["self"]
     lead = x.dim() - (3 if call.name == "aten::im2col" else 2)
-    return Facts("unfold" if "im2col" in call.name else "fold", "shape", (over(call, x, range(lead, x.dim())),))
+    readings = over(call, x, range(lead, x.dim()), loose=(-1,))
+    return Facts("unfold" if "im2col" in call.name else "fold", "shape", (readings,))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from striate.geometry.graph import Counts
 from striate.geometry.indices import Indices
 from striate.geometry.reading import Axis, Read, Readings, Reshape, Shape, broadcast, only, whole
-from striate.geometry.rules.base import PHASES, Call, Facts, all_of, rule, same
+from striate.geometry.rules.base import PHASES, Call, Facts, all_of, anything, rule, same
 from striate.geometry.window import IDENTITY, Window
 
 
@@ -20,11 +21,10 @@ def reshape(call: Call) -> Facts:
     """The same numbers under another shape."""
     x = call["self"]
     name = call.name.removeprefix("aten::").removeprefix("_unsafe_").strip("_")
-    source = call.source(x)
-    return Facts(name, "shape", ((Reshape(source, tuple(x.shape), call.shape),),) if source >= -1 else ((),))
+    return Facts(name, "shape", ((Reshape(call.source(x), call.before(x), call.shape),),))
 
 
-@rule("permute transpose t movedim numpy_T adjoint")
+@rule("permute transpose t")
 def permute(call: Call) -> Facts:
     """Axes in another order."""
     x = call["self"]
@@ -32,10 +32,20 @@ def permute(call: Call) -> Facts:
     if call.name == "aten::permute":
         order = [d % x.dim() for d in call["dims"]]
     elif x.dim() > 1:
-        a, b = (call["dim0"], call["dim1"]) if call.name == "aten::transpose" else (0, 1)
+        a, b = call.get("dim0", 0), call.get("dim1", 1)
         order[a], order[b] = order[b], order[a]
     axes = [Axis(order.index(axis), IDENTITY) for axis in range(x.dim())]
     return Facts("permute", "shape", (view_of(call, x, axes),))
+
+
+@rule("view_as_real view_as_complex")
+def complex_view(call: Call) -> Facts:
+    """Complex numbers as pairs of real ones along a new last axis, and back."""
+    x = call["self"]
+    axes = [Axis(axis, IDENTITY) for axis in range(x.dim())]
+    if call.name == "aten::view_as_complex":
+        axes[-1] = whole(2)
+    return Facts(call.name.removeprefix("aten::"), "shape", (view_of(call, x, axes),))
 
 
 def view_of(call: Call, tensor: torch.Tensor, axes: Sequence[Axis], **limits: Any) -> Readings:
@@ -89,16 +99,53 @@ def splitting(call: Call) -> Facts:
     return Facts("split", "shape", tuple(readings))
 
 
-@rule("diagonal as_strided unfold")
-def strided(call: Call) -> Facts:
-    """Views that walk through memory: overlapping windows along an axis; others are read as a whole."""
+@rule("unfold")
+def unfold(call: Call) -> Facts:
+    """Overlapping windows along an axis, their taps along a new last axis."""
     x = call["self"]
-    if call.name == "aten::unfold":
-        dim = call["dimension"] % x.dim()
-        axes = [Axis(a, IDENTITY) for a in range(x.dim())]
-        axes[dim] = Axis(dim, Window(call["step"], 0, call["size"] - 1))
-        return Facts("unfold", "shape", (view_of(call, x, axes),))
-    return Facts(call.name.removeprefix("aten::"), "shape", (view_of(call, x, [whole(size) for size in x.shape]),))
+    dim = call["dimension"] % x.dim()
+    axes = [Axis(a, IDENTITY) for a in range(x.dim())]
+    axes[dim] = Axis(dim, Window(call["step"], 0, call["size"] - 1))
+    return Facts("unfold", "shape", (view_of(call, x, axes, loose=(x.dim(),)),))
+
+
+@rule("as_strided")
+def strided(call: Call) -> Facts:
+    """A walk through memory: that of overlapping windows (stft) by axes, any other may read anything.
+
+    Of the output axes that walk along one axis of the input, that with the longest step moves its window; the others
+    are its taps.
+    """
+    x, size, step = call["self"], call["size"], call["stride"]
+    rest = (call["storage_offset"] or 0) - x.storage_offset()
+    axes: list[Axis] = []
+    taps: list[int] = []
+    left = sorted((axis for axis in range(len(size)) if size[axis] > 1), key=lambda axis: -step[axis])
+    fits = x.is_contiguous() and rest >= 0
+    for number, length in enumerate(x.shape):
+        stride = math.prod(x.shape[number + 1 :])
+        along = [axis for axis in left if step[axis] >= stride and length > 1]
+        left = left[len(along) :]
+        start, rest = divmod(rest, stride)
+        reach = [(size[axis] - 1) * step[axis] // stride for axis in along]
+        fits &= start + sum(reach) < length and not any(step[axis] % stride for axis in along)
+        ahead = step[along[0]] // stride if along else 0
+        axes.append(Axis(along[0], Window(ahead, start, start + sum(reach[1:]))) if along else only(start))
+        taps += along[1:]
+    readings = view_of(call, x, axes, loose=tuple(taps)) if fits and not left else anything(call, x)
+    return Facts("as_strided", "shape", (readings,))
+
+
+@rule("diagonal")
+def diagonal(call: Call) -> Facts:
+    """A diagonal of two axes along a new last one: regions of it are held by the product of both."""
+    x = call["self"]
+    first, second = call["dim1"] % x.dim(), call["dim2"] % x.dim()
+    offset = call["offset"]
+    axes = [Axis(a - (a > first) - (a > second), IDENTITY) for a in range(x.dim())]
+    axes[first] = Axis(x.dim() - 2, Window(1, max(0, -offset)))
+    axes[second] = Axis(x.dim() - 2, Window(1, max(0, offset)))
+    return Facts("diagonal", "shape", (view_of(call, x, axes),))
 
 
 @rule("cat concat")
@@ -172,7 +219,7 @@ def roll(call: Call) -> Facts:
         pieces: list[tuple[int, Axis, tuple[int, int] | None]] = [(axis, Axis(axis, Window(1, -by)), (by, size - 1))]
         if by:
             pieces.append((axis, Axis(axis, Window(1, size - by)), (0, by - 1)))
-        choices.append(pieces)
+        choices.append(pieces if size - by >= by else pieces[::-1])
     if not call["dims"]:
         return Facts("roll", "shape", all_of(call))
     return Facts("roll", "shape", (_pieces(call, x, choices),))
@@ -234,7 +281,8 @@ def indexing(call: Call) -> Facts:
     together = picked == list(range(picked[0], picked[-1] + 1))
     spread = max(picks[axis].dim() for axis in picked)
     index = picks[picked[0]]
-    axes = []
+    axes: list[Axis] = []
+    loose: tuple[int, ...] = ()
     for axis, size in enumerate(x.shape):
         if axis not in picked:
             start = picked[0] if together else 0
@@ -244,22 +292,49 @@ def indexing(call: Call) -> Facts:
             len(picked) == 1
             and index.dim() == 1
             and not index.is_meta
-            and index.dtype == torch.int64
+            and index.dtype not in (torch.bool, torch.uint8)
             and len(index) <= PHASES
         ):
             taps = [Indices(int(i) % size, 1) for i in index.tolist()]
             axes.append(Axis(axis, Window.of(size, taps)))
         else:
             axes.append(whole(size))
-    return Facts("index", "shape", (call.read(x, axes) + readings,))
+            loose = (-1,)
+    return Facts("index", "shape", (call.read(x, axes, loose=loose) + readings,))
+
+
+@rule("index_fill")
+def index_fill(call: Call) -> Facts:
+    """Some indices of an axis overwritten by one number."""
+    x, dim, index = call["self"], call["dim"] % call["self"].dim(), call["index"]
+    every = range(x.shape[dim])
+    filled = {i % x.shape[dim] for i in index.tolist()} if not index.is_meta else set[int]()
+    readings: Readings = ()
+    for first, count in Indices.of(i for i in every if i not in filled).runs():
+        readings += same(call, x, {}, outputs=((dim, first, first + count - 1),))
+    return Facts("index_fill", "shape", (readings,))
+
+
+@rule("resize_as resize")
+def resize(call: Call) -> Facts:
+    """Memory under another shape and size."""
+    return Facts("resize", "shape", (anything(call, call["self"]),))
+
+
+@rule("gather")
+def gather(call: Call) -> Facts:
+    """Along one axis, from where an index of the same form says."""
+    x, index = call["self"], call["index"]
+    readings = same(call, x, {call["dim"] % x.dim(): whole(x.shape[call["dim"]])}, loose=(-1,))
+    return Facts("gather", "other", (readings + same(call, index, {}),), Counts(elementwise=call.numel))
 
 
 @rule(
-    "gather take_along_dim scatter scatter_add index_put masked_scatter index_add index_copy unique_consecutive "
-    "cdist _cdist_forward take _fft_r2c _fft_c2r _fft_c2c linalg_inv_ex histc bucketize"
+    "scatter scatter_add index_put masked_scatter index_add index_copy unique_consecutive "
+    "cdist _cdist_forward take linalg_inv_ex histc bucketize"
 )
 def anywhere(call: Call) -> Facts:
-    """Operations that may read anything: gathering and scattering by indices, Fourier transforms."""
+    """Operations that may read anything."""
     return Facts(
         call.name.removeprefix("aten::").removeprefix("_"), "other", all_of(call), Counts(elementwise=call.numel)
     )
@@ -272,21 +347,25 @@ def written_through(
     [reading] = through
     if isinstance(reading, Reshape):
         return (), (Reshape(view, reading.after, reading.before),)
-    axes: list[Axis] = [only(0)] * len(view_shape)
+    identity = tuple(Axis(axis, IDENTITY) for axis in range(len(reading.axes)))
+    drivers = [driver for driver, _ in reading.axes if driver is not None]
+    if reading.loose or len(set(drivers)) < len(drivers):  # anything may be written, and anything may stay
+        return (Read(base, identity),), (Read(view, tuple(whole(size) for size in view_shape), loose=(-1,)),)
+    axes: list[Axis] = [whole(size) for size in view_shape]
     outputs: list[tuple[int, int, int]] = []
     kept: list[tuple[int, int, int]] = []
     for axis, (driver, window) in enumerate(reading.axes):
-        if driver is None:  # one index was selected
-            index = window.taps[0].first
-            outputs.append((axis, index, index))
-            kept += [(axis, 0, index - 1), (axis, index + 1, shape[axis] - 1)]
+        if driver is None:  # one index was selected, or the two parts of a complex number were put together
+            first, last = window.taps[0].first, window.taps[0].last
+            outputs.append((axis, first, last))
+            kept += [(axis, 0, first - 1), (axis, last + 1, shape[axis] - 1)]
             continue
         axes[driver] = Axis(axis, window.reverse)
         first, last = window.at(0).first, window.at(view_shape[driver] - 1).last
         if window.stride == 1:
+            outputs += [(axis, first, last)] if (first, last) != (0, shape[axis] - 1) else []
             kept += [(axis, 0, first - 1), (axis, last + 1, shape[axis] - 1)]
         else:
             kept += [(axis, i, i) for i in range(shape[axis]) if not window.preimage(Indices(i, 1), view_shape[driver])]
-    identity = tuple(Axis(axis, IDENTITY) for axis in range(len(reading.axes)))
     stays = tuple(Read(base, identity, (limit,)) for limit in kept if limit[2] >= limit[1])
     return stays, (Read(view, tuple(axes), tuple(outputs)),)
