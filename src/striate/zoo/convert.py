@@ -18,8 +18,8 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.passes.shape_prop import ShapeProp
 
 from striate.errors import InputError
-from striate.geometry.size import grown, least_input
-from striate.geometry.trace import DiedError, trace
+from striate.geometry.size import LONGEST, Search, least_input
+from striate.geometry.trace import trace
 from striate.layers import RBF, ScaledTanh
 from striate.layers.by_rank import AVG_POOL, BATCH_NORM, CONV
 
@@ -165,18 +165,16 @@ def native(model: nn.Module) -> tuple[int, ...]:
     first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
     if first is None:
         raise InputError("the network has no convolution", got=type(model).__name__)
-    rank = len(first.kernel_size)
-    works: list[tuple[int, ...]] = []
-    for side in (32, 64):
-        shape = (first.in_channels, *[side] * rank)
-        try:
-            trace(model, shape)
-            works.append(shape)
-        except DiedError as error:
-            if side == 32 and (found := grown(model, shape, error)) is not None:
-                return tuple(found)
-    if len(works) == 1 and (found := least_input(model, works[0])) is not None:
-        return tuple(found)
+
+    def sized(side: int) -> tuple[int, ...]:
+        return (first.in_channels, *[side] * len(first.kernel_size))
+
+    search = Search(model)
+    works = [side for side in (32, 64) if search.died(sized(side)) is None]
+    if len(works) == 1 and (found := least_input(model, sized(works[0]))) is not None:
+        return found
+    if not works and (side := search.fitting(sized, 0, LONGEST)) is not None:
+        return sized(side)
     raise InputError(
         "the layers do not say for which input the classifier was made",
         got=type(model).__name__,
