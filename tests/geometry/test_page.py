@@ -103,8 +103,8 @@ def test_the_reader_tells_what_is_wrong(text: str) -> None:
 
 def test_every_operation_has_a_row_with_its_numbers(report: Report) -> None:
     rows = cells(report.html(), "tbody")
-    assert len(rows) == len(report.layers) > 8
-    for row, layer in zip(rows, report.layers, strict=True):
+    assert len(rows) == len(report.rows) > 8
+    for row, layer in zip(rows, report.rows, strict=True):
         assert row[:3] == [layer.path or "(network)", layer.operation, "x".join(map(str, layer.shape))]
         c = layer.counts
         counts = (c.macs, c.bias, c.norm, c.activation, c.pooling, c.elementwise)
@@ -113,7 +113,7 @@ def test_every_operation_has_a_row_with_its_numbers(report: Report) -> None:
         assert row[13] == "≤ " * (not layer.exact) + "x".join(map(str, layer.receptive_field))
         for cell, values in zip(row[14:16], (layer.stride, layer.offset), strict=True):
             assert [float(part) for part in cell.split("x") if part] == [float(value) for value in values]
-        assert row[16] == "x".join(str(a) if a == b else f"{a}/{b}" for a, b in layer.padding)
+        assert row[16] == "x".join(str(a) if a == b else f"{a}+{b}" for a, b in layer.padding)
 
 
 def test_the_columns_add_up_to_the_totals(report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from striate import build
 from striate.geometry import Report, describe, diff
 
 # Simonyan and Zisserman 2014, table 1: widths, M a pooling, negative a 1x1 convolution.
@@ -201,3 +203,24 @@ def test_a_network_that_cannot_be_trained_is_described_all_the_same() -> None:
     assert report.memory.training is None
     assert "depends on the numbers" in report.training_problem
     assert "unknown" in report.summary()["activations, training"]
+
+
+def test_what_torch_makes_of_one_module_is_one_row_for_people() -> None:
+    net = nn.Sequential(nn.Conv1d(3, 4, 3), nn.LocalResponseNorm(3), nn.ReLU())
+    report = describe(net, (3, 9))
+    assert len(report.layers) > 3
+    conv, norm, relu = report.rows
+    assert norm.operation == f"LocalResponseNorm ({len(report.layers) - 2} operations)"
+    assert (conv, relu) == (report.layers[0], report.layers[-1])
+    assert norm.activation_bytes == sum(layer.activation_bytes for layer in report.layers[1:-1])
+    assert sum(sum(dataclasses.astuple(row.counts)) for row in report.rows) == sum(dataclasses.astuple(report.counts))
+    steps = describe(nn.Sequential(nn.LSTM(4, 5, batch_first=True)), torch.rand(1, 10, 4))
+    assert [row.operation.partition(" ")[0] for row in steps.rows] == ["LSTM"]
+    assert steps.rows[0].parameters == steps.parameters
+
+
+def test_parameters_of_pooling_are_elsewhere() -> None:
+    share = describe(build("lenet5"), (1, 32, 32)).parameter_share
+    assert round(share.convolution * 60_000) == 156 + 1516 + 48_120
+    assert round(share.linear * 60_000) == 84 * 121
+    assert round(share.other * 60_000) == 12 + 32

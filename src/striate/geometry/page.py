@@ -93,7 +93,7 @@ def _table(report: Report) -> str:
         for columns in GROUPS.values()
         for name in columns
     )
-    rows = "".join(_row(layer) for layer in report.layers)
+    rows = "".join(_row(layer) for layer in report.rows)
     counts = [number(count) for count in dataclasses.astuple(report.counts)]
     held = [number(sum(getattr(layer, name) for layer in report.layers)) for name in ("trainable", "frozen")]
     total = ["", "", *held, "", *counts, number(sum(layer.activation_bytes for layer in report.layers)), "", "", "", ""]
@@ -108,7 +108,7 @@ def _table(report: Report) -> str:
 def _row(layer: Layer) -> str:
     kind = layer.kind if layer.kind in KINDS else "other"
     sees = ("" if layer.exact else "≤ ") + by(layer.receptive_field)
-    padding = by(str(before) if before == after else f"{before}/{after}" for before, after in layer.padding)
+    padding = by(str(before) if before == after else f"{before}+{after}" for before, after in layer.padding)
     counts = (layer.trainable, layer.frozen, layer.shared, *dataclasses.astuple(layer.counts), layer.activation_bytes)
     cells = [
         ("name", f'<i class="{kind}"></i>{_text(layer.operation)}'),

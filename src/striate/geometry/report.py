@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -70,6 +71,10 @@ class Layer:
         return self.parameters - self.trainable
 
 
+# The kinds of layers that have a share of their own.
+OWN = {"convolution": "convolution", "linear": "linear", "attention": "linear"}
+
+
 @dataclass(frozen=True)
 class Share:
     """How much of a total lies in convolutions, in fully connected layers, and elsewhere; each from 0 to 1."""
@@ -125,13 +130,24 @@ class Report:
     @property
     def parameter_share(self) -> Share:
         """Where the parameters are (lectures: most in the fully connected layers)."""
-        return self._share(lambda layer: layer.parameters, self.parameters)
+        parts = {"convolution": 0, "linear": 0, "other": self.parameters}
+        for layer in self.layers:
+            if layer.kind in OWN:
+                parts[OWN[layer.kind]] += layer.parameters
+                parts["other"] -= layer.parameters
+        return _shares(parts)
 
     @property
     def activation_share(self) -> Share:
         """Where the activations are (lectures: most in the convolutions); what follows a layer in place or point by
         point counts with it."""
-        return self._share(lambda layer: layer.activation_bytes, sum(layer.activation_bytes for layer in self.layers))
+        parts = {"convolution": 0, "linear": 0, "other": 0}
+        belongs: list[str] = []
+        for layer in self.layers:
+            before = [belongs[i] for i in layer.inputs if i >= 0]
+            belongs.append(OWN.get(layer.kind) or (before[0] if before else "other"))
+            parts[belongs[-1]] += layer.activation_bytes
+        return _shares(parts)
 
     @property
     def sees_whole(self) -> Layer | None:
@@ -143,16 +159,17 @@ class Report:
         """The least input that works, its larger sides shrunk first; None for several inputs, or one without space."""
         return least_input(self._model, self._input)
 
-    def _share(self, count: Any, total: int) -> Share:
-        parts = {"convolution": 0, "linear": 0, "other": 0}
-        belongs: list[str] = []
-        for layer in self.layers:
-            own = {"convolution": "convolution", "linear": "linear", "attention": "linear"}.get(layer.kind)
-            before = [belongs[i] for i in layer.inputs if i >= 0]
-            belongs.append(own or (before[0] if before else "other"))
-            parts[belongs[-1]] += count(layer)
-        parts["other"] += total - sum(parts.values())
-        return Share(**{name: part / total if total else 0.0 for name, part in parts.items()})
+    @property
+    def rows(self) -> list[Layer]:
+        """The layers for people: what torch makes of one of its own modules (a response norm, the steps of an LSTM) is
+        one row, with the sums of the operations and the shape and field of the last."""
+        model, rows = unwrapped(self._model), []
+        for (path, module), group in itertools.groupby(self.layers, key=lambda layer: (layer.path, layer.module)):
+            layers = list(group)
+            of_torch = path and type(model.get_submodule(path)).__module__.startswith("torch.nn.modules.")
+            several = len({layer.operation for layer in layers}) > 1  # one operation again is another call
+            rows += [_together(layers, module)] if of_torch and several else layers
+        return rows
 
     def table(self, everything: bool = False) -> Table:
         """The rows as a table; those that only rename numbers (views, reshapes) are left out unless `everything`."""
@@ -171,7 +188,7 @@ class Report:
             "padding",
         ):
             table.add_column(name, justify="right")
-        for layer in self.layers:
+        for layer in self.layers if everything else self.rows:
             if layer.kind == "shape" and not layer.activation_bytes and not everything:
                 continue
             other = sum(dataclasses.astuple(layer.counts)) - layer.macs
@@ -344,6 +361,24 @@ def _rows(graph: Graph) -> Iterator[Layer]:
             weights=node.parameters,
         )
         maker |= dict.fromkeys(node.outputs, node.index)
+
+
+def _together(layers: list[Layer], module: str) -> Layer:
+    counts = Counts()
+    for layer in layers:
+        counts += layer.counts
+    summed = ("parameters", "trainable", "shared", "activation_bytes")
+    return dataclasses.replace(
+        layers[-1],
+        operation=f"{module} ({len(layers)} operations)",
+        counts=counts,
+        **{name: sum(getattr(layer, name) for layer in layers) for name in summed},
+    )
+
+
+def _shares(parts: Mapping[str, int]) -> Share:
+    total = sum(parts.values())
+    return Share(**{name: part / total if total else 0.0 for name, part in parts.items()})
 
 
 def plain(layer: Layer) -> dict[str, Any]:
