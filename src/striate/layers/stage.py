@@ -30,7 +30,3 @@ def conv_stage(
         layers[f"relu{number}"] = nn.ReLU()
         in_channels = width
     return nn.Sequential(layers)
-
-
-# Widths of VGG-16's convolutions (configuration D), by stage; 2x2 max pooling follows each.
-VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Annotated, NamedTuple
 
 from torch import nn
 
+from striate.layers.initialization import initialize_gaussian
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -36,6 +37,8 @@ ALEXNET = (
     Stage(384, 3, padding=1),
     Stage(256, 3, padding=1, after="pool"),
 )
+# Layers whose biases start at one (section 5): convolutions 2, 4 and 5 and the hidden dense layers.
+ONES = (1, 3, 4, 5, 6)
 # The third layer alone reads the maps of both GPUs.
 GROUPED = tuple(stage._replace(groups=2) if i in (1, 3, 4) else stage for i, stage in enumerate(ALEXNET))
 ONE_TOWER = (
@@ -81,7 +84,7 @@ def alexnet(
     Initialized as in the paper: Gaussian 0.01; biases one in the second, fourth and fifth convolution and the hidden
     dense layers, else zero.
     """
-    return AlexNet(ALEXNET, num_classes, in_channels, input_size, width, dropout, _initialize_as_krizhevsky)
+    return AlexNet(ALEXNET, num_classes, in_channels, input_size, width, dropout, ones=ONES)
 
 
 @architecture(
@@ -107,7 +110,7 @@ def alexnet_grouped(
 
     Maps and options as in `alexnet`.
     """
-    return AlexNet(GROUPED, num_classes, in_channels, input_size, width, dropout, _initialize_as_krizhevsky)
+    return AlexNet(GROUPED, num_classes, in_channels, input_size, width, dropout, ones=ONES)
 
 
 @architecture(
@@ -131,7 +134,7 @@ def alexnet_owt(
 
     Maps 224 -> 55 -> 27 -> 13 -> 6. Options as in `alexnet`; PyTorch's default initialization.
     """
-    return AlexNet(ONE_TOWER, num_classes, in_channels, input_size, width, dropout, drop_first=True)
+    return AlexNet(ONE_TOWER, num_classes, in_channels, input_size, width, dropout, std=None, drop_first=True)
 
 
 @architecture(
@@ -156,12 +159,13 @@ def zfnet(
 
     Maps 224 -> 110 -> 55 -> 26 -> 13 -> 6. Options as in `alexnet`. Weights Gaussian 0.01, biases zero.
     """
-    return AlexNet(ZFNET, num_classes, in_channels, input_size, width, dropout, _initialize_gaussian, ceil=True)
+    return AlexNet(ZFNET, num_classes, in_channels, input_size, width, dropout, ceil=True)
 
 
 class AlexNet(nn.Module):
     """Convolutions by a table of stages, then three dense layers; see `alexnet`.
 
+    Weights start Gaussian of deviation `std` (None: as PyTorch's do), biases at zero or, in the layers `ones`, at one.
     `drop_first` puts each dropout before its dense layer (torchvision's order) instead of after its ReLU; `ceil` keeps
     the incomplete last windows of pooling.
     """
@@ -174,8 +178,9 @@ class AlexNet(nn.Module):
         input_size: tuple[int, int],
         width: float,
         dropout: float,
-        initialize: Callable[[AlexNet], None] | None = None,
         *,
+        std: float | None = 0.01,
+        ones: tuple[int, ...] = (),
         drop_first: bool = False,
         ceil: bool = False,
     ) -> None:
@@ -189,8 +194,11 @@ class AlexNet(nn.Module):
             dense = [nn.Linear(a, b), nn.ReLU()]
             layers += [nn.Dropout(dropout), *dense] if drop_first else [*dense, nn.Dropout(dropout)]
         self.classifier = nn.Sequential(*layers, nn.Linear(hidden, num_classes))
-        if initialize is not None:
-            initialize(self)
+        if std is not None:
+            self.apply(partial(initialize_gaussian, std=std))
+            weighted = [module for module in self.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+            for i in ones:
+                nn.init.ones_(weighted[i].bias)  # type: ignore[arg-type]  # each has one
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -227,18 +235,3 @@ def _last_side(stages: tuple[Stage, ...], side: int, ceil: bool) -> int:
 def _even(number: float) -> int:
     """The nearest even number, so that two groups share it."""
     return 2 * max(1, round(number / 2))
-
-
-def _initialize_gaussian(net: AlexNet) -> None:
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all layers here have one
-
-
-def _initialize_as_krizhevsky(net: AlexNet) -> None:
-    _initialize_gaussian(net)
-    convolutions = [module for module in net.features if isinstance(module, nn.Conv2d)]
-    dense = [module for module in net.classifier if isinstance(module, nn.Linear)]
-    for layer in (convolutions[1], *convolutions[3:], *dense[:-1]):
-        nn.init.ones_(layer.bias)  # type: ignore[arg-type]

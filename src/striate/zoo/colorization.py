@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.errors import InputError
-from striate.layers.weights import start_from_he
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -65,7 +65,7 @@ class Colorization(nn.Module):
             *(nn.Conv2d(last, last, 3, padding=1), nn.ReLU(), nn.Conv2d(last, last, 3, padding=1), nn.ReLU()),
             nn.Conv2d(last, num_classes, 1),
         )
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h2 w2"]:
         """Logits of the bins."""

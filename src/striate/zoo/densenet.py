@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -90,7 +91,8 @@ class DenseNet(nn.Module):
             channels += depth * growth
         self.features.add_module("norm5", nn.BatchNorm2d(channels))
         self.classifier = nn.Linear(channels, num_classes)
-        self.apply(_initialize)
+        self.features.apply(initialize_he)
+        nn.init.zeros_(self.classifier.bias)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -146,11 +148,3 @@ class Transition(nn.Module):
         """Maps of the next block."""
         maps: Tensor = self.pool(self.conv(F.relu(self.norm(x))))
         return maps
-
-
-def _initialize(module: nn.Module) -> None:
-    """Gaussian weights of variance 2 / fan-in (He et al. 2015); zero bias of the classifier."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight)
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.initialization import initialize_xavier
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -130,7 +131,7 @@ class GoogLeNet(nn.Module):
         self.aux2 = AuxiliaryHead(528, num_classes, batch_norm) if aux else None
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)
-        self.apply(initialize)
+        self.apply(initialize_xavier)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> LogitsOrMore:
         """Logits; in training mode with auxiliary heads theirs, too."""
@@ -177,11 +178,3 @@ def _inception(
         {"branch3": nn.Sequential(unit(in_channels, reduce5, 1), unit(reduce5, five, 3 if batch_norm else 5))},
         {"branch4": nn.Sequential(nn.MaxPool2d(3, 1, 1), unit(in_channels, projection, 1))},
     )
-
-
-def initialize(module: nn.Module) -> None:
-    """Xavier's uniform weights, zero biases."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.errors import InputError
-from striate.layers.initialization import initialize_as_keras
+from striate.layers.initialization import initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -83,7 +83,7 @@ class FacialPoints(nn.Module):
         self.hidden5 = nn.Linear(hidden, hidden)
         self.output = nn.Linear(hidden, num_classes)
         self.dropouts = nn.ModuleList(nn.Dropout(dropout * p) for p in (0.1, 0.2, 0.3, 0.5))
-        self.apply(initialize_as_keras)  # as Lasagne's defaults
+        self.apply(initialize_keras)  # as Lasagne's defaults
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Coordinates."""

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.layers import ScaledTanh, TableConv2d
-from striate.layers.initialization import initialize_as_keras
+from striate.layers.initialization import initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.lenet import C3_TABLE
@@ -54,7 +54,7 @@ class KerasMNIST(nn.Module):
         self.conv2 = nn.Conv2d(first, second, 3)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(second * h * w, num_classes)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -92,7 +92,7 @@ class KerasFCN(nn.Module):
         self.conv2 = nn.Conv2d(first, second, 3)
         self.conv3 = nn.Conv2d(second, third, 3)
         self.conv4 = nn.Conv2d(third, num_classes, 1)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Log-probabilities."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from torch import nn
 
+from striate.layers.initialization import initialize_gaussian, initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -98,7 +100,8 @@ class MobileNetV2(nn.Module):
                 channels = out
         self.features.append(conv_norm(channels, last, 1))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
-        self.apply(_initialize)
+        self.features.apply(partial(initialize_he, mode="fan_out"))
+        initialize_gaussian(self.classifier[1], std=0.01)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -141,12 +144,3 @@ def _eights(channels: float) -> int:
     """The nearest multiple of 8, at least 8 and not more than 10 % below `channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
-
-
-def _initialize(module: nn.Module) -> None:
-    """Gaussian weights of variance 2 / fan-out, a classifier of deviation 0.01, zero biases."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, 0, 0.01)
-        nn.init.zeros_(module.bias)

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from torch import nn
 
+from striate.layers.initialization import initialize_gaussian
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -94,8 +95,7 @@ class NIN(nn.Module):
                 nn.Conv2d(second, third, 1),
             )
             for convolution, std in zip(convolutions, block.std, strict=True):
-                nn.init.normal_(convolution.weight, std=std)
-                nn.init.constant_(convolution.bias, 0)  # type: ignore[arg-type]  # each has one
+                initialize_gaussian(convolution, std)
                 layers += [convolution, nn.ReLU()]
             if block.pool:
                 layers.append((nn.MaxPool2d if block.pool == "max" else nn.AvgPool2d)(3, 2, ceil_mode=True))

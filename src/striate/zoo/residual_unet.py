@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.fit import crop
-from striate.layers.weights import start_from_he
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -71,7 +71,7 @@ class ResidualUNet(nn.Module):
         self.conv2 = nn.Conv2d(first, first, 3, padding=1)
         self.norm = nn.BatchNorm2d(first)
         self.score = nn.Conv2d(first, num_classes, 1)
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         """Logits of each pixel."""

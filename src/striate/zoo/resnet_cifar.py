@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
-from striate.zoo.resnet import initialize
+from striate.zoo.resnet import stage
 
 Width = Annotated[float, Between(0.001, 100)]
 
@@ -37,11 +39,12 @@ class CifarResNet(nn.Module):
         depth = (layers - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.layer1 = _stage(depth, widths[0], widths[0], 1, shortcuts)
-        self.layer2 = _stage(depth, widths[0], widths[1], 2, shortcuts)
-        self.layer3 = _stage(depth, widths[1], widths[2], 2, shortcuts)
+        block = partial(CifarBlock, shortcut=shortcuts)
+        self.layer1 = stage(block, widths[0], widths[0], 1, depth)
+        self.layer2 = stage(block, widths[0], widths[1], 2, depth)
+        self.layer3 = stage(block, widths[1], widths[2], 2, depth)
+        self.apply(partial(initialize_he, mode="fan_out"))
         self.fc = nn.Linear(widths[-1], num_classes)
-        self.apply(initialize)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -78,12 +81,6 @@ class PaddedIdentity(nn.Module):
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
         """The input in the shape of the output."""
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.added))
-
-
-def _stage(depth: int, in_channels: int, out_channels: int, stride: int, shortcuts: bool) -> nn.Sequential:
-    """`depth` blocks, the first of which changes the shape."""
-    rest = (CifarBlock(out_channels, out_channels, 1, shortcuts) for _ in range(depth - 1))
-    return nn.Sequential(CifarBlock(in_channels, out_channels, stride, shortcuts), *rest)
 
 
 def _define(layers: int, shortcuts: bool) -> Callable[..., nn.Module]:

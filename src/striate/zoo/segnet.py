@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated
 
 import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.by_rank import Layer
-from striate.layers.stage import VGG16, conv_stage
-from striate.layers.weights import start_from_he
+from striate.layers.initialization import initialize_gaussian, initialize_he
+from striate.layers.stage import conv_stage
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
+from striate.zoo.vgg import VGG16
 
 Width = Annotated[float, Between(0.001, 4)]
 
@@ -43,7 +45,7 @@ def segnet(num_classes: int = 11, in_channels: int = 3, width: Width = 1.0) -> n
     *widths, last = _scaled(DECODER, width)
     score = nn.Conv2d(last[0], num_classes, 3, padding=1)
     net = Unpooling(in_channels, _scaled(VGG16, width), nn.Sequential(), [*widths, last[:1]], score)
-    return net.apply(start_from_he)
+    return net.apply(initialize_he)
 
 
 @architecture(
@@ -74,10 +76,9 @@ def deconvnet(
     middle.fc6_deconv = conv_stage(hidden, [wide], norm=True, conv=nn.ConvTranspose2d, kernel_size=cover, padding=0)
     score = nn.Conv2d(widths[-1][-1], num_classes, 1)
     net = Unpooling(in_channels, _scaled(VGG16, width), middle, widths, score, nn.ConvTranspose2d)
-    net.apply(start_from_he)
-    for layer in (*middle.fc6_deconv, *net.decoder.modules(), score):
-        if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d):
-            nn.init.normal_(layer.weight, std=0.01)
+    net.apply(initialize_he)
+    for part in (middle.fc6_deconv, net.decoder, score):
+        part.apply(partial(initialize_gaussian, std=0.01))
     return net
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
-from striate.layers.initialization import initialize_as_keras
+from striate.layers.initialization import initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -37,7 +37,7 @@ def ts_mlp(
         layers += [nn.Dropout(dropout * probability), nn.Linear(features, units), nn.ReLU()]
         features = units
     net = nn.Sequential(*layers, nn.Dropout(dropout * 0.3), nn.Linear(units, num_classes))
-    return net.apply(initialize_as_keras)
+    return net.apply(initialize_keras)
 
 
 @architecture(
@@ -73,7 +73,7 @@ class FCN(nn.Module):
             nn.ReLU(),
         )
         self.dense = nn.Linear(third, num_classes)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -111,7 +111,7 @@ class ResNet(nn.Module):
             in_channels = maps
         self.blocks = nn.Sequential(*blocks)
         self.dense = nn.Linear(in_channels, num_classes)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n k"]:
         """Logits."""

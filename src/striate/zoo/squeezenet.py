@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import torch
 from torch import nn
 
+from striate.layers.initialization import initialize_gaussian, initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -96,16 +98,10 @@ class SqueezeNet(nn.Module):
         self.features = nn.Sequential(*layers)
         last = nn.Conv2d(channels, num_classes, 1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), last, nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-        self.apply(_initialize)
-        nn.init.normal_(last.weight, std=0.01)
+        self.apply(partial(initialize_he, uniform=True))
+        initialize_gaussian(last, std=0.01)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits, none below zero: the paper's last convolution has a ReLU."""
         logits: Tensor = self.classifier(self.features(x)).flatten(1)
         return logits
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_uniform_(module.weight)
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all convolutions here have one

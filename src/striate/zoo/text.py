@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from striate.layers.initialization import initialize_as_keras, initialize_gaussian
+from striate.layers.initialization import initialize_gaussian, initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Int64, Tensor
 from striate.zoo.registry import architecture
@@ -204,7 +204,7 @@ class KerasText(nn.Module):
         self.dense1 = nn.Linear(filters * length, hidden)
         self.dense2 = nn.Linear(hidden, num_classes)
         self.dropout = nn.Dropout(dropout)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Int64[Tensor, "n t"]) -> Float[Tensor, "n k"]:
         """Logits."""

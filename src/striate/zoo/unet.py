@@ -10,7 +10,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.layers.by_rank import BATCH_NORM, CONV, CONV_TRANSPOSE, MAX_POOL
 from striate.layers.fit import crop, pad
-from striate.layers.weights import start_from_he
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -164,7 +164,7 @@ class UNet(nn.Module):
         self.pool = MAX_POOL[rank](2)
         self.dropout = nn.Dropout(dropout)
         self.score = CONV[rank](in_channels, num_classes, 1)
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k *out"]:
         """Scores, or values, of each position."""

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from torch import nn
 
+from striate.layers.initialization import initialize_xavier
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.alexnet import response_norm
@@ -26,6 +27,8 @@ TABLE = {
     "E": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
 }
 LAST, HIDDEN = 512, 4096
+# D's channels by stage, for the networks built on it.
+VGG16 = tuple(tuple(map(int, stage.split())) for stage in TABLE["D"].removesuffix(" M").split(" M "))
 
 
 @architecture(
@@ -231,7 +234,8 @@ class VGG(nn.Module):
             *(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout)),
             nn.Linear(hidden, num_classes),
         )
-        self.apply(_initialize)
+        # By which the authors, too, train the deep networks at once (end of their section 3.1).
+        self.apply(initialize_xavier)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -248,7 +252,7 @@ class VGGGAP(nn.Module):
         self.features = _features(TABLE["D"].removesuffix(" M"), in_channels, batch_norm, width)
         self.conv = nn.Conv2d(_scaled(LAST, width), maps, 3, padding=1)
         self.dense = nn.Linear(maps, num_classes)
-        self.apply(_initialize)
+        self.apply(initialize_xavier)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -275,11 +279,3 @@ def _features(row: str, channels: int, batch_norm: bool, width: float) -> nn.Seq
 
 def _scaled(channels: int, width: float) -> int:
     return max(1, round(channels * width))
-
-
-def _initialize(module: nn.Module) -> None:
-    """Glorot's rule, by which the authors train also the deep networks at once (end of their section 3.1)."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

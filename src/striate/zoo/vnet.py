@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from striate.layers.fit import pad
-from striate.layers.weights import start_from_he
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.registry import architecture
@@ -60,7 +60,7 @@ class VNet(nn.Module):
             before = 2 * channels
             self.right.append(Stage(before, before, depth))
         self.score = nn.Conv3d(before, num_classes, 1)
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c d h w"]) -> Float[Tensor, "n k d h w"]:
         """Logits of each position."""
