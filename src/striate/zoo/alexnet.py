@@ -5,17 +5,14 @@ from __future__ import annotations
 import math
 from functools import partial
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 
 from striate.layers.initialization import initialize_gaussian
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 100)]
-Dropout = Annotated[float, Between(0, 1)]
 
 
 class Stage(NamedTuple):
@@ -74,7 +71,7 @@ def alexnet(
     in_channels: int = 3,
     input_size: tuple[int, int] = (227, 227),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Five convolutions with ReLU, response normalization and overlapping pooling, three dense layers (ungrouped).
 
@@ -104,7 +101,7 @@ def alexnet_grouped(
     in_channels: int = 3,
     input_size: tuple[int, int] = (227, 227),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """AlexNet as it ran on two GPUs: the second, fourth and fifth convolution see half of the maps each.
 
@@ -128,7 +125,7 @@ def alexnet_owt(
     in_channels: int = 3,
     input_size: tuple[int, int] = (224, 224),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """AlexNet in one tower of 64, 192, 384, 256 and 256 channels, without normalization.
 
@@ -153,7 +150,7 @@ def zfnet(
     in_channels: int = 3,
     input_size: tuple[int, int] = (224, 224),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """AlexNet with a finer start: 7x7 filters of stride 2, then 5x5 of stride 2, so that the first maps keep detail.
 

@@ -11,12 +11,12 @@ from torch import nn
 from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 PAPER = "Huang, Liu, van der Maaten, Weinberger 2016, Densely connected convolutional networks, table 1"
 NOTE = "DenseNet-BC: 1x1 convolutions of 4k maps before each 3x3, transitions halve the maps (compression 0.5)."
 Growth = Annotated[int, Between(1, 1024, whole=True)]
-Chance = Annotated[float, Between(0, 1)]
 
 
 @architecture(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from torch import nn
 
 from striate.layers.initialization import initialize_he
 from striate.layers.stage import conv_stage
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 from striate.zoo.vgg import VGG16
 
@@ -40,8 +40,8 @@ def dilated_context(
     in_channels: int = 3,
     context: Literal["basic", "large", "none"] = "basic",
     mirror: bool = False,
-    width: Annotated[float, Between(0.001, 4)] = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.5,
+    width: Width = 1.0,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """VGG-16 with dilated convolutions in place of its last two poolings, and a module that sees ever wider context.
 
@@ -64,10 +64,10 @@ class FrontEnd(nn.Module):
         self.margin = MARGIN * mirror
         self.stages = nn.ModuleList()
         for stage, dilation in zip(VGG16, (1, 1, 1, 1, 2), strict=True):
-            widths = [max(1, round(channels * width)) for channels in stage]
+            widths = [scaled(channels, width) for channels in stage]
             self.stages.append(conv_stage(in_channels, widths, padding=0, dilation=dilation))
             in_channels = widths[-1]
-        hidden = max(1, round(4096 * width))
+        hidden = scaled(4096, width)
         self.fc6 = nn.Conv2d(in_channels, hidden, 7, dilation=4)
         self.fc7 = nn.Conv2d(hidden, hidden, 1)
         self.dropout = nn.Dropout2d(dropout)

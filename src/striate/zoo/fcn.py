@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.fit import crop
 from striate.layers.initialization import initialize_bilinear, initialize_he
 from striate.layers.stage import conv_stage
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 from striate.zoo.resnet import DEPTHS, BasicBlock, Trunk
 from striate.zoo.vgg import VGG16
-
-Width = Annotated[float, Between(0.001, 4)]
-Dropout = Annotated[float, Between(0, 1)]
 
 PAPER = "Long, Shelhamer, Darrell 2015, Fully Convolutional Networks for Semantic Segmentation, sections 3-4"
 NOTE = (
@@ -40,7 +35,7 @@ OFFSETS = {32: (19,), 16: (5, 27), 8: (5, 9, 31)}
     published="134 M for VGG-16 made convolutional",
     note=NOTE,
 )
-def fcn32s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def fcn32s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """VGG-16 as a fully convolutional network whose scores at stride 32 are enlarged at once.
 
     Maps of 500: padded by 100 to 698 -> 349 -> 175 -> 88 -> 44 -> 22, fc6 (7x7) 16, enlarged to 544, cropped to 500.
@@ -59,7 +54,7 @@ def fcn32s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, drop
     macs=181_448_086_272,
     note=NOTE,
 )
-def fcn16s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def fcn16s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """FCN-32s with scores of pool4 added to the doubled ones, so that those enlarged are at stride 16.
 
     Maps as in `fcn32s`; the 16x16 scores become 34x34, and after the sum 560x560, cropped to 500. Options as there.
@@ -77,7 +72,7 @@ def fcn16s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, drop
     macs=181_529_034_048,
     note=NOTE,
 )
-def fcn8s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def fcn8s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """FCN-16s with scores of pool3 added likewise, so that those enlarged are at stride 8.
 
     Maps as in `fcn32s`; scores 16 -> 34 (plus pool4's) -> 70 (plus pool3's) -> 568, cropped to 500. Options as there.
@@ -90,8 +85,8 @@ class FCN(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, stride: int, width: float, dropout: float) -> None:
         super().__init__()
-        widths = [[max(1, round(channels * width)) for channels in stage] for stage in VGG16]
-        hidden = max(1, round(4096 * width))
+        widths = [[scaled(channels, width) for channels in stage] for stage in VGG16]
+        hidden = scaled(4096, width)
         self.offsets = OFFSETS[stride]
         skips = len(self.offsets) - 1
         self.stages = nn.ModuleList()

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.initialization import initialize_xavier
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
-Chance = Annotated[float, Between(0, 1)]
 Logits = Float[Tensor, "n k"]
 # In training mode with auxiliary heads, the main output first.
 LogitsOrMore = Logits | tuple[Logits, ...]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from torch import nn
 
 from striate.errors import InputError, did_you_mean
 from striate.layers import RBF, ScaledTanh, Subsampling2d, TableConv2d
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 # Table I of the paper: the maps of S2 that each of the 16 maps of C3 sees.
@@ -54,7 +54,7 @@ def lenet5(
     in_channels: int = 1,
     input_size: tuple[int, int] = (32, 32),
     variant: str | int = "1998",
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    dropout: Chance = 0.0,
 ) -> nn.Module:
     """LeNet-5 with sparse C3, trainable sub-sampling, scaled tanh and RBF outputs (variant 1998 or modern).
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
 
 from torch import nn
 
 from striate.layers.initialization import initialize_gaussian, initialize_he
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 100)]
-Chance = Annotated[float, Between(0, 1)]
 
 # Table 1 of the first paper: channels and stride of each separable convolution.
 SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
@@ -70,10 +66,10 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: float, dropout: float) -> None:
         super().__init__()
-        channels = max(1, round(32 * width))
+        channels = scaled(32, width)
         self.features = nn.Sequential(conv_norm(in_channels, channels, 3, 2, activation=nn.ReLU))
         for base, stride in SEPARABLE:
-            out = max(1, round(base * width))
+            out = scaled(base, width)
             depthwise = conv_norm(channels, channels, 3, stride, channels, nn.ReLU)
             self.features.append(nn.Sequential(depthwise, conv_norm(channels, out, 1, activation=nn.ReLU)))
             channels = out

@@ -12,6 +12,7 @@ from torch import nn
 from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 PAPER = "He, Zhang, Ren, Sun 2015, Deep residual learning for image recognition, table 1"
@@ -22,7 +23,6 @@ STRIDE_NOTE = (
     "The paper halves the maps in the first 1x1 convolution of a stage ({}e9 MACs, stride_in_1x1=True); by default it "
     "is the 3x3 that does, as in torchvision and most released weights: same parameters, more MACs."
 )
-Width = Annotated[float, Between(0.001, 100)]
 Block = Callable[[int, int, int], nn.Module]
 
 
@@ -146,7 +146,7 @@ class Trunk(nn.Module):
 
     def __init__(self, block: Block, expansion: int, depths: tuple[int, ...], in_channels: int, width: float) -> None:
         super().__init__()
-        widths = [max(1, round(channels * width)) for channels in WIDTHS]
+        widths = [scaled(channels, width) for channels in WIDTHS]
         self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.maxpool = nn.MaxPool2d(3, 2, 1)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
 
 import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.initialization import initialize_he
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 from striate.zoo.resnet import stage
-
-Width = Annotated[float, Between(0.001, 100)]
 
 # Layers: parameters, MACs, and the parameters that table 6 of the paper states.
 TABLE = {
@@ -35,7 +32,7 @@ class CifarResNet(nn.Module):
 
     def __init__(self, layers: int, shortcuts: bool, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
-        widths = [max(1, round(channels * width)) for channels in (16, 32, 64)]
+        widths = [scaled(channels, width) for channels in (16, 32, 64)]
         depth = (layers - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Annotated
 
 import torch.nn.functional as F
 from torch import nn
@@ -12,12 +11,10 @@ from torch import nn
 from striate.layers.by_rank import Layer
 from striate.layers.initialization import initialize_gaussian, initialize_he
 from striate.layers.stage import conv_stage
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 from striate.zoo.vgg import VGG16
-
-Width = Annotated[float, Between(0.001, 4)]
 
 # Widths of the decoders' convolutions: VGG-16 mirrored, each stage ending as wide as the next one begins.
 DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64))
@@ -69,7 +66,7 @@ def deconvnet(
     channels. The transposed convolutions start from a Gaussian of deviation 0.01.
     """
     widths = _scaled(DECODER, width)
-    wide, hidden, cover = widths[0][0], max(1, round(4096 * width)), tuple(-(-side // 32) for side in input_size)
+    wide, hidden, cover = widths[0][0], scaled(4096, width), tuple(-(-side // 32) for side in input_size)
     middle = nn.Sequential()
     middle.fc6 = conv_stage(wide, [hidden], norm=True, kernel_size=cover, padding=0)
     middle.fc7 = conv_stage(hidden, [hidden], norm=True, kernel_size=1, padding=0)
@@ -125,4 +122,4 @@ class Unpooling(nn.Module):
 
 def _scaled(stages: Sequence[Sequence[int]], width: float) -> list[list[int]]:
     """Channel counts times `width`, at least one each."""
-    return [[max(1, round(channels * width)) for channels in stage] for stage in stages]
+    return [[scaled(channels, width) for channels in stage] for stage in stages]

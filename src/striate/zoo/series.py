@@ -10,12 +10,12 @@ from torch import nn
 from striate.layers.initialization import initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 PAPER = "Wang, Yan, Oates 2017, Time series classification from scratch with deep neural networks, figure 1"
 # The first data set of the paper's table.
 NOTE = "The sizes of input and output are those of Adiac, the first of the paper's 44 data sets: 176 steps, 37 classes."
-Width = Annotated[float, Between(0.001, 100)]
 
 
 @architecture(paper=PAPER, year=2017, input=(1, 176), least=1, parameters=608_037, macs=606_500, note=NOTE)
@@ -30,7 +30,7 @@ def ts_mlp(
 
     `width` multiplies the units, `dropout` the paper's probabilities (0.1, 0.2, 0.2 and 0.3 before the last layer).
     """
-    units = max(1, round(500 * width))
+    units = scaled(500, width)
     layers: list[nn.Module] = [nn.Flatten()]
     features = in_channels * input_size[0]
     for probability in (0.1, 0.2, 0.2):
@@ -63,7 +63,7 @@ class FCN(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
-        first, second, third = (max(1, round(maps * width)) for maps in (128, 256, 128))
+        first, second, third = (scaled(maps, width) for maps in (128, 256, 128))
         self.features = nn.Sequential(
             *_convolution(in_channels, first, 8),
             nn.ReLU(),
@@ -107,7 +107,7 @@ class ResNet(nn.Module):
         super().__init__()
         blocks = []
         for maps in (64, 128, 128):
-            blocks.append(Block(in_channels, maps := max(1, round(maps * width))))
+            blocks.append(Block(in_channels, maps := scaled(maps, width)))
             in_channels = maps
         self.blocks = nn.Sequential(*blocks)
         self.dense = nn.Linear(in_channels, num_classes)
