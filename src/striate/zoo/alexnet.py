@@ -64,7 +64,7 @@ ZFNET = (
     lectures="62.3 million, 6 % of them in convolutions",
     note="Without the split on two GPUs, which leaves out 1,413,120 weights: see alexnet_grouped, to which the paper's "
     "60 million belong. The paper says 224x224, but its 55x55 maps need 227 (or padding). The lectures cut 62.378 to "
-    "62.3, and pool before they normalize.",
+    "62.3, pool before they normalize, and print a second row of MAX POOL3 before CONV5, which is not in the paper.",
 )
 def alexnet(
     num_classes: int = 1000,
@@ -141,6 +141,7 @@ def alexnet_owt(
     least=47,
     parameters=62_357_608,
     macs=1_168_032_896,
+    lectures="cited for visualization, as of ICML 2013 (it is ECCV 2014)",
     note="The figure's maps (110, 55, 26, 13, 6) need a padding of 1 at the first convolution and pooling that keeps "
     "an incomplete last window. The paper names no constants of its contrast normalization across maps; here it is "
     "AlexNet's response normalization.",

@@ -27,7 +27,7 @@ Growth = Annotated[int, Between(1, 1024, whole=True)]
     parameters=7_978_856,
     macs=2_834_161_664,
     published="none; figure 3 plots about 8M",
-    lectures="named only",
+    lectures="named (Dense CNN)",
     note=NOTE,
 )
 def densenet121(num_classes: int = 1000, in_channels: int = 3, growth: Growth = 32, dropout: Chance = 0.0) -> nn.Module:

@@ -32,6 +32,7 @@ OFFSETS = {32: (19,), 16: (5, 27), 8: (5, 9, 31)}
     least=1,
     parameters=136_152_917,
     macs=181_365_854_976,
+    lectures="convolution at several scales, maps fused, upsampling learned; any size of input",
     published="134 M for VGG-16 made convolutional",
     note=NOTE,
 )

@@ -45,9 +45,10 @@ CODE_LENGTH = 7 * 12
     least=28,
     parameters=60_000,
     macs=415_680,
-    note="The paper counts 60,000 trainable parameters and 340,908 connections (with biases, sub-sampling and only "
-    "the 60 kernels of table I). The MACs here are those executed: C3 runs as a full convolution whose absent "
-    "kernels are zero. The modern variant has 61,706 parameters.",
+    lectures="average pooling, sigmoid or tanh; in one place dated 1989",
+    note="LeNet-5 is of 1998; the first of the line, of 1989, is lenet1. The paper counts 60,000 trainable parameters "
+    "and 340,908 connections (with biases, sub-sampling and only the 60 kernels of table I). The MACs here are those "
+    "executed: C3 runs as a full convolution whose absent kernels are zero. The modern variant has 61,706 parameters.",
 )
 def lenet5(
     num_classes: int = 10,

@@ -124,6 +124,7 @@ def resnet152(
     parameters=28_088_024,
     macs=4_091_699_200,
     published="about 2.5 million more than ResNet-50; 3.87e9 multiply-adds",
+    lectures="cited",
     note="The gates have biases: 16,048 of the 2,530,992 parameters more than ResNet-50. " + STRIDE_NOTE.format("3.86"),
 )
 def se_resnet50(

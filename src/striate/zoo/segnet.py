@@ -30,8 +30,8 @@ DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64
     parameters=29_449_355,
     macs=106_712_432_640,
     lectures="encoder: the 13 convolutions of VGG-16; max-pool indices upsample",
-    note="Pooling keeps the rest of an odd side, as in the authors' Caffe files (360 -> 180 -> 90 -> 45 -> 23 -> 12). "
-    "Some of those files add dropout, which the paper does not have; the classes are CamVid's.",
+    note="On arXiv from 2015. Pooling keeps the rest of an odd side, as in the authors' Caffe files (360 -> 180 -> 90 "
+    "-> 45 -> 23 -> 12). Some of those files add dropout, which the paper does not have; the classes are CamVid's.",
 )
 def segnet(num_classes: int = 11, in_channels: int = 3, width: Width = 1.0) -> nn.Module:
     """VGG-16's 13 convolutions with batch norm, mirrored by a decoder that unpools where the encoder found its maxima.
@@ -68,9 +68,10 @@ def deconvnet(
     widths = _scaled(DECODER, width)
     wide, hidden, cover = widths[0][0], scaled(4096, width), tuple(-(-side // 32) for side in input_size)
     middle = nn.Sequential()
-    middle.fc6 = conv_stage(wide, [hidden], norm=True, kernel_size=cover, padding=0)
-    middle.fc7 = conv_stage(hidden, [hidden], norm=True, kernel_size=1, padding=0)
-    middle.fc6_deconv = conv_stage(hidden, [wide], norm=True, conv=nn.ConvTranspose2d, kernel_size=cover, padding=0)
+    stage = partial(conv_stage, norm=nn.BatchNorm2d, padding=0)
+    middle.fc6 = stage(wide, [hidden], kernel_size=cover)
+    middle.fc7 = stage(hidden, [hidden], kernel_size=1)
+    middle.fc6_deconv = stage(hidden, [wide], conv=nn.ConvTranspose2d, kernel_size=cover)
     score = nn.Conv2d(widths[-1][-1], num_classes, 1)
     net = Unpooling(in_channels, _scaled(VGG16, width), middle, widths, score, nn.ConvTranspose2d)
     net.apply(initialize_he)
@@ -97,11 +98,11 @@ class Unpooling(nn.Module):
         super().__init__()
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
         for widths in encoder:
-            self.encoder.append(conv_stage(in_channels, widths, norm=True))
+            self.encoder.append(conv_stage(in_channels, widths, norm=nn.BatchNorm2d))
             in_channels = widths[-1]
         self.middle = middle
         for widths in decoder:
-            self.decoder.append(conv_stage(in_channels, widths, norm=True, conv=conv))
+            self.decoder.append(conv_stage(in_channels, widths, norm=nn.BatchNorm2d, conv=conv))
             in_channels = widths[-1]
         self.score = score
 

@@ -55,10 +55,10 @@ def ts_fcn(num_classes: int = 37, in_channels: int = 1, width: Width = 1.0) -> n
     Keeps the number of steps, so takes series of any length; the even kernel has one more zero at the end than at the
     start, as in Keras. `width` multiplies the maps.
     """
-    return FCN(num_classes, in_channels, width)
+    return SeriesFCN(num_classes, in_channels, width)
 
 
-class FCN(nn.Module):
+class SeriesFCN(nn.Module):
     """See `ts_fcn`."""
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
@@ -97,10 +97,10 @@ def ts_resnet(num_classes: int = 37, in_channels: int = 1, width: Width = 1.0) -
 
     Keeps the number of steps, so takes series of any length. `width` multiplies the maps.
     """
-    return ResNet(num_classes, in_channels, width)
+    return SeriesResNet(num_classes, in_channels, width)
 
 
-class ResNet(nn.Module):
+class SeriesResNet(nn.Module):
     """See `ts_resnet`."""
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:

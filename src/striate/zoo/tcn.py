@@ -23,6 +23,7 @@ from striate.zoo.registry import architecture
     parameters=66_910,
     macs=51_607_050,
     published="about 70K (table 1, sequential MNIST)",
+    lectures="cited with the address of char_cnn's paper",
     note="Weights start from N(0, 0.01²) as the paper says; the official code sets them on weight-normed layers, where "
     "the next forward undoes it. Table 2 has dropout 0 for this task, the code 0.05.",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,6 +12,7 @@ from striate.errors import InputError
 from striate.layers.by_rank import BATCH_NORM, CONV, CONV_TRANSPOSE, MAX_POOL
 from striate.layers.fit import crop, pad
 from striate.layers.initialization import initialize_he
+from striate.layers.stage import conv_stage
 from striate.shapes import Float, Tensor
 from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
@@ -149,15 +151,17 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         widths = [scaled(channels, width) for channels in WIDTHS]
+        norm = BATCH_NORM[rank] if batch_norm else None
+        stage = partial(conv_stage, conv=CONV[rank], norm=norm, padding=padding)
         self.skips, self.same_size = skips, padding > 0
         self.down, self.up, self.right = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for channels in widths:
-            self.down.append(_two_convolutions(rank, in_channels, channels, padding, batch_norm))
+            self.down.append(stage(in_channels, (channels, channels)))
             in_channels = channels
         for channels in reversed(widths[:-1]):
             self.up.append(CONV_TRANSPOSE[rank](in_channels, channels, 2, stride=2))
             joined = channels * (1 + skips)
-            self.right.append(_two_convolutions(rank, joined, channels, padding, batch_norm))
+            self.right.append(stage(joined, (channels, channels)))
             in_channels = channels
         self.pool = MAX_POOL[rank](2)
         self.dropout = nn.Dropout(dropout)
@@ -194,12 +198,3 @@ class Residual(nn.Module):
         """The restored input."""
         restored: Tensor = x - self.net(x)
         return restored
-
-
-def _two_convolutions(rank: int, in_channels: int, channels: int, padding: int, batch_norm: bool) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for given in (in_channels, channels):
-        layers.append(CONV[rank](given, channels, 3, padding=padding))
-        layers += [BATCH_NORM[rank](channels)] * batch_norm
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers)

@@ -195,6 +195,7 @@ def vgg19(
     least=16,
     parameters=20_459_304,
     macs=16_272_498_688,
+    lectures="cited under another paper's title",
     note="The section describes one 3x3 convolution with 1,024 units in place of all after conv5-3; it names no "
     "groups, though weights were published for two groups (18,100,008 parameters).",
     aliases=("cam",),
