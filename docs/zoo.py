@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from striate import describe, zoo
-from striate.geometry import Report
+from striate.geometry import Layer, Report
 
 FOLDER = Path(__file__).parent / "zoo"
 COLORS = {"convolution": "#0072b2", "linear": "#d55e00", "pooling": "#009e73", "other": "#9aa3ad"}
@@ -50,23 +50,40 @@ class Stage:
 
 
 def stages(report: Report) -> list[Stage]:
-    """The course of the sizes from the input to the output."""
+    """The course of the sizes from the input to the output; branches that run side by side share stages."""
     source = next(iter(report.inputs.values()))
     found = [Stage("other", tuple(source[2:]), source[1] if len(source) > 2 else 1, 0)]
-    weighed = [layer for layer in report.layers if layer.weights and layer.kind in ("convolution", "linear")]
-    largest = [max((math.prod(later.shape[1:]) for later in weighed[i:]), default=1) for i in range(len(weighed))]
-    for layer, rest in zip(weighed, largest, strict=True):
-        if math.prod(layer.shape[1:]) == 1 < rest:
-            continue  # a gate: larger maps follow
+    skipped = gates(report)
+    reached: list[int] = []  # by operation: the last stage that its result comes from
+    for index, layer in enumerate(report.layers):
+        reached.append(max((reached[i] for i in layer.inputs if i >= 0), default=0))
+        if not weighs(layer) or index in skipped:
+            continue
         spatial = len(layer.shape) > 1 and layer.kind == "convolution"
         size, channels = (layer.shape[1:], layer.shape[0]) if spatial else ((), layer.shape[-1])
-        last = found[-1]
-        if last.kind == layer.kind and last.size == size and last.layers:
-            last.layers += 1
-            last.channels = max(last.channels, channels)
-        else:
-            found.append(Stage(layer.kind, size, channels, 1))
+        later = range(max(1, reached[-1]), len(found))
+        alike = (i for i in later if (found[i].kind, found[i].size) == (layer.kind, size))
+        reached[-1] = next(alike, len(found))
+        if reached[-1] == len(found):
+            found.append(Stage(layer.kind, size, channels, 0))
+        stage = found[reached[-1]]
+        stage.layers += 1
+        stage.channels = max(stage.channels, channels)
     return found
+
+
+def gates(report: Report) -> set[int]:
+    """Operations on one position whose result is joined with larger maps (squeeze and excitation)."""
+    found: set[int] = set()
+    for index, layer in reversed(list(enumerate(report.layers))):
+        joins = index in found or (math.prod(layer.shape[1:]) > 1 < len(layer.inputs) and not weighs(layer))
+        found |= {i for i in layer.inputs if joins and i >= 0 and math.prod(report.layers[i].shape[1:]) == 1}
+    return found
+
+
+def weighs(layer: Layer) -> bool:
+    """Whether it is a convolution or fully connected layer with weights."""
+    return bool(layer.weights) and layer.kind in ("convolution", "linear")
 
 
 def profile(report: Report) -> Figure:
@@ -158,7 +175,7 @@ def longest(report: Report) -> int:
     depths: list[int] = []
     for layer in report.layers:
         before = max((depths[i] for i in layer.inputs if i >= 0), default=0)
-        depths.append(before + (layer.kind in ("convolution", "linear") and bool(layer.weights)))
+        depths.append(before + weighs(layer))
     return max(depths)
 
 

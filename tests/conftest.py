@@ -19,7 +19,7 @@ SOURCE = find_spec("striate").submodule_search_locations[0]
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in Path(SOURCE).rglob("[!_]*.py")}
 if "slow" not in sys.argv:  # torch.compile cannot look through the checks
     jaxtyping.install_import_hook([f"striate.{module}" for module in sorted(MODULES - UNCHECKED)], CHECKER)
-torch.set_num_threads(2)
+torch.set_num_threads(min(2, torch.get_num_threads()))  # OMP_NUM_THREADS may say one
 
 
 @pytest.fixture(autouse=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from striate import zoo
 from striate.recipe import Recipe
 from striate.runs import open_session
 from striate.train import fit
@@ -17,12 +19,18 @@ ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
-@pytest.fixture(scope="module")
-def tables() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "benchmarks" / "tables.py")
+def script(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, path.stem, module)  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return script(ROOT / "benchmarks" / "tables.py", monkeypatch)
 
 
 def test_tables_are_generated(tables: ModuleType) -> None:
@@ -42,12 +50,28 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/countings.md",
         "docs/peers.md",
         "docs/augment/README.md",
+        "docs/zoo/README.md",
     ],
 )
 def test_links_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text()
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_the_page_of_the_zoo_has_every_network_and_its_count() -> None:
+    page = (ROOT / "docs" / "zoo" / "README.md").read_text()
+    rows = {row[0]: row for line in page.splitlines() if len(row := line[2:-2].split(" | ")) == 8}
+    for name, entry in zoo.ARCHITECTURES.items():
+        assert f"{entry.parameters:,}" == rows[f"[`{name}`](#{name})"][3]
+        assert f"\n### {name}\n" in page
+        assert f"({name}.png)" in page
+
+
+def test_the_page_of_the_zoo_is_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = script(ROOT / "docs" / "zoo.py", monkeypatch)
+    reports = {name: generator.reported(entry) for name, entry in zoo.ARCHITECTURES.items()}
+    assert (ROOT / "docs" / "zoo" / "README.md").read_text() == generator.page(reports), "run: python docs/zoo.py"
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

@@ -12,11 +12,11 @@ from striate.layers.by_rank import Layer
 
 
 def conv_stage(
-    in_channels: int, widths: Sequence[int], *, norm: bool = False, conv: Layer = nn.Conv2d, **options: Any
+    in_channels: int, widths: Sequence[int], *, conv: Layer = nn.Conv2d, norm: Layer | None = None, **options: Any
 ) -> nn.Sequential:
     """Layers conv1, [norm1,] relu1, conv2, ... of the given widths, by default 3x3 and padded by one.
 
-    `conv` is the kind of convolution; `options` (kernel_size, padding, dilation) go to each of them.
+    `conv` and `norm` are the kinds of layers; `options` (kernel_size, padding, dilation) go to each convolution.
 
     >>> [name for name, _ in conv_stage(3, [8, 8]).named_children()]
     ['conv1', 'relu1', 'conv2', 'relu2']
@@ -25,12 +25,8 @@ def conv_stage(
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, width in enumerate(widths, 1):
         layers[f"conv{number}"] = conv(in_channels, width, **options)
-        if norm:
-            layers[f"norm{number}"] = nn.BatchNorm2d(width)
+        if norm is not None:
+            layers[f"norm{number}"] = norm(width)
         layers[f"relu{number}"] = nn.ReLU()
         in_channels = width
     return nn.Sequential(layers)
-
-
-# Widths of VGG-16's convolutions (configuration D), by stage; 2x2 max pooling follows each.
-VGG16 = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 
-from striate.registry import Between
+from striate.layers.initialization import initialize_gaussian
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 100)]
-Dropout = Annotated[float, Between(0, 1)]
 
 
 class Stage(NamedTuple):
@@ -36,6 +34,8 @@ ALEXNET = (
     Stage(384, 3, padding=1),
     Stage(256, 3, padding=1, after="pool"),
 )
+# Layers whose biases start at one (section 5): convolutions 2, 4 and 5 and the hidden dense layers.
+ONES = (1, 3, 4, 5, 6)
 # The third layer alone reads the maps of both GPUs.
 GROUPED = tuple(stage._replace(groups=2) if i in (1, 3, 4) else stage for i, stage in enumerate(ALEXNET))
 ONE_TOWER = (
@@ -64,14 +64,14 @@ ZFNET = (
     lectures="62.3 million, 6 % of them in convolutions",
     note="Without the split on two GPUs, which leaves out 1,413,120 weights: see alexnet_grouped, to which the paper's "
     "60 million belong. The paper says 224x224, but its 55x55 maps need 227 (or padding). The lectures cut 62.378 to "
-    "62.3, and pool before they normalize.",
+    "62.3, pool before they normalize, and print a second row of MAX POOL3 before CONV5, which is not in the paper.",
 )
 def alexnet(
     num_classes: int = 1000,
     in_channels: int = 3,
     input_size: tuple[int, int] = (227, 227),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Five convolutions with ReLU, response normalization and overlapping pooling, three dense layers (ungrouped).
 
@@ -81,7 +81,7 @@ def alexnet(
     Initialized as in the paper: Gaussian 0.01; biases one in the second, fourth and fifth convolution and the hidden
     dense layers, else zero.
     """
-    return AlexNet(ALEXNET, num_classes, in_channels, input_size, width, dropout, _initialize_as_krizhevsky)
+    return AlexNet(ALEXNET, num_classes, in_channels, input_size, width, dropout, ones=ONES)
 
 
 @architecture(
@@ -101,13 +101,13 @@ def alexnet_grouped(
     in_channels: int = 3,
     input_size: tuple[int, int] = (227, 227),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """AlexNet as it ran on two GPUs: the second, fourth and fifth convolution see half of the maps each.
 
     Maps and options as in `alexnet`.
     """
-    return AlexNet(GROUPED, num_classes, in_channels, input_size, width, dropout, _initialize_as_krizhevsky)
+    return AlexNet(GROUPED, num_classes, in_channels, input_size, width, dropout, ones=ONES)
 
 
 @architecture(
@@ -125,13 +125,13 @@ def alexnet_owt(
     in_channels: int = 3,
     input_size: tuple[int, int] = (224, 224),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """AlexNet in one tower of 64, 192, 384, 256 and 256 channels, without normalization.
 
     Maps 224 -> 55 -> 27 -> 13 -> 6. Options as in `alexnet`; PyTorch's default initialization.
     """
-    return AlexNet(ONE_TOWER, num_classes, in_channels, input_size, width, dropout, drop_first=True)
+    return AlexNet(ONE_TOWER, num_classes, in_channels, input_size, width, dropout, std=None, drop_first=True)
 
 
 @architecture(
@@ -141,6 +141,7 @@ def alexnet_owt(
     least=47,
     parameters=62_357_608,
     macs=1_168_032_896,
+    lectures="cited for visualization, as of ICML 2013 (it is ECCV 2014)",
     note="The figure's maps (110, 55, 26, 13, 6) need a padding of 1 at the first convolution and pooling that keeps "
     "an incomplete last window. The paper names no constants of its contrast normalization across maps; here it is "
     "AlexNet's response normalization.",
@@ -150,18 +151,19 @@ def zfnet(
     in_channels: int = 3,
     input_size: tuple[int, int] = (224, 224),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """AlexNet with a finer start: 7x7 filters of stride 2, then 5x5 of stride 2, so that the first maps keep detail.
 
     Maps 224 -> 110 -> 55 -> 26 -> 13 -> 6. Options as in `alexnet`. Weights Gaussian 0.01, biases zero.
     """
-    return AlexNet(ZFNET, num_classes, in_channels, input_size, width, dropout, _initialize_gaussian, ceil=True)
+    return AlexNet(ZFNET, num_classes, in_channels, input_size, width, dropout, ceil=True)
 
 
 class AlexNet(nn.Module):
     """Convolutions by a table of stages, then three dense layers; see `alexnet`.
 
+    Weights start Gaussian of deviation `std` (None: as PyTorch's do), biases at zero or, in the layers `ones`, at one.
     `drop_first` puts each dropout before its dense layer (torchvision's order) instead of after its ReLU; `ceil` keeps
     the incomplete last windows of pooling.
     """
@@ -174,8 +176,9 @@ class AlexNet(nn.Module):
         input_size: tuple[int, int],
         width: float,
         dropout: float,
-        initialize: Callable[[AlexNet], None] | None = None,
         *,
+        std: float | None = 0.01,
+        ones: tuple[int, ...] = (),
         drop_first: bool = False,
         ceil: bool = False,
     ) -> None:
@@ -189,8 +192,11 @@ class AlexNet(nn.Module):
             dense = [nn.Linear(a, b), nn.ReLU()]
             layers += [nn.Dropout(dropout), *dense] if drop_first else [*dense, nn.Dropout(dropout)]
         self.classifier = nn.Sequential(*layers, nn.Linear(hidden, num_classes))
-        if initialize is not None:
-            initialize(self)
+        if std is not None:
+            self.apply(partial(initialize_gaussian, std=std))
+            weighted = [module for module in self.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+            for i in ones:
+                nn.init.ones_(weighted[i].bias)  # type: ignore[arg-type]  # each has one
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -227,18 +233,3 @@ def _last_side(stages: tuple[Stage, ...], side: int, ceil: bool) -> int:
 def _even(number: float) -> int:
     """The nearest even number, so that two groups share it."""
     return 2 * max(1, round(number / 2))
-
-
-def _initialize_gaussian(net: AlexNet) -> None:
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.normal_(module.weight, std=0.01)
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all layers here have one
-
-
-def _initialize_as_krizhevsky(net: AlexNet) -> None:
-    _initialize_gaussian(net)
-    convolutions = [module for module in net.features if isinstance(module, nn.Conv2d)]
-    dense = [module for module in net.classifier if isinstance(module, nn.Linear)]
-    for layer in (convolutions[1], *convolutions[3:], *dense[:-1]):
-        nn.init.ones_(layer.bias)  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from torch import nn
 from striate.layers.recurrent import LSTM
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 Channels = Annotated[int, Between(1, 65536, whole=True)]
@@ -36,7 +37,7 @@ def audio_emotion(
     patch: Channels = 50,
     recurrent: bool = False,
     hidden: Channels = 128,
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    dropout: Chance = 0.0,
 ) -> nn.Module:
     """Emotion of speech: one convolution of 1,024 filters over time, the maximum of each in every half second.
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch.nn.functional as F
 from torch import nn
 
 from striate.errors import InputError
-from striate.layers.weights import start_from_he
-from striate.registry import Between
+from striate.layers.initialization import initialize_he
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 # Of conv1 to conv7: channels, number of convolutions, stride of the last one, dilation.
@@ -38,9 +36,7 @@ BLOCKS = (
     "The lectures take the likeliest bin, the authors the annealed mean. The 313 bins are the authors' table: rounding "
     "all 8-bit colors to the grid of 10 reaches 261 of them, so no formula for them stands here.",
 )
-def colorization(
-    num_classes: int = 313, in_channels: int = 1, width: Annotated[float, Between(0.001, 100)] = 1.0
-) -> nn.Module:
+def colorization(num_classes: int = 313, in_channels: int = 1, width: Width = 1.0) -> nn.Module:
     """From lightness to logits of the quantized ab colors, at a quarter of the image's size, without pooling.
 
     Maps of 256: 128 -> 64 -> 32, strided; conv5 and conv6 are dilated by 2; conv8 doubles to 64. Takes images of any
@@ -56,16 +52,16 @@ class Colorization(nn.Module):
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
         for number, (channels, depth, stride, dilation) in enumerate(BLOCKS, 1):
-            channels = max(1, round(channels * width))
+            channels = scaled(channels, width)
             self.add_module(f"model{number}", _block(in_channels, channels, depth, stride, dilation))
             in_channels = channels
-        last = max(1, round(256 * width))
+        last = scaled(256, width)
         self.model8 = nn.Sequential(
             *(nn.ConvTranspose2d(in_channels, last, 4, stride=2, padding=1), nn.ReLU()),
             *(nn.Conv2d(last, last, 3, padding=1), nn.ReLU(), nn.Conv2d(last, last, 3, padding=1), nn.ReLU()),
             nn.Conv2d(last, num_classes, 1),
         )
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h2 w2"]:
         """Logits of the bins."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from torch import nn
 
 from striate.errors import InputError
 from striate.layers.recurrent import LSTM
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 ROWS = 32
@@ -43,7 +41,7 @@ CONVOLUTIONS = (
 def crnn(
     num_classes: int = 37,
     in_channels: int = 1,
-    width: Annotated[float, Between(0.001, 100)] = 1.0,
+    width: Width = 1.0,
 ) -> nn.Module:
     """Letters along a line of text: seven convolutions, each column of maps a step, two bidirectional LSTMs of 256.
 
@@ -64,14 +62,14 @@ class CRNN(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for base, kernel, padding, norm, window in CONVOLUTIONS:
-            maps = max(1, round(base * width))
+            maps = scaled(base, width)
             layers += [nn.Conv2d(in_channels, maps, kernel, padding=padding)]
             layers += [nn.BatchNorm2d(maps)] if norm else []
             layers += [nn.ReLU()]
             layers += [nn.MaxPool2d(window)] if window else []
             in_channels = maps
         self.features = nn.Sequential(*layers)
-        hidden = max(1, round(256 * width))
+        hidden = scaled(256, width)
         self.lstm1 = LSTM(in_channels, hidden, bidirectional=True)
         self.between = nn.Linear(2 * hidden, hidden)
         self.lstm2 = LSTM(hidden, hidden, bidirectional=True)

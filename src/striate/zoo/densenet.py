@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 PAPER = "Huang, Liu, van der Maaten, Weinberger 2016, Densely connected convolutional networks, table 1"
 NOTE = "DenseNet-BC: 1x1 convolutions of 4k maps before each 3x3, transitions halve the maps (compression 0.5)."
 Growth = Annotated[int, Between(1, 1024, whole=True)]
-Chance = Annotated[float, Between(0, 1)]
 
 
 @architecture(
@@ -26,7 +27,7 @@ Chance = Annotated[float, Between(0, 1)]
     parameters=7_978_856,
     macs=2_834_161_664,
     published="none; figure 3 plots about 8M",
-    lectures="named only",
+    lectures="named (Dense CNN)",
     note=NOTE,
 )
 def densenet121(num_classes: int = 1000, in_channels: int = 3, growth: Growth = 32, dropout: Chance = 0.0) -> nn.Module:
@@ -90,7 +91,8 @@ class DenseNet(nn.Module):
             channels += depth * growth
         self.features.add_module("norm5", nn.BatchNorm2d(channels))
         self.classifier = nn.Linear(channels, num_classes)
-        self.apply(_initialize)
+        self.features.apply(initialize_he)
+        nn.init.zeros_(self.classifier.bias)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -146,11 +148,3 @@ class Transition(nn.Module):
         """Maps of the next block."""
         maps: Tensor = self.pool(self.conv(F.relu(self.norm(x))))
         return maps
-
-
-def _initialize(module: nn.Module) -> None:
-    """Gaussian weights of variance 2 / fan-in (He et al. 2015); zero bias of the classifier."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight)
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

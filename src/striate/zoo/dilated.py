@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from striate.layers.stage import VGG16, conv_stage
-from striate.layers.weights import start_from_he
-from striate.registry import Between
+from striate.layers.initialization import initialize_he
+from striate.layers.stage import conv_stage
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
+from striate.zoo.vgg import VGG16
 
 # Table 1: the dilations of the context module's convolutions, and their channels in multiples of the classes.
 DILATIONS = (1, 1, 2, 4, 8, 16, 1)
@@ -39,8 +40,8 @@ def dilated_context(
     in_channels: int = 3,
     context: Literal["basic", "large", "none"] = "basic",
     mirror: bool = False,
-    width: Annotated[float, Between(0.001, 4)] = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.5,
+    width: Width = 1.0,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """VGG-16 with dilated convolutions in place of its last two poolings, and a module that sees ever wider context.
 
@@ -63,15 +64,15 @@ class FrontEnd(nn.Module):
         self.margin = MARGIN * mirror
         self.stages = nn.ModuleList()
         for stage, dilation in zip(VGG16, (1, 1, 1, 1, 2), strict=True):
-            widths = [max(1, round(channels * width)) for channels in stage]
+            widths = [scaled(channels, width) for channels in stage]
             self.stages.append(conv_stage(in_channels, widths, padding=0, dilation=dilation))
             in_channels = widths[-1]
-        hidden = max(1, round(4096 * width))
+        hidden = scaled(4096, width)
         self.fc6 = nn.Conv2d(in_channels, hidden, 7, dilation=4)
         self.fc7 = nn.Conv2d(hidden, hidden, 1)
         self.dropout = nn.Dropout2d(dropout)
         self.score = nn.Conv2d(hidden, num_classes, 1)
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h2 w2"]:
         """Logits, one for each 8 pixels."""
@@ -103,7 +104,7 @@ class ContextModule(nn.Module):
         self.layers = nn.Sequential(*layers, nn.Conv2d(before, num_classes, 1))
         for layer in self.layers:
             if isinstance(layer, nn.Conv2d):
-                start_as_identity(layer, num_classes)
+                initialize_identity(layer, num_classes)
 
     def forward(self, x: Float[Tensor, "n k h w"]) -> Float[Tensor, "n k h w"]:
         """Logits that know their context."""
@@ -111,7 +112,7 @@ class ContextModule(nn.Module):
         return logits
 
 
-def start_as_identity(layer: nn.Conv2d, groups: int) -> None:
+def initialize_identity(layer: nn.Conv2d, groups: int) -> None:
     """Let each output channel take the input channels of its own group at the kernel's center, times 1/copies.
 
     The channels are split into `groups` in order; `copies` is the number of output channels in each. Where a group

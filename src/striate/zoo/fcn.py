@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.fit import crop
-from striate.layers.stage import VGG16, conv_stage
-from striate.layers.weights import start_bilinear, start_from_he
-from striate.registry import Between
+from striate.layers.initialization import initialize_bilinear, initialize_he
+from striate.layers.stage import conv_stage
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 4)]
-Dropout = Annotated[float, Between(0, 1)]
+from striate.zoo.resnet import DEPTHS, BasicBlock, Trunk
+from striate.zoo.vgg import VGG16
 
 PAPER = "Long, Shelhamer, Darrell 2015, Fully Convolutional Networks for Semantic Segmentation, sections 3-4"
 NOTE = (
@@ -35,10 +32,11 @@ OFFSETS = {32: (19,), 16: (5, 27), 8: (5, 9, 31)}
     least=1,
     parameters=136_152_917,
     macs=181_365_854_976,
+    lectures="convolution at several scales, maps fused, upsampling learned; any size of input",
     published="134 M for VGG-16 made convolutional",
     note=NOTE,
 )
-def fcn32s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def fcn32s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """VGG-16 as a fully convolutional network whose scores at stride 32 are enlarged at once.
 
     Maps of 500: padded by 100 to 698 -> 349 -> 175 -> 88 -> 44 -> 22, fc6 (7x7) 16, enlarged to 544, cropped to 500.
@@ -57,7 +55,7 @@ def fcn32s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, drop
     macs=181_448_086_272,
     note=NOTE,
 )
-def fcn16s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def fcn16s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """FCN-32s with scores of pool4 added to the doubled ones, so that those enlarged are at stride 16.
 
     Maps as in `fcn32s`; the 16x16 scores become 34x34, and after the sum 560x560, cropped to 500. Options as there.
@@ -75,7 +73,7 @@ def fcn16s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, drop
     macs=181_529_034_048,
     note=NOTE,
 )
-def fcn8s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def fcn8s(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """FCN-16s with scores of pool3 added likewise, so that those enlarged are at stride 8.
 
     Maps as in `fcn32s`; scores 16 -> 34 (plus pool4's) -> 70 (plus pool3's) -> 568, cropped to 500. Options as there.
@@ -88,8 +86,8 @@ class FCN(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, stride: int, width: float, dropout: float) -> None:
         super().__init__()
-        widths = [[max(1, round(channels * width)) for channels in stage] for stage in VGG16]
-        hidden = max(1, round(4096 * width))
+        widths = [[scaled(channels, width) for channels in stage] for stage in VGG16]
+        hidden = scaled(4096, width)
         self.offsets = OFFSETS[stride]
         skips = len(self.offsets) - 1
         self.stages = nn.ModuleList()
@@ -101,7 +99,7 @@ class FCN(nn.Module):
         self.dropout = nn.Dropout2d(dropout)
         self.score = nn.Conv2d(hidden, num_classes, 1)
         self.skip_scores = nn.ModuleList(nn.Conv2d(widths[3 - i][-1], num_classes, 1) for i in range(skips))
-        self.apply(start_from_he)
+        self.apply(initialize_he)
         self.doublings = nn.ModuleList(_enlarging(num_classes, 2) for _ in range(skips))
         self.enlarge = _enlarging(num_classes, stride)
         self.enlarge.weight.requires_grad_(False)
@@ -144,55 +142,23 @@ def fcn_resnet18(num_classes: int = 21, in_channels: int = 3, width: Width = 1.0
     return ResNet18FCN(num_classes, in_channels, width)
 
 
-class ResNet18FCN(nn.Module):
+class ResNet18FCN(Trunk):
     """See `fcn_resnet18`."""
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
-        super().__init__()
-        first, *widths = (max(1, round(channels * width)) for channels in (64, 64, 128, 256, 512))
-        self.conv1 = nn.Conv2d(in_channels, first, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(first)
-        ends = [first, *widths]
-        self.layer1, self.layer2, self.layer3, self.layer4 = (
-            nn.Sequential(BasicBlock(given, channels, stride), BasicBlock(channels, channels))
-            for given, channels, stride in zip(ends[:-1], widths, (1, 2, 2, 2), strict=True)
-        )
-        self.score = nn.Conv2d(ends[-1], num_classes, 1)
-        self.apply(start_from_he)
+        super().__init__(BasicBlock, 1, DEPTHS[18], in_channels, width)
+        self.score = nn.Conv2d(self.channels, num_classes, 1)
+        initialize_he(self.score)
         self.enlarge = nn.ConvTranspose2d(num_classes, num_classes, 64, stride=32, padding=16)
-        start_bilinear(self.enlarge)
+        initialize_bilinear(self.enlarge)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         """Logits of each pixel."""
-        size = x.shape[2:]
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
-            x = layer(x)
-        return crop(self.enlarge(self.score(x)), size, 0)
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, projected where the shape changes (He et al. 2015, figure 5)."""
-
-    def __init__(self, in_channels: int, channels: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.downsample = nn.Sequential()
-        if stride > 1 or in_channels != channels:
-            shortcut = nn.Conv2d(in_channels, channels, 1, stride=stride, bias=False)
-            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c2 h2 w2"]:
-        """The block's maps."""
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(y + self.downsample(x))
+        return crop(self.enlarge(self.score(super().forward(x))), x.shape[2:], 0)
 
 
 def _enlarging(channels: int, stride: int) -> nn.ConvTranspose2d:
     """A transposed convolution that starts as bilinear interpolation."""
     layer = nn.ConvTranspose2d(channels, channels, 2 * stride, stride=stride, bias=False)
-    start_bilinear(layer)
+    initialize_bilinear(layer)
     return layer

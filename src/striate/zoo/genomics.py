@@ -13,10 +13,8 @@ from torch import nn
 
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 100)]
-Fraction = Annotated[float, Between(0, 1)]
 
 
 @architecture(
@@ -39,7 +37,7 @@ def deepbind(
     motif_length: Annotated[int, Between(1, 1024, whole=True)] = 24,
     pooling: Literal["max", "max_avg"] = "max",
     hidden: Annotated[int, Between(0, 65536, whole=True)] = 32,
-    dropout: Fraction = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Binding score of a sequence: a scan for 16 motifs of 24 bases, the best match of each, a small dense network.
 
@@ -104,7 +102,7 @@ def deepsea(
     multiplies maps and units, `dropout` the paper's probabilities (0.2, 0.2, 0.5). Returns logits of independent
     features.
     """
-    first, second, third, units = (max(1, round(maps * width)) for maps in (320, 480, 960, 925))
+    first, second, third, units = (scaled(maps, width) for maps in (320, 480, 960, 925))
     length = ((input_size[0] - 7) // 4 - 7) // 4 - 7
     return nn.Sequential(
         *(nn.Conv1d(in_channels, first, 8), nn.ReLU(), nn.MaxPool1d(4), nn.Dropout(0.2 * dropout)),
@@ -127,7 +125,7 @@ def basset(
     in_channels: int = 4,
     input_size: tuple[int, ...] = (600,),
     width: Width = 1.0,
-    dropout: Fraction = 0.3,
+    dropout: Chance = 0.3,
 ) -> nn.Module:
     """Accessibility of 600 bases in 164 cell types: three convolutions (over 19, 11, 7), 1,000 units twice.
 
@@ -138,11 +136,11 @@ def basset(
     layers: list[nn.Module] = []
     length, channels = input_size[0], in_channels
     for base, kernel, pool in ((300, 19, 3), (200, 11, 4), (200, 7, 4)):
-        maps = max(1, round(base * width))
+        maps = scaled(base, width)
         layers += [nn.Conv1d(channels, maps, kernel), nn.BatchNorm1d(maps), nn.ReLU(), nn.MaxPool1d(pool)]
         length, channels = (length - kernel + 1) // pool, maps
     layers.append(nn.Flatten())
-    features, units = channels * length, max(1, round(1000 * width))
+    features, units = channels * length, scaled(1000, width)
     for _ in range(2):
         layers += [nn.Linear(features, units), nn.BatchNorm1d(units), nn.ReLU(), nn.Dropout(dropout)]
         features = units
@@ -174,7 +172,7 @@ def bpnet(
     times strands. The first convolution is over 25; the maps before the heads see 1,034 bases on each side. `width`
     multiplies the 64 maps.
     """
-    return BPNet(num_classes, in_channels, max(1, round(64 * width)), layers)
+    return BPNet(num_classes, in_channels, scaled(64, width), layers)
 
 
 class BPNet(nn.Module):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from striate.registry import Between
+from striate.layers.initialization import initialize_xavier
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
-Chance = Annotated[float, Between(0, 1)]
 Logits = Float[Tensor, "n k"]
 # In training mode with auxiliary heads, the main output first.
 LogitsOrMore = Logits | tuple[Logits, ...]
@@ -82,10 +81,10 @@ class Branches(nn.Module):
     macs=1_582_671_872,
     published="12 times fewer than AlexNet; the rows of table 1 add up to 6.8M",
     lectures="5 M, 12 times fewer than AlexNet",
-    note="With AlexNet's 60,965,224 the count is 8.7 times fewer, not 12. Auxiliary heads (aux=True) are for training "
-    "alone. The initialization is not stated: Xavier, zero biases. batch_norm=True is torchvision's form, 6,624,904 "
-    "parameters: batch norm for biases and local response norm, 3x3 convolutions where the paper has 5x5, "
-    "a last pooling of 2x2 for 3x3, and heads that average to 4x4 in overlapping windows.",
+    note="It is 8.7 times fewer than AlexNet's 60,965,224 (8.9 than its ungrouped form's), not 12. Auxiliary heads "
+    "(aux=True) are for training alone. The initialization is not stated: Xavier, zero biases. batch_norm=True is "
+    "torchvision's form, 6,624,904 parameters: batch norm for biases and local response norm, 3x3 convolutions where "
+    "the paper has 5x5, a last pooling of 2x2 for 3x3, and heads that average to 4x4 in overlapping windows.",
     aliases=("inception_v1",),
 )
 def googlenet(
@@ -130,7 +129,7 @@ class GoogLeNet(nn.Module):
         self.aux2 = AuxiliaryHead(528, num_classes, batch_norm) if aux else None
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(1024, num_classes)
-        self.apply(initialize)
+        self.apply(initialize_xavier)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> LogitsOrMore:
         """Logits; in training mode with auxiliary heads theirs, too."""
@@ -177,11 +176,3 @@ def _inception(
         {"branch3": nn.Sequential(unit(in_channels, reduce5, 1), unit(reduce5, five, 3 if batch_norm else 5))},
         {"branch4": nn.Sequential(nn.MaxPool2d(3, 1, 1), unit(in_channels, projection, 1))},
     )
-
-
-def initialize(module: nn.Module) -> None:
-    """Xavier's uniform weights, zero biases."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

@@ -22,9 +22,10 @@ H3_TABLE = [[base + i for i in inputs] for base in (0, 2) for inputs in ([0], [0
     macs=6_072,
     published="6,233 connections",
     lectures="a bank of 16 kernels with windows of 15 elements",
-    note="16 and 15 are the input: 16 mel coefficients in 15 frames; the kernels span 3 and 5 frames. The paper's "
-    "connections: 13*8*(16*3+1) + 9*3*(8*5+1) + 3*(9+1). Shared over time they are 392 + 123 + 3 parameters: an output "
-    "sums its row of firings with fixed, equal weights (here one) and has a threshold.",
+    note="The report is of 1987, the paper of 1989. 16 and 15 are the input: 16 mel coefficients in 15 frames; the "
+    "kernels span 3 and 5 frames. The paper's connections: 13*8*(16*3+1) + 9*3*(8*5+1) + 3*(9+1). Shared over time "
+    "they are 392 + 123 + 3 parameters: an output sums its row of firings with fixed, equal weights (here one) and "
+    "has a threshold.",
 )
 def tdnn(num_classes: int = 3, in_channels: int = 16) -> nn.Module:
     """Time-delay neural network: the first convolution over time, for the phonemes B, D and G.

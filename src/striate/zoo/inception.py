@@ -9,7 +9,8 @@ from torch import nn
 
 from striate.registry import Between
 from striate.shapes import Float, Tensor
-from striate.zoo.googlenet import Branches, Chance, ConvUnit, LogitsOrMore
+from striate.zoo.googlenet import Branches, ConvUnit, LogitsOrMore
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 Depth = Annotated[int, Between(1, 64, whole=True)]

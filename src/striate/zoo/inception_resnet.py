@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.shapes import Float, Tensor
-from striate.zoo.googlenet import Branches, Chance, ConvUnit
-from striate.zoo.inception import chain
+from striate.zoo.googlenet import Branches, ConvUnit
+from striate.zoo.inception import Depth, chain
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 
@@ -26,20 +27,29 @@ from striate.zoo.registry import architecture
     "384, 1154 (the reduction before makes 1152) and 2048 maps in them for 320, 1088 and 2080. Modules are named "
     "as in timm. Initialization is not stated: torch's.",
 )
-def inception_resnet_v2(num_classes: int = 1000, in_channels: int = 3, dropout: Chance = 0.2) -> nn.Module:
+def inception_resnet_v2(
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    modules_a: Depth = 10,
+    modules_b: Depth = 20,
+    modules_c: Depth = 10,
+    dropout: Chance = 0.2,
+) -> nn.Module:
     """Inception with shortcuts: ten modules at 35x35, twenty at 17x17, ten at 8x8, each scaled before it is added.
 
     Maps 299 -> 149 -> 147 -> 73 -> 71 -> 35 -> 17 -> 8, then the global average of 1536 maps. The scales are 0.17, 0.1
-    and 0.2; the last module adds unscaled and without ReLU.
+    and 0.2; the last module adds unscaled and without ReLU. `modules_a`, `modules_b` and `modules_c` are how many there
+    are of each size.
     """
-    return InceptionResNetV2(num_classes, in_channels, dropout)
+    return InceptionResNetV2(num_classes, in_channels, (modules_a, modules_b, modules_c), dropout)
 
 
 class InceptionResNetV2(nn.Module):
     """See `inception_resnet_v2`."""
 
-    def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, in_channels: int, depths: tuple[int, int, int], dropout: float) -> None:
         super().__init__()
+        a, b, c = depths
         self.conv2d_1a = ConvUnit(in_channels, 32, 3, 2, 0)
         self.conv2d_2a = ConvUnit(32, 32, 3, 1, 0)
         self.conv2d_2b = ConvUnit(32, 64, 3)
@@ -48,11 +58,11 @@ class InceptionResNetV2(nn.Module):
         self.conv2d_4a = ConvUnit(80, 192, 3, 1, 0)
         self.maxpool_5a = nn.MaxPool2d(3, 2)
         self.mixed_5b = _mixed_5b()
-        self.repeat = nn.Sequential(*(_block35() for _ in range(10)))
+        self.repeat = nn.Sequential(*(_block35() for _ in range(a)))
         self.mixed_6a = _mixed_6a()
-        self.repeat_1 = nn.Sequential(*(_block17() for _ in range(20)))
+        self.repeat_1 = nn.Sequential(*(_block17() for _ in range(b)))
         self.mixed_7a = _mixed_7a()
-        self.repeat_2 = nn.Sequential(*(_block8(0.2) for _ in range(9)))
+        self.repeat_2 = nn.Sequential(*(_block8(0.2) for _ in range(c - 1)))
         self.block8 = _block8(1.0, rectified=False)
         self.conv2d_7b = ConvUnit(2080, 1536, 1)
         self.dropout = nn.Dropout(dropout)

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.errors import InputError
-from striate.layers.initialization import initialize_as_keras
+from striate.layers.initialization import initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 # The 15 points in the order of Kaggle's columns; each has x and y.
@@ -49,7 +50,7 @@ def facial_points(
     in_channels: int = 1,
     input_size: tuple[int, ...] = (96, 96),
     hidden: Annotated[int, Between(1, 65536, whole=True)] = 1000,
-    width: Annotated[float, Between(0.001, 100)] = 1.0,
+    width: Width = 1.0,
     dropout: Annotated[float, Between(0, 2)] = 1.0,
 ) -> nn.Module:
     """Coordinates of 15 points of a face: three convolutions (32, 64, 128) with 2x2 max pooling, two hidden layers.
@@ -75,7 +76,7 @@ class FacialPoints(nn.Module):
     ) -> None:
         super().__init__()
         h, w = ((((side - 2) // 2 - 1) // 2 - 1) // 2 for side in input_size)
-        first, second, third = (max(1, round(maps * width)) for maps in (32, 64, 128))
+        first, second, third = (scaled(maps, width) for maps in (32, 64, 128))
         self.conv1 = nn.Conv2d(in_channels, first, 3)
         self.conv2 = nn.Conv2d(first, second, 2)
         self.conv3 = nn.Conv2d(second, third, 2)
@@ -83,7 +84,7 @@ class FacialPoints(nn.Module):
         self.hidden5 = nn.Linear(hidden, hidden)
         self.output = nn.Linear(hidden, num_classes)
         self.dropouts = nn.ModuleList(nn.Dropout(dropout * p) for p in (0.1, 0.2, 0.3, 0.5))
-        self.apply(initialize_as_keras)  # as Lasagne's defaults
+        self.apply(initialize_keras)  # as Lasagne's defaults
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Coordinates."""

@@ -9,13 +9,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.layers import ScaledTanh, TableConv2d
-from striate.layers.initialization import initialize_as_keras
+from striate.layers.initialization import initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.lenet import C3_TABLE
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 100)]
 
 
 @architecture(
@@ -31,7 +30,7 @@ def keras_mnist(
     in_channels: int = 1,
     input_size: tuple[int, int] = (28, 28),
     width: Width = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Two 3x3 convolutions (32, 64), each with 2x2 max pooling, dropout and one dense layer.
 
@@ -48,13 +47,13 @@ class KerasMNIST(nn.Module):
         self, num_classes: int, in_channels: int, input_size: tuple[int, int], width: float, dropout: float
     ) -> None:
         super().__init__()
-        first, second = _widths(width, 32, 64)
+        first, second = (scaled(maps, width) for maps in (32, 64))
         h, w = (((side - 2) // 2 - 2) // 2 for side in input_size)
         self.conv1 = nn.Conv2d(in_channels, first, 3)
         self.conv2 = nn.Conv2d(first, second, 3)
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(second * h * w, num_classes)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -87,12 +86,12 @@ class KerasFCN(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
-        first, second, third = _widths(width, 32, 64, 128)
+        first, second, third = (scaled(maps, width) for maps in (32, 64, 128))
         self.conv1 = nn.Conv2d(in_channels, first, 3)
         self.conv2 = nn.Conv2d(first, second, 3)
         self.conv3 = nn.Conv2d(second, third, 3)
         self.conv4 = nn.Conv2d(third, num_classes, 1)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Log-probabilities."""
@@ -156,7 +155,7 @@ def cifar10_schematic(
     in_channels: int = 3,
     input_size: tuple[int, int] = (32, 32),
     width: Width = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    dropout: Chance = 0.0,
 ) -> nn.Module:
     """Three 3x3 convolutions (32, 64, 128), each with ReLU and 2x2 max pooling, and two dense layers (128 hidden).
 
@@ -172,7 +171,7 @@ class CIFAR10Schematic(nn.Module):
         self, num_classes: int, in_channels: int, input_size: tuple[int, int], width: float, dropout: float
     ) -> None:
         super().__init__()
-        first, second, third, hidden = _widths(width, 32, 64, 128, 128)
+        first, second, third, hidden = (scaled(maps, width) for maps in (32, 64, 128, 128))
         h, w = (side // 8 for side in input_size)
         self.conv1 = nn.Conv2d(in_channels, first, 3, padding=1)
         self.conv2 = nn.Conv2d(first, second, 3, padding=1)
@@ -209,7 +208,7 @@ def harley_dense(
 
     `width` multiplies the hidden units.
     """
-    first, second = _widths(width, 300, 100)
+    first, second = (scaled(maps, width) for maps in (300, 100))
     return nn.Sequential(
         nn.Flatten(),
         *(nn.Linear(in_channels * math.prod(input_size), first), ScaledTanh()),
@@ -258,8 +257,3 @@ class HarleyCNN(nn.Module):
         x = self.squash(self.dense2(self.squash(self.dense1(x.flatten(1)))))
         logits: Tensor = self.output(x)
         return logits
-
-
-def _widths(width: float, *base: int) -> list[int]:
-    """Channel counts times `width`, at least one each."""
-    return [max(1, round(channels * width)) for channels in base]

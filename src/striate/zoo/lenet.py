@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,8 @@ from torch import nn
 
 from striate.errors import InputError, did_you_mean
 from striate.layers import RBF, ScaledTanh, Subsampling2d, TableConv2d
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 # Table I of the paper: the maps of S2 that each of the 16 maps of C3 sees.
@@ -45,16 +45,17 @@ CODE_LENGTH = 7 * 12
     least=28,
     parameters=60_000,
     macs=415_680,
-    note="The paper counts 60,000 trainable parameters and 340,908 connections (with biases, sub-sampling and only "
-    "the 60 kernels of table I). The MACs here are those executed: C3 runs as a full convolution whose absent "
-    "kernels are zero. The modern variant has 61,706 parameters.",
+    lectures="average pooling, sigmoid or tanh; in one place dated 1989",
+    note="LeNet-5 is of 1998; the first of the line, of 1989, is lenet1. The paper counts 60,000 trainable parameters "
+    "and 340,908 connections (with biases, sub-sampling and only the 60 kernels of table I). The MACs here are those "
+    "executed: C3 runs as a full convolution whose absent kernels are zero. The modern variant has 61,706 parameters.",
 )
 def lenet5(
     num_classes: int = 10,
     in_channels: int = 1,
     input_size: tuple[int, int] = (32, 32),
     variant: str | int = "1998",
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    dropout: Chance = 0.0,
 ) -> nn.Module:
     """LeNet-5 with sparse C3, trainable sub-sampling, scaled tanh and RBF outputs (variant 1998 or modern).
 

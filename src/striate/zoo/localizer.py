@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from torch import nn
 
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
 
@@ -28,8 +26,8 @@ def localizer(
     num_classes: int = 3,
     in_channels: int = 3,
     input_size: tuple[int, ...] = (64, 64),
-    width: Annotated[float, Between(0.001, 100)] = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    width: Width = 1.0,
+    dropout: Chance = 0.0,
 ) -> nn.Module:
     """Class of an image's one object beside its box and whether there is one: two heads on one trunk.
 
@@ -49,10 +47,10 @@ class Localizer(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for base in (32, 64, 128):
-            maps = max(1, round(base * width))
+            maps = scaled(base, width)
             layers += [nn.Conv2d(in_channels, maps, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
             in_channels = maps
-        units = max(1, round(256 * width))
+        units = scaled(256, width)
         h, w = (side // 8 for side in input_size)
         self.trunk = nn.Sequential(
             *layers, nn.Flatten(), nn.Linear(in_channels * h * w, units), nn.ReLU(), nn.Dropout(dropout)

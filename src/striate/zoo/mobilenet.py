@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial
 
 from torch import nn
 
-from striate.registry import Between
+from striate.layers.initialization import initialize_gaussian, initialize_he
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 100)]
-Chance = Annotated[float, Between(0, 1)]
 
 # Table 1 of the first paper: channels and stride of each separable convolution.
 SEPARABLE = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *[(512, 1)] * 5, (1024, 2), (1024, 1))
@@ -68,10 +66,10 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: float, dropout: float) -> None:
         super().__init__()
-        channels = max(1, round(32 * width))
+        channels = scaled(32, width)
         self.features = nn.Sequential(conv_norm(in_channels, channels, 3, 2, activation=nn.ReLU))
         for base, stride in SEPARABLE:
-            out = max(1, round(base * width))
+            out = scaled(base, width)
             depthwise = conv_norm(channels, channels, 3, stride, channels, nn.ReLU)
             self.features.append(nn.Sequential(depthwise, conv_norm(channels, out, 1, activation=nn.ReLU)))
             channels = out
@@ -98,7 +96,8 @@ class MobileNetV2(nn.Module):
                 channels = out
         self.features.append(conv_norm(channels, last, 1))
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
-        self.apply(_initialize)
+        self.features.apply(partial(initialize_he, mode="fan_out"))
+        initialize_gaussian(self.classifier[1], std=0.01)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -141,12 +140,3 @@ def _eights(channels: float) -> int:
     """The nearest multiple of 8, at least 8 and not more than 10 % below `channels`."""
     nearest = max(8, int(channels + 4) // 8 * 8)
     return nearest + 8 if nearest < 0.9 * channels else nearest
-
-
-def _initialize(module: nn.Module) -> None:
-    """Gaussian weights of variance 2 / fan-out, a classifier of deviation 0.01, zero biases."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, 0, 0.01)
-        nn.init.zeros_(module.bias)

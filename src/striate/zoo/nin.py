@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
-from striate.registry import Between
+from striate.layers.initialization import initialize_gaussian
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
-Width = Annotated[float, Between(0.001, 100)]
-Dropout = Annotated[float, Between(0, 1)]
 PAPER = "Lin, Chen, Yan 2014, Network in network"
 
 
@@ -51,7 +50,7 @@ CIFAR = (
     note="The paper has no ImageNet network; this is the one that its first author published. Its pooling keeps the "
     "incomplete last window.",
 )
-def nin(num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def nin(num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """Four blocks of one convolution and two 1x1 convolutions; the last has a map for each class, which is averaged.
 
     Maps 224 -> 54 -> 27 -> 13 -> 6 with 96, 256, 384 and 1,024 channels. Takes images of any size from 39 pixels on.
@@ -70,7 +69,7 @@ def nin(num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, dropo
     note="The paper gives no widths; they are those of the authors' code, as is the second pooling, a mean (the text "
     "says maximum).",
 )
-def nin_cifar(num_classes: int = 10, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def nin_cifar(num_classes: int = 10, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """Network in network for small images: three blocks, without a dense layer.
 
     Maps 32 -> 16 -> 8 with 192 channels. Takes images of any size from 4 pixels on. Options as in `nin`.
@@ -87,15 +86,14 @@ class NIN(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for block in blocks:
-            first, second, third = (max(1, round(maps * width)) if maps else num_classes for maps in block.maps)
+            first, second, third = (scaled(maps, width) if maps else num_classes for maps in block.maps)
             convolutions = (
                 nn.Conv2d(channels, first, block.kernel, block.stride, block.padding),
                 nn.Conv2d(first, second, 1),
                 nn.Conv2d(second, third, 1),
             )
             for convolution, std in zip(convolutions, block.std, strict=True):
-                nn.init.normal_(convolution.weight, std=std)
-                nn.init.constant_(convolution.bias, 0)  # type: ignore[arg-type]  # each has one
+                initialize_gaussian(convolution, std)
                 layers += [convolution, nn.ReLU()]
             if block.pool:
                 layers.append((nn.MaxPool2d if block.pool == "max" else nn.AvgPool2d)(3, 2, ceil_mode=True))

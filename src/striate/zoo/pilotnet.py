@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from torch import nn
 
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 # Maps, kernel and stride of the convolutions (figure 4), units of the hidden dense layers.
@@ -33,7 +31,7 @@ def pilotnet(
     num_classes: int = 1,
     in_channels: int = 3,
     input_size: tuple[int, ...] = (66, 200),
-    width: Annotated[float, Between(0.001, 100)] = 1.0,
+    width: Width = 1.0,
 ) -> nn.Module:
     """Steering command (inverse turning radius) of a YUV image: five convolutions, four dense layers, no pooling.
 
@@ -51,14 +49,14 @@ class PilotNet(nn.Module):
         h, w = input_size
         layers: list[nn.Module] = []
         for base, kernel, stride in CONVOLUTIONS:
-            maps = max(1, round(base * width))
+            maps = scaled(base, width)
             layers += [nn.Conv2d(in_channels, maps, kernel, stride), nn.ReLU()]
             h, w, in_channels = (h - kernel) // stride + 1, (w - kernel) // stride + 1, maps
         self.features = nn.Sequential(*layers)
         dense: list[nn.Module] = []
         features = in_channels * h * w
         for base in UNITS:
-            units = max(1, round(base * width))
+            units = scaled(base, width)
             dense += [nn.Linear(features, units), nn.ReLU()]
             features = units
         self.steering = nn.Sequential(*dense, nn.Linear(features, num_classes))

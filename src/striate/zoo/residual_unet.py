@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.fit import crop
-from striate.layers.weights import start_from_he
-from striate.registry import Between
+from striate.layers.initialization import initialize_he
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
 # Channels and repetitions of the stages of bottleneck blocks (Down 3 to Down 5 and Across in the paper's table).
@@ -33,8 +31,8 @@ STAGES, ACROSS = ((128, 3), (256, 8), (512, 10)), (1024, 3)
 def residual_unet(
     num_classes: int = 1,
     in_channels: int = 1,
-    width: Annotated[float, Between(0.001, 100)] = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    width: Width = 1.0,
+    dropout: Chance = 0.0,
 ) -> nn.Module:
     """A U-Net of pre-activated residual blocks, three to ten bottlenecks a stage, whose long skips are sums.
 
@@ -50,7 +48,7 @@ class ResidualUNet(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: float, dropout: float) -> None:
         super().__init__()
-        first = max(1, round(32 * width))
+        first = scaled(32, width)
         stages = [(max(4, 4 * round(channels * width / 4)), repeats) for channels, repeats in STAGES]
         wide, repeats = max(4, 4 * round(ACROSS[0] * width / 4)), ACROSS[1]
         self.conv1 = nn.Conv2d(in_channels, first, 3, padding=1)
@@ -71,7 +69,7 @@ class ResidualUNet(nn.Module):
         self.conv2 = nn.Conv2d(first, first, 3, padding=1)
         self.norm = nn.BatchNorm2d(first)
         self.score = nn.Conv2d(first, num_classes, 1)
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k h w"]:
         """Logits of each pixel."""

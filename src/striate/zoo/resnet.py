@@ -9,8 +9,10 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 PAPER = "He, Zhang, Ren, Sun 2015, Deep residual learning for image recognition, table 1"
@@ -21,7 +23,6 @@ STRIDE_NOTE = (
     "The paper halves the maps in the first 1x1 convolution of a stage ({}e9 MACs, stride_in_1x1=True); by default it "
     "is the 3x3 that does, as in torchvision and most released weights: same parameters, more MACs."
 )
-Width = Annotated[float, Between(0.001, 100)]
 Block = Callable[[int, int, int], nn.Module]
 
 
@@ -123,6 +124,7 @@ def resnet152(
     parameters=28_088_024,
     macs=4_091_699_200,
     published="about 2.5 million more than ResNet-50; 3.87e9 multiply-adds",
+    lectures="cited",
     note="The gates have biases: 16,048 of the 2,530,992 parameters more than ResNet-50. " + STRIDE_NOTE.format("3.86"),
 )
 def se_resnet50(
@@ -140,29 +142,41 @@ def se_resnet50(
     return _bottlenecks(50, num_classes, in_channels, width, stride_in_1x1, reduction)
 
 
-class ResNet(nn.Module):
-    """Four stages of residual blocks; see `resnet18`."""
+class Trunk(nn.Module):
+    """Four stages of residual blocks, the last of which returns `channels` maps at 1/32 of the size."""
 
-    def __init__(
-        self, block: Block, expansion: int, depths: tuple[int, ...], num_classes: int, in_channels: int, width: float
-    ) -> None:
+    def __init__(self, block: Block, expansion: int, depths: tuple[int, ...], in_channels: int, width: float) -> None:
         super().__init__()
-        widths = [max(1, round(channels * width)) for channels in WIDTHS]
+        widths = [scaled(channels, width) for channels in WIDTHS]
         self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.maxpool = nn.MaxPool2d(3, 2, 1)
         channels = [widths[0], *(expansion * c for c in widths)]
         self.layer1, self.layer2, self.layer3, self.layer4 = (
-            _stage(block, channels[i], channels[i + 1], 1 if i == 0 else 2, depth) for i, depth in enumerate(depths)
+            stage(block, channels[i], channels[i + 1], 1 if i == 0 else 2, depth) for i, depth in enumerate(depths)
         )
-        self.fc = nn.Linear(channels[-1], num_classes)
-        self.apply(initialize)
+        self.channels = channels[-1]
+        self.apply(partial(initialize_he, mode="fan_out"))
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
+        """The last maps."""
+        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
+        maps: Tensor = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return maps
+
+
+class ResNet(Trunk):
+    """Global average and one dense layer on the trunk; see `resnet18`."""
+
+    def __init__(
+        self, block: Block, expansion: int, depths: tuple[int, ...], num_classes: int, in_channels: int, width: float
+    ) -> None:
+        super().__init__(block, expansion, depths, in_channels, width)
+        self.fc = nn.Linear(self.channels, num_classes)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
-        x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        logits: Tensor = self.fc(x.mean((2, 3)))
+        logits: Tensor = self.fc(super().forward(x).mean((2, 3)))
         return logits
 
 
@@ -231,13 +245,7 @@ def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
-def initialize(module: nn.Module) -> None:
-    """Gaussian weights of variance 2 / fan-out (He et al. 2015)."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out")
-
-
-def _stage(block: Block, in_channels: int, out_channels: int, stride: int, depth: int) -> nn.Sequential:
+def stage(block: Block, in_channels: int, out_channels: int, stride: int, depth: int) -> nn.Sequential:
     """`depth` blocks, the first of which changes the shape."""
     rest = (block(out_channels, out_channels, 1) for _ in range(depth - 1))
     return nn.Sequential(block(in_channels, out_channels, stride), *rest)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from functools import partial
 
 import torch.nn.functional as F
 from torch import nn
 
-from striate.registry import Between
+from striate.layers.initialization import initialize_he
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
-from striate.zoo.resnet import initialize
-
-Width = Annotated[float, Between(0.001, 100)]
+from striate.zoo.resnet import stage
 
 # Layers: parameters, MACs, and the parameters that table 6 of the paper states.
 TABLE = {
@@ -33,15 +32,16 @@ class CifarResNet(nn.Module):
 
     def __init__(self, layers: int, shortcuts: bool, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
-        widths = [max(1, round(channels * width)) for channels in (16, 32, 64)]
+        widths = [scaled(channels, width) for channels in (16, 32, 64)]
         depth = (layers - 2) // 6
         self.conv1 = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.layer1 = _stage(depth, widths[0], widths[0], 1, shortcuts)
-        self.layer2 = _stage(depth, widths[0], widths[1], 2, shortcuts)
-        self.layer3 = _stage(depth, widths[1], widths[2], 2, shortcuts)
+        block = partial(CifarBlock, shortcut=shortcuts)
+        self.layer1 = stage(block, widths[0], widths[0], 1, depth)
+        self.layer2 = stage(block, widths[0], widths[1], 2, depth)
+        self.layer3 = stage(block, widths[1], widths[2], 2, depth)
+        self.apply(partial(initialize_he, mode="fan_out"))
         self.fc = nn.Linear(widths[-1], num_classes)
-        self.apply(initialize)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -79,12 +79,6 @@ class PaddedIdentity(nn.Module):
         """The input in the shape of the output."""
         before = self.added // 2
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.added - before))
-
-
-def _stage(depth: int, in_channels: int, out_channels: int, stride: int, shortcuts: bool) -> nn.Sequential:
-    """`depth` blocks, the first of which changes the shape."""
-    rest = (CifarBlock(out_channels, out_channels, 1, shortcuts) for _ in range(depth - 1))
-    return nn.Sequential(CifarBlock(in_channels, out_channels, stride, shortcuts), *rest)
 
 
 def _define(layers: int, shortcuts: bool) -> Callable[..., nn.Module]:

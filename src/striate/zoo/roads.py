@@ -9,6 +9,7 @@ from torch import nn
 
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
 
@@ -30,8 +31,8 @@ def mnih_road(
     in_channels: int = 3,
     input_size: tuple[int, int] = (64, 64),
     patch: Annotated[int, Between(1, 64, whole=True)] = 16,
-    width: Annotated[float, Between(0.001, 100)] = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    width: Width = 1.0,
+    dropout: Chance = 0.0,
 ) -> nn.Module:
     """A 64x64 aerial patch to the 16x16 road map of its middle: three convolutions and two dense layers.
 
@@ -55,7 +56,7 @@ class MnihRoad(nn.Module):
         dropout: float,
     ) -> None:
         super().__init__()
-        first, second, third, hidden = (max(1, round(n * width)) for n in (64, 112, 80, 4096))
+        first, second, third, hidden = (scaled(n, width) for n in (64, 112, 80, 4096))
         h, w = ((side - 16) // 4 - 5 for side in input_size)
         self.map = (num_classes, patch, patch)
         self.conv1 = nn.Conv2d(in_channels, first, 16, stride=4)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from functools import partial
 
 import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.by_rank import Layer
-from striate.layers.stage import VGG16, conv_stage
-from striate.layers.weights import start_from_he
-from striate.registry import Between
+from striate.layers.initialization import initialize_gaussian, initialize_he
+from striate.layers.stage import conv_stage
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 4)]
+from striate.zoo.vgg import VGG16
 
 # Widths of the decoders' convolutions: VGG-16 mirrored, each stage ending as wide as the next one begins.
 DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64))
@@ -31,8 +30,8 @@ DECODER = ((512, 512, 512), (512, 512, 256), (256, 256, 128), (128, 64), (64, 64
     parameters=29_449_355,
     macs=106_712_432_640,
     lectures="encoder: the 13 convolutions of VGG-16; max-pool indices upsample",
-    note="Pooling keeps the rest of an odd side, as in the authors' Caffe files (360 -> 180 -> 90 -> 45 -> 23 -> 12). "
-    "Some of those files add dropout, which the paper does not have; the classes are CamVid's.",
+    note="On arXiv from 2015. Pooling keeps the rest of an odd side, as in the authors' Caffe files (360 -> 180 -> 90 "
+    "-> 45 -> 23 -> 12). Some of those files add dropout, which the paper does not have; the classes are CamVid's.",
 )
 def segnet(num_classes: int = 11, in_channels: int = 3, width: Width = 1.0) -> nn.Module:
     """VGG-16's 13 convolutions with batch norm, mirrored by a decoder that unpools where the encoder found its maxima.
@@ -43,7 +42,7 @@ def segnet(num_classes: int = 11, in_channels: int = 3, width: Width = 1.0) -> n
     *widths, last = _scaled(DECODER, width)
     score = nn.Conv2d(last[0], num_classes, 3, padding=1)
     net = Unpooling(in_channels, _scaled(VGG16, width), nn.Sequential(), [*widths, last[:1]], score)
-    return net.apply(start_from_he)
+    return net.apply(initialize_he)
 
 
 @architecture(
@@ -67,17 +66,17 @@ def deconvnet(
     channels. The transposed convolutions start from a Gaussian of deviation 0.01.
     """
     widths = _scaled(DECODER, width)
-    wide, hidden, cover = widths[0][0], max(1, round(4096 * width)), tuple(-(-side // 32) for side in input_size)
+    wide, hidden, cover = widths[0][0], scaled(4096, width), tuple(-(-side // 32) for side in input_size)
     middle = nn.Sequential()
-    middle.fc6 = conv_stage(wide, [hidden], norm=True, kernel_size=cover, padding=0)
-    middle.fc7 = conv_stage(hidden, [hidden], norm=True, kernel_size=1, padding=0)
-    middle.fc6_deconv = conv_stage(hidden, [wide], norm=True, conv=nn.ConvTranspose2d, kernel_size=cover, padding=0)
+    stage = partial(conv_stage, norm=nn.BatchNorm2d, padding=0)
+    middle.fc6 = stage(wide, [hidden], kernel_size=cover)
+    middle.fc7 = stage(hidden, [hidden], kernel_size=1)
+    middle.fc6_deconv = stage(hidden, [wide], conv=nn.ConvTranspose2d, kernel_size=cover)
     score = nn.Conv2d(widths[-1][-1], num_classes, 1)
     net = Unpooling(in_channels, _scaled(VGG16, width), middle, widths, score, nn.ConvTranspose2d)
-    net.apply(start_from_he)
-    for layer in (*middle.fc6_deconv, *net.decoder.modules(), score):
-        if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d):
-            nn.init.normal_(layer.weight, std=0.01)
+    net.apply(initialize_he)
+    for part in (middle.fc6_deconv, net.decoder, score):
+        part.apply(partial(initialize_gaussian, std=0.01))
     return net
 
 
@@ -99,11 +98,11 @@ class Unpooling(nn.Module):
         super().__init__()
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
         for widths in encoder:
-            self.encoder.append(conv_stage(in_channels, widths, norm=True))
+            self.encoder.append(conv_stage(in_channels, widths, norm=nn.BatchNorm2d))
             in_channels = widths[-1]
         self.middle = middle
         for widths in decoder:
-            self.decoder.append(conv_stage(in_channels, widths, norm=True, conv=conv))
+            self.decoder.append(conv_stage(in_channels, widths, norm=nn.BatchNorm2d, conv=conv))
             in_channels = widths[-1]
         self.score = score
 
@@ -124,4 +123,4 @@ class Unpooling(nn.Module):
 
 def _scaled(stages: Sequence[Sequence[int]], width: float) -> list[list[int]]:
     """Channel counts times `width`, at least one each."""
-    return [[max(1, round(channels * width)) for channels in stage] for stage in stages]
+    return [[scaled(channels, width) for channels in stage] for stage in stages]

@@ -7,15 +7,15 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
-from striate.layers.initialization import initialize_as_keras
+from striate.layers.initialization import initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 PAPER = "Wang, Yan, Oates 2017, Time series classification from scratch with deep neural networks, figure 1"
 # The first data set of the paper's table.
 NOTE = "The sizes of input and output are those of Adiac, the first of the paper's 44 data sets: 176 steps, 37 classes."
-Width = Annotated[float, Between(0.001, 100)]
 
 
 @architecture(paper=PAPER, year=2017, input=(1, 176), least=1, parameters=608_037, macs=606_500, note=NOTE)
@@ -30,14 +30,14 @@ def ts_mlp(
 
     `width` multiplies the units, `dropout` the paper's probabilities (0.1, 0.2, 0.2 and 0.3 before the last layer).
     """
-    units = max(1, round(500 * width))
+    units = scaled(500, width)
     layers: list[nn.Module] = [nn.Flatten()]
     features = in_channels * input_size[0]
     for probability in (0.1, 0.2, 0.2):
         layers += [nn.Dropout(dropout * probability), nn.Linear(features, units), nn.ReLU()]
         features = units
     net = nn.Sequential(*layers, nn.Dropout(dropout * 0.3), nn.Linear(units, num_classes))
-    return net.apply(initialize_as_keras)
+    return net.apply(initialize_keras)
 
 
 @architecture(
@@ -55,15 +55,15 @@ def ts_fcn(num_classes: int = 37, in_channels: int = 1, width: Width = 1.0) -> n
     Keeps the number of steps, so takes series of any length; the even kernel has one more zero at the end than at the
     start, as in Keras. `width` multiplies the maps.
     """
-    return FCN(num_classes, in_channels, width)
+    return SeriesFCN(num_classes, in_channels, width)
 
 
-class FCN(nn.Module):
+class SeriesFCN(nn.Module):
     """See `ts_fcn`."""
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
-        first, second, third = (max(1, round(maps * width)) for maps in (128, 256, 128))
+        first, second, third = (scaled(maps, width) for maps in (128, 256, 128))
         self.features = nn.Sequential(
             *_convolution(in_channels, first, 8),
             nn.ReLU(),
@@ -73,7 +73,7 @@ class FCN(nn.Module):
             nn.ReLU(),
         )
         self.dense = nn.Linear(third, num_classes)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -97,21 +97,21 @@ def ts_resnet(num_classes: int = 37, in_channels: int = 1, width: Width = 1.0) -
 
     Keeps the number of steps, so takes series of any length. `width` multiplies the maps.
     """
-    return ResNet(num_classes, in_channels, width)
+    return SeriesResNet(num_classes, in_channels, width)
 
 
-class ResNet(nn.Module):
+class SeriesResNet(nn.Module):
     """See `ts_resnet`."""
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
         blocks = []
         for maps in (64, 128, 128):
-            blocks.append(Block(in_channels, maps := max(1, round(maps * width))))
+            blocks.append(Block(in_channels, maps := scaled(maps, width)))
             in_channels = maps
         self.blocks = nn.Sequential(*blocks)
         self.dense = nn.Linear(in_channels, num_classes)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n k"]:
         """Logits."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from functools import partial
 
 import torch
 from torch import nn
 
-from striate.registry import Between
+from striate.layers.initialization import initialize_gaussian, initialize_he
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
-
-Width = Annotated[float, Between(0.001, 100)]
-Dropout = Annotated[float, Between(0, 1)]
 
 # First convolution (channels, kernel), then numbers of fire modules' squeeze maps; P: 3x3 max pooling of stride 2.
 # A fire module expands four times to 1x1 and four times to 3x3 maps.
@@ -31,7 +29,7 @@ V1_1 = (64, 3, "P 16 16 P 32 32 P 48 48 64 64")
     note="The table's first map of 111x111 needs images of 227 pixels; 224, as the table has them, give 109.",
 )
 def squeezenet1_0(
-    num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5
+    num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5
 ) -> nn.Module:
     """A 7x7 convolution, eight fire modules (1x1 squeeze, 1x1 and 3x3 expand) and a 1x1 convolution to the classes.
 
@@ -52,7 +50,7 @@ def squeezenet1_0(
     note="In the authors' code, not in the paper.",
 )
 def squeezenet1_1(
-    num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, dropout: Dropout = 0.5
+    num_classes: int = 1000, in_channels: int = 3, width: Width = 1.0, dropout: Chance = 0.5
 ) -> nn.Module:
     """SqueezeNet with a 3x3 first convolution and earlier pooling: less than half of the work.
 
@@ -84,28 +82,22 @@ class SqueezeNet(nn.Module):
     ) -> None:
         super().__init__()
         first, kernel, modules = version
-        channels = max(1, round(first * width))
+        channels = scaled(first, width)
         layers: list[nn.Module] = [nn.Conv2d(in_channels, channels, kernel, 2), nn.ReLU()]
         for entry in modules.split():
             if entry == "P":
                 layers.append(nn.MaxPool2d(3, 2, ceil_mode=True))
             else:
-                squeeze, expand = (max(1, round(factor * int(entry) * width)) for factor in (1, 4))
+                squeeze, expand = (scaled(factor * int(entry), width) for factor in (1, 4))
                 layers.append(Fire(channels, squeeze, expand))
                 channels = 2 * expand
         self.features = nn.Sequential(*layers)
         last = nn.Conv2d(channels, num_classes, 1)
         self.classifier = nn.Sequential(nn.Dropout(dropout), last, nn.ReLU(), nn.AdaptiveAvgPool2d(1))
-        self.apply(_initialize)
-        nn.init.normal_(last.weight, std=0.01)
+        self.apply(partial(initialize_he, uniform=True))
+        initialize_gaussian(last, std=0.01)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits, none below zero: the paper's last convolution has a ReLU."""
         logits: Tensor = self.classifier(self.features(x)).flatten(1)
         return logits
-
-
-def _initialize(module: nn.Module) -> None:
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_uniform_(module.weight)
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # all convolutions here have one

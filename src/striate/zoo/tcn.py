@@ -10,6 +10,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 
 
@@ -22,6 +23,7 @@ from striate.zoo.registry import architecture
     parameters=66_910,
     macs=51_607_050,
     published="about 70K (table 1, sequential MNIST)",
+    lectures="cited with the address of char_cnn's paper",
     note="Weights start from N(0, 0.01²) as the paper says; the official code sets them on weight-normed layers, where "
     "the next forward undoes it. Table 2 has dropout 0 for this task, the code 0.05.",
 )
@@ -31,7 +33,7 @@ def tcn(
     hidden: Annotated[int, Between(1, 65536, whole=True)] = 25,
     levels: Annotated[int, Between(1, 30, whole=True)] = 8,
     kernel: Annotated[int, Between(2, 1024, whole=True)] = 7,
-    dropout: Annotated[float, Between(0, 1)] = 0.0,
+    dropout: Chance = 0.0,
     each_step: bool = False,
 ) -> nn.Module:
     """Residual blocks of two causal weight-normed convolutions, dilated 1, 2, 4, … 128; the last step is classified.

@@ -9,13 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from striate.layers.initialization import initialize_as_keras, initialize_gaussian
+from striate.layers.initialization import initialize_gaussian, initialize_keras
 from striate.registry import Between
 from striate.shapes import Float, Int64, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
-Width = Annotated[float, Between(0.001, 100)]
-Fraction = Annotated[float, Between(0, 1)]
 Count = Annotated[int, Between(1, 1_000_000, whole=True)]
 
 # Zhang et al., tables 1 and 2 and section 2.3: maps, dense units, standard deviation of the initial weights.
@@ -40,7 +39,7 @@ def char_cnn(
     input_size: tuple[int, ...] = (1014,),
     size: Literal["small", "large"] = "small",
     width: Width = 1.0,
-    dropout: Fraction = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Text classifier that sees one-hot characters: six convolutions over time and three dense layers.
 
@@ -50,7 +49,7 @@ def char_cnn(
     hidden dense layers.
     """
     maps, units, std = CHAR_CNN[size]
-    return CharCNN(num_classes, in_channels, input_size[0], _times(width, maps), _times(width, units), std, dropout)
+    return CharCNN(num_classes, in_channels, input_size[0], scaled(maps, width), scaled(units, width), std, dropout)
 
 
 class CharCNN(nn.Module):
@@ -105,7 +104,7 @@ def text_cnn(
     in_channels: int = 18_766,
     mode: Literal["rand", "static", "non-static", "multichannel"] = "rand",
     width: Width = 1.0,
-    dropout: Fraction = 0.5,
+    dropout: Chance = 0.5,
     vector: Count = 300,
 ) -> nn.Module:
     """Sentence classifier: filters over 3, 4 and 5 word vectors (100 each), the maximum over time, one dense layer.
@@ -115,7 +114,7 @@ def text_cnn(
     `width` multiplies the 100 maps, `vector` is the length of the word vectors. Kim keeps the norm of each class's
     weights at 3 or below: call `constrain()` after each step.
     """
-    return TextCNN(num_classes, in_channels, mode, _times(width, 100), dropout, vector)
+    return TextCNN(num_classes, in_channels, mode, scaled(100, width), dropout, vector)
 
 
 class TextCNN(nn.Module):
@@ -172,7 +171,7 @@ def keras_text(
     filters: Count = 250,
     kernel: Count = 3,
     hidden: Count = 250,
-    dropout: Fraction = 0.25,
+    dropout: Chance = 0.25,
 ) -> nn.Module:
     """Word vectors, two convolutions over time with max pooling by 2, a hidden and a dense layer with one score.
 
@@ -204,7 +203,7 @@ class KerasText(nn.Module):
         self.dense1 = nn.Linear(filters * length, hidden)
         self.dense2 = nn.Linear(hidden, num_classes)
         self.dropout = nn.Dropout(dropout)
-        self.apply(initialize_as_keras)
+        self.apply(initialize_keras)
 
     def forward(self, x: Int64[Tensor, "n t"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -215,7 +214,3 @@ class KerasText(nn.Module):
         x = F.relu(self.dropout(self.dense1(x.flatten(1))))
         logits: Tensor = self.dense2(x)
         return logits
-
-
-def _times(width: float, channels: int) -> int:
-    return max(1, round(channels * width))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import partial
+from typing import Literal
 
 import torch
 from torch import nn
@@ -10,13 +11,12 @@ from torch import nn
 from striate.errors import InputError
 from striate.layers.by_rank import BATCH_NORM, CONV, CONV_TRANSPOSE, MAX_POOL
 from striate.layers.fit import crop, pad
-from striate.layers.weights import start_from_he
-from striate.registry import Between
+from striate.layers.initialization import initialize_he
+from striate.layers.stage import conv_stage
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
-Width = Annotated[float, Between(0.001, 100)]
-Dropout = Annotated[float, Between(0, 1)]
 Rank = Literal[1, 2, 3]
 
 PAPER = "Ronneberger, Fischer, Brox 2015, U-Net: Convolutional Networks for Biomedical Image Segmentation, figure 1"
@@ -36,7 +36,7 @@ WIDTHS = (64, 128, 256, 512, 1024)
     "its rate: here 0.5 after the two coarsest stages. Sides of 16k + 12 (572 is one) let every pooling halve evenly; "
     "of others the rest is left out, and the copies are cropped around their centers.",
 )
-def unet_valid(num_classes: int = 2, in_channels: int = 1, width: Width = 1.0, dropout: Dropout = 0.5) -> nn.Module:
+def unet_valid(num_classes: int = 2, in_channels: int = 1, width: Width = 1.0, dropout: Chance = 0.5) -> nn.Module:
     """U-Net as published: convolutions without padding, so that each output pixel has seen only true pixels.
 
     Maps 572 -> 568 -> 280 -> 136 -> 64 -> 28 (each after two convolutions), back over 52, 100, 196 to 388 pixels, the
@@ -61,7 +61,7 @@ def unet(
     in_channels: int = 1,
     rank: Rank = 2,
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
     batch_norm: bool = False,
 ) -> nn.Module:
     """U-Net with padded convolutions, for signals, images or volumes of any size from 16 on.
@@ -88,7 +88,7 @@ def encoder_decoder(
     in_channels: int = 1,
     rank: Rank = 2,
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
     batch_norm: bool = False,
 ) -> nn.Module:
     """An encoder-decoder without skip connections: all that the output knows has passed the coarsest maps.
@@ -150,21 +150,23 @@ class UNet(nn.Module):
         batch_norm: bool = False,
     ) -> None:
         super().__init__()
-        widths = [max(1, round(channels * width)) for channels in WIDTHS]
+        widths = [scaled(channels, width) for channels in WIDTHS]
+        norm = BATCH_NORM[rank] if batch_norm else None
+        stage = partial(conv_stage, conv=CONV[rank], norm=norm, padding=padding)
         self.skips, self.same_size = skips, padding > 0
         self.down, self.up, self.right = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
         for channels in widths:
-            self.down.append(_two_convolutions(rank, in_channels, channels, padding, batch_norm))
+            self.down.append(stage(in_channels, (channels, channels)))
             in_channels = channels
         for channels in reversed(widths[:-1]):
             self.up.append(CONV_TRANSPOSE[rank](in_channels, channels, 2, stride=2))
             joined = channels * (1 + skips)
-            self.right.append(_two_convolutions(rank, joined, channels, padding, batch_norm))
+            self.right.append(stage(joined, (channels, channels)))
             in_channels = channels
         self.pool = MAX_POOL[rank](2)
         self.dropout = nn.Dropout(dropout)
         self.score = CONV[rank](in_channels, num_classes, 1)
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k *out"]:
         """Scores, or values, of each position."""
@@ -196,12 +198,3 @@ class Residual(nn.Module):
         """The restored input."""
         restored: Tensor = x - self.net(x)
         return restored
-
-
-def _two_convolutions(rank: int, in_channels: int, channels: int, padding: int, batch_norm: bool) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for given in (in_channels, channels):
-        layers.append(CONV[rank](given, channels, 3, padding=padding))
-        layers += [BATCH_NORM[rank](channels)] * batch_norm
-        layers.append(nn.ReLU())
-    return nn.Sequential(*layers)

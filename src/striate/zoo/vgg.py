@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from torch import nn
 
-from striate.registry import Between
+from striate.layers.initialization import initialize_xavier
 from striate.shapes import Float, Tensor
 from striate.zoo.alexnet import response_norm
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
-Width = Annotated[float, Between(0.001, 100)]
-Dropout = Annotated[float, Between(0, 1)]
 PAPER = "Simonyan, Zisserman 2015, Very deep convolutional networks for large-scale image recognition, table 1"
 TOTALS = "133, 133, 134, 138 and 144 million for A, B, C, D and E (table 2)"
 
@@ -26,6 +23,8 @@ TABLE = {
     "E": "64 64 M 128 128 M 256 256 256 256 M 512 512 512 512 M 512 512 512 512 M",
 }
 LAST, HIDDEN = 512, 4096
+# D's channels by stage, for the networks built on it.
+VGG16 = tuple(tuple(map(int, stage.split())) for stage in TABLE["D"].removesuffix(" M").split(" M "))
 
 
 @architecture(
@@ -45,7 +44,7 @@ def vgg11(
     input_size: tuple[int, int] = (224, 224),
     batch_norm: bool = False,
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Eight 3x3 convolutions and three dense layers (configuration A).
 
@@ -74,7 +73,7 @@ def vgg11_lrn(
     in_channels: int = 3,
     input_size: tuple[int, int] = (224, 224),
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Configuration A with AlexNet's response normalization after the first convolution.
 
@@ -100,7 +99,7 @@ def vgg13(
     input_size: tuple[int, int] = (224, 224),
     batch_norm: bool = False,
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Ten 3x3 convolutions, two at each size, and three dense layers (configuration B).
 
@@ -126,7 +125,7 @@ def vgg16_c(
     input_size: tuple[int, int] = (224, 224),
     batch_norm: bool = False,
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Ten 3x3 and three 1x1 convolutions and three dense layers (configuration C).
 
@@ -154,7 +153,7 @@ def vgg16(
     input_size: tuple[int, int] = (224, 224),
     batch_norm: bool = False,
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Thirteen 3x3 convolutions and three dense layers (configuration D).
 
@@ -180,7 +179,7 @@ def vgg19(
     input_size: tuple[int, int] = (224, 224),
     batch_norm: bool = False,
     width: Width = 1.0,
-    dropout: Dropout = 0.5,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Sixteen 3x3 convolutions and three dense layers (configuration E).
 
@@ -196,6 +195,7 @@ def vgg19(
     least=16,
     parameters=20_459_304,
     macs=16_272_498_688,
+    lectures="cited under another paper's title",
     note="The section describes one 3x3 convolution with 1,024 units in place of all after conv5-3; it names no "
     "groups, though weights were published for two groups (18,100,008 parameters).",
     aliases=("cam",),
@@ -225,13 +225,14 @@ class VGG(nn.Module):
         super().__init__()
         self.features = _features(TABLE[configuration], in_channels, batch_norm, width)
         h, w = (side // 2**5 for side in input_size)
-        hidden = _scaled(HIDDEN, width)
+        hidden = scaled(HIDDEN, width)
         self.classifier = nn.Sequential(
-            *(nn.Linear(_scaled(LAST, width) * h * w, hidden), nn.ReLU(), nn.Dropout(dropout)),
+            *(nn.Linear(scaled(LAST, width) * h * w, hidden), nn.ReLU(), nn.Dropout(dropout)),
             *(nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(dropout)),
             nn.Linear(hidden, num_classes),
         )
-        self.apply(_initialize)
+        # By which the authors, too, train the deep networks at once (end of their section 3.1).
+        self.apply(initialize_xavier)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -244,11 +245,11 @@ class VGGGAP(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, batch_norm: bool, width: float) -> None:
         super().__init__()
-        maps = _scaled(1024, width)
+        maps = scaled(1024, width)
         self.features = _features(TABLE["D"].removesuffix(" M"), in_channels, batch_norm, width)
-        self.conv = nn.Conv2d(_scaled(LAST, width), maps, 3, padding=1)
+        self.conv = nn.Conv2d(scaled(LAST, width), maps, 3, padding=1)
         self.dense = nn.Linear(maps, num_classes)
-        self.apply(_initialize)
+        self.apply(initialize_xavier)
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         """Logits."""
@@ -266,20 +267,8 @@ def _features(row: str, channels: int, batch_norm: bool, width: float) -> nn.Seq
             layers.append(response_norm())
         else:
             number, _, kernel = entry.partition("/")
-            maps, size = _scaled(int(number), width), int(kernel or 3)
+            maps, size = scaled(int(number), width), int(kernel or 3)
             layers.append(nn.Conv2d(channels, maps, size, padding=size // 2))
             layers += [nn.BatchNorm2d(maps), nn.ReLU()] if batch_norm else [nn.ReLU()]
             channels = maps
     return nn.Sequential(*layers)
-
-
-def _scaled(channels: int, width: float) -> int:
-    return max(1, round(channels * width))
-
-
-def _initialize(module: nn.Module) -> None:
-    """Glorot's rule, by which the authors train also the deep networks at once (end of their section 3.1)."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)

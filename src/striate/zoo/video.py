@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from torch import nn
 
-from striate.registry import Between
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 
 # Figure 3: names and maps of the convolutions; each group is followed by max pooling over (frames, rows, columns).
@@ -34,8 +32,8 @@ def c3d(
     num_classes: int = 487,
     in_channels: int = 3,
     input_size: tuple[int, ...] = (16, 112, 112),
-    width: Annotated[float, Between(0.001, 100)] = 1.0,
-    dropout: Annotated[float, Between(0, 1)] = 0.5,
+    width: Width = 1.0,
+    dropout: Chance = 0.5,
 ) -> nn.Module:
     """Sports in a clip of 16 frames: eight 3x3x3 convolutions, five poolings (the first over space only), three dense.
 
@@ -56,7 +54,7 @@ class C3D(nn.Module):
         sides = list(input_size)
         for number, (convolutions, window) in enumerate(GROUPS, 1):
             for name, base in convolutions.items():
-                maps = max(1, round(base * width))
+                maps = scaled(base, width)
                 self.features.add_module(name, nn.Conv3d(in_channels, maps, 3, padding=1))
                 self.features.add_module(f"relu{name[4:]}", nn.ReLU())
                 in_channels = maps
@@ -64,7 +62,7 @@ class C3D(nn.Module):
             self.features.add_module(f"pool{number}", nn.MaxPool3d(window, ceil_mode=last))
             sides = [(side + last * (step - 1)) // step for side, step in zip(sides, window, strict=True)]
         frames, h, w = sides
-        units = max(1, round(4096 * width))
+        units = scaled(4096, width)
         self.fc6 = nn.Linear(in_channels * frames * h * w, units)
         self.fc7 = nn.Linear(units, units)
         self.fc8 = nn.Linear(units, num_classes)

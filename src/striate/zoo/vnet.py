@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import torch
 from torch import nn
 
 from striate.layers.fit import pad
-from striate.layers.weights import start_from_he
-from striate.registry import Between
+from striate.layers.initialization import initialize_he
 from striate.shapes import Float, Tensor
+from striate.zoo.options import Width, scaled
 from striate.zoo.registry import architecture
 
 # Channels and number of convolutions of each stage, from the finest to the coarsest.
@@ -31,7 +29,7 @@ STAGES = ((16, 1), (32, 2), (64, 3), (128, 3), (256, 3))
     "published Caffe file has 1, 1, 2, 3, 3 and a 5x5x5 convolution before the output. In the right half the table "
     "counts each up-convolution as two positions wide, though each of its outputs reads one: the fields are smaller.",
 )
-def vnet(num_classes: int = 2, in_channels: int = 1, width: Annotated[float, Between(0.001, 100)] = 1.0) -> nn.Module:
+def vnet(num_classes: int = 2, in_channels: int = 1, width: Width = 1.0) -> nn.Module:
     """A U-Net for volumes with 5x5x5 convolutions, stages that learn residuals, strided convolutions and PReLU.
 
     Volumes of 128 -> 64 -> 32 -> 16 -> 8 and back; channels 16 to 256. Where a side is odd, the doubled volume gets
@@ -45,7 +43,7 @@ class VNet(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int, width: float) -> None:
         super().__init__()
-        stages = [(max(1, round(channels * width)), depth) for channels, depth in STAGES]
+        stages = [(scaled(channels, width), depth) for channels, depth in STAGES]
         self.left, self.down = nn.ModuleList(), nn.ModuleList()
         self.up, self.right = nn.ModuleList(), nn.ModuleList()
         before = in_channels
@@ -60,7 +58,7 @@ class VNet(nn.Module):
             before = 2 * channels
             self.right.append(Stage(before, before, depth))
         self.score = nn.Conv3d(before, num_classes, 1)
-        self.apply(start_from_he)
+        self.apply(initialize_he)
 
     def forward(self, x: Float[Tensor, "n c d h w"]) -> Float[Tensor, "n k d h w"]:
         """Logits of each position."""

@@ -24,8 +24,10 @@ Condition = Annotated[int, Between(0, 65536, whole=True)]
     least=1,
     parameters=1_279_616,
     macs=5_062_656_000,
-    note="Section 2.1 gives the dilations (1 to 512, three times) and figure 4 the layer; widths are not stated: 64 "
-    "and, for the skips, 256 here. The residual convolution of the last layer, which nothing reads, is left out.",
+    lectures="causal and dilated, on raw audio; dated ICLR 2016",
+    note="It appeared on arXiv. Section 2.1 gives the dilations (1 to 512, three times) and figure 4 the layer; "
+    "widths are not stated: 64 and, for the skips, 256 here. The residual convolution of the last layer, which "
+    "nothing reads, is left out.",
 )
 def wavenet(
     num_classes: int = 256,
