@@ -77,6 +77,29 @@ def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(striate.zoo.names())
     main(["zoo"])
     assert "60,000" in capsys.readouterr().out
+    main(["zoo", "vgg16"])
+    assert "parameters: 138357544" in capsys.readouterr().out
+    main(["zoo", "lenet5", "--json"])
+    assert json.loads(capsys.readouterr().out)["year"] == 1998
+    assert "unknown network: got 'vg16'. Did you mean vgg16" in fails(capsys, "zoo", "vg16")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        (["keras_mnist"], [1, 28, 28]),
+        (["keras_mnist", "--input", "3x20x30"], [3, 20, 30]),
+        (["keras_mnist:input_size=20"], [1, 20, 20]),
+        (["text_cnn"], [64]),
+        (["text_cnn", "--input", "40"], [40]),
+        (["unet:rank=1,width=0.1", "--input", "2x64"], [2, 64]),
+    ],
+)
+def test_describe_builds_a_network_of_the_zoo_for_the_input(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], shape: list[int]
+) -> None:
+    main(["describe", *arguments, "--json"])
+    assert next(iter(json.loads(capsys.readouterr().out)["inputs"].values())) == shape
 
 
 @pytest.mark.parametrize(

@@ -191,23 +191,30 @@ class Runs:
 
 @dataclass(frozen=True)
 class Zoo:
-    """List the networks that can be trained."""
+    """List the networks of the zoo, or all that is known of one."""
 
+    network: Annotated[Positional[str | None], tyro.conf.arg(metavar="[NETWORK]")] = None
+    """A network of the list."""
     json: bool = False
-    """Print one JSON list."""
+    """Print JSON: a list, or one object."""
 
     def run(self) -> None:
         """Print the networks."""
         from striate.zoo import ARCHITECTURES
 
+        if self.network is not None:
+            facts = ARCHITECTURES[self.network].json()
+            lines = [f"{key}: {value}" for key, value in facts.items() if value not in ("", None, (), False)]
+            print_line(json.dumps(facts) if self.json else "\n".join(lines))
+            return
         if self.json:
             print_line(json.dumps([entry.json() for entry in ARCHITECTURES.values()]))
             return
-        table = Table("network", "input", "parameters", "MACs", "what it is", "options")
+        table = Table("network", "year", "input", "parameters", "MACs", "what it is")
         for entry in ARCHITECTURES.values():
-            options = ", ".join(f"{k}={v}" for k, v in entry.options.items() if k != "num_classes")
-            shape = "x".join(map(str, entry.input))
-            table.add_row(entry.name, shape, f"{entry.parameters:,}", f"{entry.macs:,}", entry.summary, options)
+            shape = "x".join(map(str, entry.input)) + " tokens" * entry.tokens
+            counts = f"{entry.parameters:,}", f"{entry.macs:,}"
+            table.add_row(entry.name, str(entry.year), shape, *counts, entry.summary)
         print_table(table)
 
 
@@ -231,9 +238,8 @@ class Describe:
         """Print the report."""
         from striate.geometry import describe
 
-        model, shape = find_network(self.network)
-        if self.input is not None:
-            shape = read_inputs(self.input)
+        given = None if self.input is None else read_inputs(self.input)
+        model, shape = find_network(self.network, given)
         if shape is None:
             raise InputError("the input has no known shape", where=self.network, fix="Add --input 3x224x224, say.")
         report = describe(model, shape)
@@ -250,20 +256,19 @@ class Describe:
             print_line(f"{name}: {text}")
 
 
-def find_network(name: str) -> tuple[Any, tuple[int, ...] | None]:
-    """The network of the zoo, of a run, or that `module:callable` returns; and the shape that it was made for."""
+def find_network(name: str, given: Any) -> tuple[Any, Any]:
+    """The network of the zoo, of a run, or that `module:callable` returns; and the input: `given`, or its own."""
     import torch
 
     from striate.runs import load
-    from striate.zoo import ARCHITECTURES, build
+    from striate.zoo import ARCHITECTURES
 
     base, _, rest = name.partition(":")
     if base in ARCHITECTURES:
-        with torch.device("meta"):
-            return build(name), ARCHITECTURES[base].input
+        return network_of_zoo(name, given)
     if Path(name).is_dir():
         model, card = load(name)
-        return model, tuple(card.input_shape)
+        return model, tuple(card.input_shape) if given is None else given
     if not rest:
         return ARCHITECTURES[name], None  # raises, with the nearest names
     sys.path.insert(0, str(Path.cwd()))
@@ -283,7 +288,29 @@ def find_network(name: str) -> tuple[Any, tuple[int, ...] | None]:
     if not isinstance(made, torch.nn.Module):
         got = f"{type(made).__name__} {made!r}"
         raise InputError("this is no network", where=name, expected="a torch.nn.Module", got=got)
-    return made, None
+    return made, given
+
+
+def network_of_zoo(name: str, given: Any) -> tuple[Any, Any]:
+    """The network, without memory, with the channels and the size of the shape that is given; and its input."""
+    import torch
+
+    from striate.registry import parse_spec
+    from striate.zoo import ARCHITECTURES, build
+
+    base, own = parse_spec(name)
+    entry, options = ARCHITECTURES[base], {}
+    axes = own["rank"] + 1 if "rank" in own else len(entry.input)
+    fits = isinstance(given, tuple) and all(isinstance(side, int) for side in given) and len(given) == axes
+    if fits and not entry.tokens:
+        options["in_channels"] = given[0]
+    if fits and entry.takes_input_size and "input_size" not in own:
+        options["input_size"] = given if entry.tokens else given[1:]
+    with torch.device("meta"):
+        model = build(name, **options)
+    if fits and entry.tokens:
+        return model, torch.zeros((1, *given), dtype=torch.int64, device="meta")
+    return model, entry.example(entry.bind(own) | options) if given is None else given
 
 
 def read_inputs(text: str) -> Any:

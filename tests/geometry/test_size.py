@@ -116,3 +116,17 @@ def test_a_search_ends() -> None:
     """One operation after the other up to the end: too many to try every side."""
     net = nn.Sequential(*[nn.ReLU() for _ in range(200)], Sized(1001, 1001))
     assert describe(net, (1, 1001, 1001), training=False).least_input == (1, 1001, 1001)
+
+
+def test_a_network_that_refuses_small_inputs_itself_has_a_least_input() -> None:
+    class Careful(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.shape[-1] < 7:
+                raise InputError("the line is too short")
+            return x * 2
+
+    assert describe(Careful(), (1, 20)).least_input is None or describe(Careful(), (1, 2, 20)).least_input == (1, 7, 7)
+    with pytest.raises(
+        InputError, match="the network cannot take this input, it is too small: .*the line is too short"
+    ):
+        describe(Careful(), (1, 5, 5))

@@ -23,7 +23,7 @@ WRAPPERS = ("contextlib", "jaxtyping", "beartype")
 # What torch says where a forward asks for numbers that meta tensors do not have.
 ASKS_FOR_NUMBERS = ("meta tensor", "meta device type", "data-dependent", "unallocated storage")
 # Errors that another input may well not raise; all others are bugs of the network.
-MAY_BE_THE_SIZE = (RuntimeError, ValueError, AssertionError, IndexError, ArithmeticError)
+MAY_BE_THE_SIZE = (InputError, RuntimeError, ValueError, AssertionError, IndexError, ArithmeticError)
 DIED = "the network cannot take this input"
 
 
@@ -74,6 +74,12 @@ def explained(error: Exception, path: str, module: nn.Module, shapes: Sequence[S
     if isinstance(module, nn.Linear) and shapes and shapes[0] and shapes[0][-1] != module.in_features:
         died.features = shapes[0][-1], module.in_features
     return died
+
+
+def is_own(error: Exception) -> bool:
+    """Whether the error was raised by the tracer, not by the network."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return last.filename.startswith(HERE)
 
 
 def depends_on_numbers(name: str, where: str) -> InputError:

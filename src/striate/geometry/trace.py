@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate.errors import InputError
 from striate.geometry.attention import fused
-from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, explained, place
+from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, explained, is_own, place
 from striate.geometry.graph import Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
 from striate.geometry.reading import Readings
@@ -59,9 +59,9 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
         with preserved(model), fused(), torch.set_grad_enabled(training), tracer.watching():
             model.train(training)
             outputs = torch.func.functional_call(model, state, tuple(args), kwargs)
-    except InputError:
-        raise
     except Exception as error:
+        if isinstance(error, InputError) and is_own(error):
+            raise
         raise tracer.explain(error) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)

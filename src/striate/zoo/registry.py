@@ -97,9 +97,12 @@ class Architecture:
         """An input (on meta: no memory) for the network built with these options."""
         facts = self.options | dict(options)
         space = self.input if self.tokens else self.input[1:]
-        space = facts.get("input_size", space)
+        if "input_size" in facts:
+            space = self.as_size(facts["input_size"])
+        if "rank" in facts:
+            space = space[:1] * facts["rank"]
         if self.tokens:
-            return torch.empty(1, *space, dtype=torch.int64, device="meta")
+            return torch.zeros(1, *space, dtype=torch.int64, device="meta")
         return torch.empty(1, facts["in_channels"], *space, device="meta")
 
     def bind(self, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ def embedding_bag(call: Call) -> Facts:
     indices, weights = call["indices"], call["per_sample_weights"]
     given = [indices] if weights is None else [indices, weights]
     readings = tuple(read for t in given for read in call.read(t, [whole(len(t))], loose=loose))
-    return Facts("embedding_bag", "linear", (readings,))
+    return Facts("embedding_bag", "other", (readings,))
 
 
 @rule(
