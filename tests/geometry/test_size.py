@@ -125,8 +125,6 @@ def test_a_network_that_refuses_small_inputs_itself_has_a_least_input() -> None:
                 raise InputError("the line is too short")
             return x * 2
 
-    assert describe(Careful(), (1, 20)).least_input is None or describe(Careful(), (1, 2, 20)).least_input == (1, 7, 7)
-    with pytest.raises(
-        InputError, match="the network cannot take this input, it is too small: .*the line is too short"
-    ):
+    assert describe(Careful(), (1, 20)).least_input == (1, 7)
+    with pytest.raises(InputError, match="cannot take this input, it is too small: .*the line is too short"):
         describe(Careful(), (1, 5, 5))
