@@ -14,7 +14,7 @@ def test_a_wrong_rank_raises() -> None:
     layer = RBF(torch.ones(3, 4))
     assert layer(torch.ones(2, 4)).shape == (2, 3)
     with pytest.raises(jaxtyping.TypeCheckError, match="Expected type: .*Float.*n c"):
-        layer(torch.ones(2, 2, 4))
+        layer(torch.ones(4))
 
 
 def test_axes_of_one_name_must_be_equal() -> None:
