@@ -40,7 +40,7 @@ def train(network: str, data: str, epochs: float, seed: int) -> dict[str, Any]:
     )  # fmt: skip
     session = striate.open_session(recipe)
     began, points = time.perf_counter(), []
-    part = session.data.train.subset(range(MEASURED))
+    part = session.data.train.subset(range(min(MEASURED, len(session.data.train))))
     for step in striate.fit(session.model, session.task, session.data, recipe):
         if step.number % max(1, round(step.of / epochs / POINTS)) == 0 or step.last:
             error = measure(session, part)

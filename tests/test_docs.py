@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -91,3 +92,18 @@ def test_the_python_of_the_readme_runs() -> None:
     block = next(b for b in re.findall(r"(?:^    .*\n|^\n)+", readme, re.MULTILINE) if "import striate" in b)
     code = "\n".join(line[4:] for line in block.splitlines()).partition("model, card")[0]
     exec(code.replace("epochs=10", "epochs=0.1"), {})
+
+
+@pytest.mark.slow
+def test_the_degradation_recipe_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def run(*networks: str, epochs: str = "0.2") -> str:
+        script = [sys.executable, ROOT / "recipes" / "degradation.py", "digits", "--out", tmp_path, "--epochs", epochs]
+        done = subprocess.run([*script, "--networks", *networks], capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert "plain20: update 3 of 3, training error" in run("plain20")
+    again = run("plain20", "resnet20")
+    assert "plain20: update" not in again
+    assert "resnet20: update 3 of 3" in again
+    assert (tmp_path / "degradation.png").stat().st_size > 5_000
+    assert "holds another setting" in run("plain20", epochs="0.3")
