@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from striate.geometry.graph import Graph, Value
 from striate.geometry.reading import Axis, Read, Reading, Reshape, Shape
@@ -217,6 +218,14 @@ def extents(field: Field, value: Value, input: Value) -> tuple[Extent, ...]:
 
 
 def _extent(terms: Terms, shape: Shape, size: int) -> Extent:
+    """Height, width and depth are mostly alike: with the drivers numbered, one is measured for all."""
+    drivers = list(dict.fromkeys(driver for driver, _ in terms if driver is not None))
+    numbered = tuple(Axis(None if driver is None else drivers.index(driver), window) for driver, window in terms)
+    return _measured(numbered, tuple(shape[driver] for driver in drivers), size)
+
+
+@lru_cache(maxsize=1 << 12)
+def _measured(terms: Terms, shape: Shape, size: int) -> Extent:
     moving = [t for t in terms if t.driver is not None and t.window.shift]
     main = min(moving or terms, key=lambda t: t.window.size).window
     hulls = [hull for o in _samples(terms, shape) if (hull := _hull(terms, o)) is not None]

@@ -58,7 +58,7 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     try:
         with preserved(model), fused(), torch.set_grad_enabled(training), tracer.watching():
             model.train(training)
-            outputs = torch.func.functional_call(model, state, tuple(args), kwargs)
+            outputs = torch.func.functional_call(model, state, tuple(args), kwargs, tie_weights=False)
     except Exception as error:
         if isinstance(error, InputError) and is_own(error):
             raise
