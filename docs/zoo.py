@@ -89,7 +89,7 @@ def weighs(layer: Layer) -> bool:
 def profile(report: Report) -> Figure:
     """A block for each stage: as high as the maps (logarithmic), as wide as it has layers, with its channels."""
     course = stages(report)
-    widths = [0.42 + 0.13 * math.log2(1 + stage.layers) for stage in course]
+    widths = [max(0.42 + 0.13 * math.log2(1 + s.layers), 0.065 * len(short(s.size))) for s in course]
     heights = [
         0.16 + 0.14 * math.log2(max(1.0, math.prod(stage.size) ** (1 / max(1, len(stage.size))))) for stage in course
     ]

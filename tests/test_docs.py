@@ -75,6 +75,17 @@ def test_the_page_of_the_zoo_is_generated(monkeypatch: pytest.MonkeyPatch) -> No
     assert (ROOT / "docs" / "zoo" / "README.md").read_text() == generator.page(reports), "run: python docs/zoo.py"
 
 
+def test_profiles_keep_branches_together_leave_gates_out_and_show_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = script(ROOT / "docs" / "zoo.py", monkeypatch)
+    heights = {}
+    for name in ("inception_v2", "se_resnet50", "unet"):
+        stages = generator.stages(generator.reported(zoo.ARCHITECTURES[name]))
+        heights[name] = [stage.size[0] for stage in stages if stage.size]
+    assert heights["inception_v2"] == [224, 112, 56, 28, 14, 7]
+    assert heights["se_resnet50"] == [224, 112, 56, 28, 14, 7]
+    assert heights["unet"] == [512, 512, 256, 128, 64, 32, 64, 128, 256, 512]
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_has_a_claim_and_trains(path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(r"^# Claim: \d\d\.\d\d% test accuracy, mean of seeds 0 to 4", path.read_text(), re.MULTILINE)

@@ -108,7 +108,7 @@ def to_dense(model: nn.Module, input: Sequence[int]) -> fx.GraphModule:
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 10, 26))
     >>> to_dense(net, (1, 28, 28))
-    GraphModule(
+    Sequential(
       (0): Conv2d(1, 4, kernel_size=(3, 3), stride=(1, 1))
       (1): ReLU()
       (2): Linear(in_features=2704, out_features=10, bias=True)

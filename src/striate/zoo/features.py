@@ -90,6 +90,7 @@ def features_only(model: nn.Module, input_shape: Inputs) -> Features:
 
     Raises InputError where no module returns a map that moves over the input.
 
+    >>> import torch
     >>> backbone = features_only(nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 8, 3)), (1, 12, 12))
     >>> [(f.path, f.channels, f.stride, f.receptive_field) for f in backbone.features]
     [('0', 4, (1, 1), (3, 3)), ('2', 8, (2, 2), (8, 8))]
