@@ -192,7 +192,33 @@ def recipes_page() -> str:
     for path in sorted((ROOT / "recipes").glob("*.yaml")):
         head = [line.removeprefix("# ") for line in path.read_text().splitlines() if line.startswith("#")]
         parts += ["", f"## [{path.stem}]({path.name})", "", *head[1:]]
-    return "\n".join(parts) + "\n"
+    return "\n".join([*parts, *degradation()]) + "\n"
+
+
+def degradation() -> list[str]:
+    """What recipes/degradation.py found."""
+    path = ROOT / "recipes" / "degradation.json"
+    stored = json.loads(path.read_text())
+    networks, setting = stored["networks"], stored["setting"]
+    lines = []
+    for name, found in networks.items():
+        errors = found["points"][-1]["training_error"], found["test_error"]
+        lines.append(f"| `{name}` | {found['parameters']:,} | {errors[0]:.1%} | {errors[1]:.1%} |")
+    return [
+        "",
+        "## [degradation](degradation.py)",
+        "",
+        f"Plain and residual networks of 20 and 56 layers after {setting['epochs']:g} epoch of CIFAR-10 "
+        f"({networks['plain20']['points'][-1]['update']} updates of 128 images, one seed): the error on 5,000 "
+        f"*training* images, without augmentation, and on {networks['plain20']['test_images']:,} test images. Without "
+        "shortcuts the deeper network is the worse one in training already: it is hard to optimize, not overfitted.",
+        "",
+        "| network | parameters | training error | test error |",
+        "|---|---|---|---|",
+        *lines,
+        "",
+        "![Training error against updates](degradation.png)",
+    ]
 
 
 def with_table(readme: str) -> str:

@@ -5,6 +5,7 @@ python docs/zoo.py
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from dataclasses import dataclass
@@ -179,6 +180,25 @@ def longest(report: Report) -> int:
     return max(depths)
 
 
+def parity() -> list[str]:
+    """What benchmarks/zoo_parity.py found."""
+    stored = json.loads((FOLDER.parents[1] / "benchmarks" / "results" / "zoo_parity.json").read_text())
+    pairs = stored["pairs"]
+    unequal = [f"{pair['network']} ({pair['peer']})" for pair in pairs if not pair["equal"]]
+    peers = ", ".join(
+        f"{sum(pair['peer'] == peer for pair in pairs)} of {peer}" for peer in ("torchvision", "timm", "keras")
+    )
+    worst = max(pair["difference"] for pair in pairs)
+    return [
+        "## The same as others'",
+        "",
+        f"With the weights of the same network elsewhere ({peers}), outputs differ by at most {worst:.0e} of the "
+        f"greatest output{': not equal are ' + ', '.join(unequal) if unequal else ''} "
+        "(`python benchmarks/zoo_parity.py`). Keras pads MobileNet's strided convolutions on the other side, so it is "
+        "compared on mirrored images, and leaves padding out of Inception's averages, so ours are set to do so, too.",
+    ]
+
+
 def page(reports: dict[str, Report]) -> str:
     """docs/zoo/README.md."""
     entries = [zoo.ARCHITECTURES[name] for name in reports]
@@ -196,6 +216,8 @@ def page(reports: dict[str, Report]) -> str:
         "## From 1989 to 2016",
         "",
         *evolution(reports),
+        "",
+        *parity(),
         "",
         "## All",
         "",
