@@ -94,7 +94,7 @@ def main() -> None:
     rows, different = {}, {}
     for key in sys.argv[1:] or networks():
         model, shape = build(key)
-        report = describe(model, shape, training=False)
+        report = describe(model, shape)
         ours, theirs = (report.macs, report.parameters), reference(model, shape)
         rows[key] = f"{'x'.join(map(str, shape))}: {theirs[0]:,} multiply-adds, {theirs[1]:,} parameters"
         if ours != theirs:

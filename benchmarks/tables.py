@@ -142,9 +142,9 @@ def peers_page() -> str:
     parts = [ABOUT_PEERS, "", f"Versions: {versions}. {where['threads']} threads of {where['processor']}.", ""]
     parts += ["## Seconds and memory", "", "| what | striate | peer | factor |", "|---|---|---|---|", *geometry_rows()]
     bare = ", ".join(
-        f"{SIDES[name]} {span(side['times_faster_training_false'])}×" for name, side in unet["against"].items()
+        f"{SIDES[name]} {span(side['times_faster_with_memory'])}×" for name, side in unet["against"].items()
     )
-    parts += ["", "Without the trace for the memory of training, `describe(…, training=False)`: " + bare + ".", ""]
+    parts += ["", "With the memory of training, `describe(…).memory`, which takes a second trace: " + bare + ".", ""]
     parts += ["First call in a new process:", "", "| network | tool | seconds | later calls | memory before | most |"]
     parts += ["|---|---|---|---|---|---|"]
     calls = [("3-D U-Net", tool, one) for tool, one in unet["first_call_in_a_process"].items()]

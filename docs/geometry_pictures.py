@@ -123,7 +123,7 @@ def complexity() -> Figure:
             ("ResNet-50", resnet("ResNet-50"), 76.15),
             ("ResNet-152", resnet("ResNet-152"), 78.31),
         ]
-        reports = [(name, describe(net, (3, 224, 224), training=False), accuracy) for name, net, accuracy in networks]
+        reports = [(name, describe(net, (3, 224, 224)), accuracy) for name, net, accuracy in networks]
     return draw_complexity([Measured(*entry, SOURCE) for entry in reports])
 
 

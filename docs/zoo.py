@@ -125,7 +125,7 @@ def reported(entry: zoo.Architecture) -> Report:
     """The network of the entry, sized up without memory."""
     with torch.device("meta"):
         model = zoo.build(entry.name)
-    return describe(model, entry.example({}), training=False)
+    return describe(model, entry.example({}))
 
 
 def row(entry: zoo.Architecture, report: Report) -> str:

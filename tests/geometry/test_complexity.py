@@ -19,7 +19,7 @@ from striate.geometry.pictures import DPI
 
 def measured(name: str, width: int, accuracy: float = 50.0, source: str = "") -> Measured:
     with torch.device("meta"):
-        return Measured(name, describe(nn.Conv2d(3, width, 3), (3, 16, 16), training=False), accuracy, source)
+        return Measured(name, describe(nn.Conv2d(3, width, 3), (3, 16, 16)), accuracy, source)
 
 
 def discs(figure: Figure) -> list[tuple[float, float, float, float]]:
@@ -109,6 +109,6 @@ def test_what_cannot_be_charted_is_an_error(entries: list[tuple[str, float]], te
 
 
 def test_a_network_without_products_cannot_be_charted() -> None:
-    report = describe(nn.ReLU(), (1, 4, 4), training=False)
+    report = describe(nn.ReLU(), (1, 4, 4))
     with pytest.raises(InputError, match="a network without multiply-adds has no place in the chart: got r"):
         draw_complexity([("r", report, 1.0)])

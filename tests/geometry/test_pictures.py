@@ -84,7 +84,7 @@ NETWORKS: dict[str, tuple[nn.Module, Any]] = {
 
 @pytest.fixture(scope="module")
 def reports() -> dict[str, Report]:
-    return {name: describe(network, shape, training=False) for name, (network, shape) in NETWORKS.items()}
+    return {name: describe(network, shape) for name, (network, shape) in NETWORKS.items()}
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -138,7 +138,7 @@ def test_texts_keep_to_their_boxes(reports: dict[str, Report], name: str) -> Non
     if name == "long":
         network = nn.Sequential()
         network.add_module("$a very long name_{$ 日本 " * 9, nn.Conv2d(1, 1_000_000, 1, device="meta"))
-        report = describe(network, (1, 2, 2), training=False)
+        report = describe(network, (1, 2, 2))
     else:
         report = reports[name]
     figure = draw_network(report)

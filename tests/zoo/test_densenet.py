@@ -38,7 +38,7 @@ def test_parameters_and_layers_follow_from_the_papers_table(name: str, depths: t
 
 def test_maps_after_each_block_and_transition() -> None:
     with torch.device("meta"):
-        rows = describe(zoo.build("densenet121"), (3, 224, 224), training=False).layers
+        rows = describe(zoo.build("densenet121"), (3, 224, 224)).layers
     ends = {".".join(row.path.split(".")[:2]): row.shape for row in rows}
     blocks = [ends[f"features.denseblock{i}"] for i in (1, 2, 3, 4)]
     assert blocks == [(256, 56, 56), (512, 28, 28), (1024, 14, 14), (1024, 7, 7)]

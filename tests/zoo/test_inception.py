@@ -35,7 +35,7 @@ def on_meta(name: str, **options: object) -> nn.Module:
 
 def rows_of(name: str, **options: object) -> tuple[nn.Module, tuple[Layer, ...]]:
     net = on_meta(name, **options)
-    return net, describe(net, zoo.ARCHITECTURES[name].input, training=False).layers
+    return net, describe(net, zoo.ARCHITECTURES[name].input).layers
 
 
 def count(net: nn.Module) -> int:

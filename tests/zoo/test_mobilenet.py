@@ -27,13 +27,13 @@ def on_meta(name: str, **options: object) -> nn.Module:
     ],
 )
 def test_width_and_resolution_cost_what_the_paper_says(width: float, size: int, macs: int, parameters: float) -> None:
-    report = describe(on_meta("mobilenet_v1", width=width), (3, size, size), training=False)
+    report = describe(on_meta("mobilenet_v1", width=width), (3, size, size))
     assert abs(report.macs / 1e6 - macs) < 1
     assert round(report.parameters / 1e6, 1) == parameters
 
 
 def test_maps_of_v1_are_those_of_its_table() -> None:
-    rows = describe(on_meta("mobilenet_v1"), (3, 224, 224), training=False).layers
+    rows = describe(on_meta("mobilenet_v1"), (3, 224, 224)).layers
     ends = {".".join(row.path.split(".")[:2]): row.shape for row in rows}
     assert [ends[f"features.{i}"] for i in (0, 1, 3, 5, 11, 13)] == [
         *((32, 112, 112), (64, 112, 112), (128, 56, 56)),
@@ -48,7 +48,7 @@ def test_a_separable_convolution_is_a_filter_a_map_and_a_1x1() -> None:
 
 
 def test_v2_costs_what_its_paper_says() -> None:
-    report = describe(on_meta("mobilenet_v2"), (3, 224, 224), training=False)
+    report = describe(on_meta("mobilenet_v2"), (3, 224, 224))
     assert round(report.macs / 1e6, -1) == 300
     norms = sum(p.numel() for m in on_meta("mobilenet_v2").modules() for p in norm_values(m))
     assert norms == 34_112
@@ -60,7 +60,7 @@ def norm_values(module: nn.Module) -> list[nn.Parameter]:
 
 
 def test_maps_of_v2_are_those_of_its_table() -> None:
-    rows = describe(on_meta("mobilenet_v2"), (3, 224, 224), training=False).layers
+    rows = describe(on_meta("mobilenet_v2"), (3, 224, 224)).layers
     ends = {".".join(row.path.split(".")[:2]): row.shape for row in rows}
     assert [ends[f"features.{i}"] for i in (0, 1, 3, 6, 10, 13, 16, 17, 18)] == [
         *((32, 112, 112), (16, 112, 112), (24, 56, 56), (32, 28, 28), (64, 14, 14)),

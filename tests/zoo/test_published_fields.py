@@ -59,7 +59,7 @@ def test_fields_and_strides_at_the_end_of_each_module(name: str) -> None:
     with torch.device("meta"):
         net = zoo.build(name)
     shape = zoo.ARCHITECTURES[name.partition(":")[0]].input
-    rows = describe(net, shape, training=False).layers
+    rows = describe(net, shape).layers
     modules = [entry.split()[0] for entry in FIELDS[name].split(", ")]
     assert ", ".join(f"{module} {at(rows, module)}" for module in modules) == FIELDS[name]
 

@@ -37,12 +37,12 @@ def test_the_name_counts_convolutions_and_the_dense_layer(layers: int) -> None:
     ],
 )
 def test_multiply_adds_are_those_of_the_papers_table(name: str, billions: float) -> None:
-    assert abs(describe(on_meta(name), (3, 224, 224), training=False).macs / 1e9 - billions) < 0.1
+    assert abs(describe(on_meta(name), (3, 224, 224)).macs / 1e9 - billions) < 0.1
 
 
 @pytest.mark.parametrize(("name", "expansion"), [("resnet18", 1), ("resnet50", 4), ("se_resnet50", 4)])
 def test_maps_of_each_stage(name: str, expansion: int) -> None:
-    rows = describe(on_meta(name), (3, 224, 224), training=False).layers
+    rows = describe(on_meta(name), (3, 224, 224)).layers
     ends = {row.path.partition(".")[0]: row.shape for row in rows}
     assert ends["conv1"] == (64, 112, 112)
     assert ends["maxpool"] == (64, 56, 56)

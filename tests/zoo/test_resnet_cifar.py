@@ -27,7 +27,7 @@ def test_depth_and_parameters_are_those_of_the_papers_table(layers: int, million
 @pytest.mark.parametrize("kind", ["resnet", "plain"])
 def test_maps_are_halved_twice(kind: str) -> None:
     with torch.device("meta"):
-        rows = describe(zoo.build(f"{kind}20"), (3, 32, 32), training=False).layers
+        rows = describe(zoo.build(f"{kind}20"), (3, 32, 32)).layers
     ends = {row.path.partition(".")[0]: row.shape for row in rows}
     assert [ends[f"layer{i}"] for i in (1, 2, 3)] == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
 

@@ -92,9 +92,7 @@ class Report:
     inputs: Mapping[str, Shape]
     layers: tuple[Layer, ...]
     weights: tuple[Weight, ...]
-    memory: Memory
     unused: tuple[str, ...]
-    training_problem: str
     graph: Graph = field(repr=False, compare=False)
     _model: nn.Module = field(repr=False, compare=False)
     _input: Inputs = field(repr=False, compare=False)
@@ -153,6 +151,25 @@ class Report:
     def sees_whole(self) -> Layer | None:
         """The first operation with an output that sees the whole input."""
         return next((layer for layer in self.layers if layer.sees_whole and layer.kind != "shape"), None)
+
+    @property
+    def memory(self) -> Memory:
+        """Bytes of weights and activations, in inference and in training."""
+        return self._memory[0]
+
+    @property
+    def training_problem(self) -> str:
+        """Why the network cannot be traced in training mode, so that its memory there is not known; mostly nothing."""
+        return self._memory[1]
+
+    @cached_property
+    def _memory(self) -> tuple[Memory, str]:
+        problem, in_training = "", None
+        try:
+            in_training = trace(self._model, self._input, training=True)
+        except InputError as error:
+            problem = str(error)
+        return memory(self.graph, in_training, batch=2), problem
 
     @cached_property
     def least_input(self) -> Shape | None:
@@ -274,11 +291,11 @@ class Report:
         return draw_network(self)
 
 
-def describe(model: nn.Module, input_shape: Inputs, *, training: bool = True) -> Report:
+def describe(model: nn.Module, input_shape: Inputs) -> Report:
     """Size up a network: nothing is run on data, no weights are needed.
 
     `input_shape` is the shape of one item, without the batch axis; or an example tensor, with it; or for several
-    inputs a tuple or dict of these. `training=False` leaves out the second trace, for the memory of training.
+    inputs a tuple or dict of these. What takes more than one trace (`memory`, `least_input`) is found when asked for.
 
     Raises InputError as `trace` does; for an input that is too small it names the layer at which the network dies and
     the least size that works.
@@ -291,21 +308,13 @@ def describe(model: nn.Module, input_shape: Inputs, *, training: bool = True) ->
     if isinstance(model, nn.Module):  # trace says what else it may be
         model = unwrapped(model)
     graph = traced(model, input_shape)
-    problem, in_training = "", None
-    if training:
-        try:
-            in_training = trace(model, input_shape, training=True)
-        except InputError as error:
-            problem = str(error)
     used = {name for node in graph.nodes for name in node.parameters}
     return Report(
         network=type(model).__name__,
         inputs={name: graph.values[index].shape for name, index in graph.inputs.items()},
         layers=tuple(_rows(graph)),
         weights=tuple(graph.weights.values()),
-        memory=memory(graph, in_training, batch=2),
         unused=tuple(name for name in graph.weights if name not in used),
-        training_problem=problem,
         graph=graph,
         _model=model,
         _input=input_shape,
