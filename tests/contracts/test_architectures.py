@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
+import operator
 from typing import Any
 
 import pytest
@@ -137,6 +139,19 @@ def test_every_option_is_accepted_with_its_default(name: str) -> None:
 def test_an_unknown_option_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"^network {name} has no option: got 'num_class'. Did you mean num_classes"):
         zoo.build(name, num_class=3)
+
+
+def test_its_maps_are_those_that_it_announces(name: str) -> None:
+    entry, size = zoo.ARCHITECTURES[name], least(name)
+    with torch.device("meta"):
+        net, x = made(name, size).eval(), example(name, size)
+        if entry.tokens or not any(isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) for module in net.modules()):
+            return
+        backbone = zoo.features_only(net, x)
+        maps = backbone(x)
+    assert [kept.shape[1] for kept in maps] == [feature.channels for feature in backbone.features]
+    strides = [feature.stride for feature in backbone.features]
+    assert all(a != b and all(map(operator.le, a, b)) for a, b in itertools.pairwise(strides))
 
 
 def test_outputs_do_not_mix_items_and_weights_are_random_and_saved_whole(name: str) -> None:

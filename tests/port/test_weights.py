@@ -106,6 +106,17 @@ def test_what_does_not_fit_is_refused_and_nothing_is_loaded(state, text: str) ->
     assert all(torch.equal(v, before[k]) for k, v in ours.state_dict().items())
 
 
+def test_a_network_without_memory_is_refused_and_data_parallel_ones_are_loaded() -> None:
+    state = filled("mnist_fast").state_dict()
+    with torch.device("meta"):
+        empty = build("mnist_fast")
+    with pytest.raises(InputError, match="^a tensor has no memory .device meta.: got conv1.weight|got stem.weight"):
+        load(empty, state)
+    parallel = nn.DataParallel(filled("mnist_fast", 1))
+    load(parallel, {f"module.{name}": tensor for name, tensor in state.items()})
+    assert torch.equal(parallel.module.stem.weight, state["stem.weight"])
+
+
 def test_names_that_fit_twice_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     swap = {"conv1.bias": "dense.bias", "dense.bias": "conv1.bias"}
     monkeypatch.setitem(SPELLINGS, "swapped", lambda name: swap.get(name, name))

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from striate import InputError, build
@@ -135,7 +138,7 @@ class Branching(nn.Module):
         (Pooled, None, r"^the layers do not say for which input the classifier was made: got Pooled. Pass it: input="),
         (lambda: nn.Linear(3, 2), None, "^the network has no convolution: got Linear"),
         (lambda: build("keras_mnist"), (1, 40, 40), "^the network cannot take this input"),
-        (Distances, (1, 8, 8), "^an operation of the classifier has no meaning on a map of scores: at .*cdist"),
+        (Distances, (1, 8, 8), "^an operation of the classifier has no known meaning on a map of scores: at cdist"),
         (Branching, (1, 4, 4), "^the forward of the network cannot be traced symbolically: got symbolically traced"),
         (
             lambda: pooled_to(2),
@@ -152,6 +155,66 @@ def test_what_cannot_be_converted_is_refused(net, shape, text: str) -> None:
 def test_a_converted_network_is_exported_whole() -> None:
     converted, x = to_convolutional(build("nielsen_mnist")), torch.rand(1, 1, 40, 30)
     torch.testing.assert_close(torch.export.export(converted, (x,)).module()(x), converted(x))
+
+
+class Head(nn.Module):
+    """A classifier with a tail of its own."""
+
+    def __init__(self, tail: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.conv, self.dense, self.tail = nn.Conv2d(1, 2, 3), nn.Linear(2 * 6 * 6, 5), tail
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(self.dense(self.conv(x).flatten(1)))
+
+
+@pytest.mark.parametrize("tail", [lambda x: x.softmax(-1), lambda x: F.log_softmax(x, dim=-1), nn.Softmax(-1)])
+def test_a_softmax_over_the_last_axis_is_one_over_the_classes(tail: Callable[[Tensor], Tensor]) -> None:
+    model, x = Head(tail).eval(), torch.rand(2, 1, 8, 8)
+    torch.testing.assert_close(to_convolutional(model)(x)[..., 0, 0], model(x))
+
+
+@pytest.mark.parametrize(
+    ("tail", "text"),
+    [
+        (lambda x: x + torch.ones(5), "known meaning on a map of scores: at add: got add"),
+        (lambda x: x.view(-1, 1, 5).softmax(2), "known meaning on a map of scores: at view|at softmax"),
+        (lambda x: x.argmax(-1), "known meaning on a map of scores: at argmax"),
+        (lambda x: x.softmax(0), "known meaning on a map of scores: at softmax"),
+    ],
+)
+def test_tails_that_would_go_wrong_are_refused(tail: Callable[[Tensor], Tensor], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        to_convolutional(Head(tail))
+
+
+def test_a_layer_that_is_used_twice_is_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), first := nn.Linear(72, 72), first)
+    with pytest.raises(InputError, match="^a layer that is used several times cannot be converted: got 2"):
+        to_convolutional(model)
+
+
+def test_functional_dropout_is_that_of_eval_mode() -> None:
+    model = Head(lambda x: F.dropout(x, 0.5, model.training)).train()
+    converted = to_convolutional(model).eval()
+    x = torch.rand(1, 1, 8, 8)
+    assert torch.equal(converted(x), converted(x))
+    assert model.training
+
+
+class Meeting(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.gate = nn.Conv2d(1, 4, 8), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.gate(y) + F.max_pool2d(x, 8)
+
+
+def test_a_vector_that_meets_a_map_is_refused() -> None:
+    with pytest.raises(InputError, match="^a vector meets what stays a map: at add"):
+        to_dense(Meeting(), (1, 8, 8))
 
 
 def test_no_dense_tail() -> None:

@@ -81,3 +81,30 @@ def test_a_network_of_the_zoo_is_built_as_backbone() -> None:
 def test_a_network_without_maps_is_refused() -> None:
     with pytest.raises(InputError, match="^no module of the network returns a map: got Sequential"):
         features_only(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), (1, 4, 4))
+
+
+class Repeating(nn.Module):
+    """One pooling three times, a tap that ends after the deepest map, a pair in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tap, self.conv, self.pool = nn.Identity(), nn.Conv2d(1, 4, 3, padding=1), nn.MaxPool2d(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        z = self.pool(self.pool(self.pool(y)))
+        return z.mean() + self.tap(y).mean()
+
+
+def test_a_module_that_is_called_again_gives_the_map_of_each_call() -> None:
+    net = Repeating()
+    backbone = features_only(nn.DataParallel(net), (1, 16, 16))
+    assert [(f.path, f.call, f.stride[0]) for f in backbone.features[1:]] == [
+        ("pool", 0, 2),
+        ("pool", 1, 4),
+        ("pool", 2, 8),
+    ]
+    x = torch.rand(2, 1, 24, 16)
+    maps = backbone(x)
+    assert [tuple(m.shape[2:]) for m in maps] == [(24, 16), (12, 8), (6, 4), (3, 2)]
+    assert torch.equal(maps[2], net.pool(net.pool(net.conv(x))))

@@ -84,7 +84,11 @@ class Weight:
 
 @dataclass(frozen=True)
 class Graph:
-    """Values and nodes in the order of execution. A value is told by its index, a node, or a module path."""
+    """Values and nodes in the order of execution. A value is told by its index, a node, or a module path.
+
+    `modules` has the value that the last call of each module returned, `calls` those of all its calls in turn (None for
+    what is not one tensor that depends on the input).
+    """
 
     values: tuple[Value, ...]
     nodes: tuple[Node, ...]
@@ -92,6 +96,7 @@ class Graph:
     outputs: tuple[int, ...]
     modules: Mapping[str, int] = field(default_factory=dict)
     weights: Mapping[str, Weight] = field(default_factory=dict)
+    calls: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
     def find(self, layer: int | str | Node) -> Value:
         """The value of this index; the (first) output of this node; what the module of this path returned (its last

@@ -88,6 +88,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.guesses: set[int] = set()  # memory off meta whose numbers depend on the input, or on chance
         self.stack: list[tuple[str, nn.Module]] = [("", model)]
         self.modules: dict[str, int] = {}  # path -> what the module returned
+        self.calls: dict[str, list[int | None]] = {}
         self.died: tuple[str, nn.Module] | None = None
         self.saved: list[list[tuple[int, int]]] = []
         self.early: list[tuple[int, int]] = []
@@ -108,13 +109,16 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             path = self.first_paths.get(id(module), self.stack[-1][0])
             self.stack.append((path, module))
 
-        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+        def leave(module: nn.Module, _args: Any, output: Any) -> None:
             if sys.exc_info()[1] is not handled:
                 self.died = self.died or self.stack[-1]
             known = self.values.known
             made = [known[id(t)] for t in _tensors((output,)) if id(t) in known]
             if made:
                 self.modules[self.stack[-1][0]] = made[0]
+            if id(module) in self.first_paths:
+                whole = known.get(id(output)) if isinstance(output, torch.Tensor) else None
+                self.calls.setdefault(self.stack[-1][0], []).append(whole)
             self.stack.pop()
 
         handled = sys.exc_info()[1]
@@ -279,7 +283,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.modules[""] = found[0]
         firsts = ((path, self.first_paths[key]) for path, key in self.paths)
         modules = {path: self.modules[first] for path, first in firsts if first in self.modules}
-        return Graph(tuple(self.values.all), nodes, self.inputs, found, modules, self.state.weights)
+        calls = {path: tuple(made) for path, made in self.calls.items()}
+        return Graph(tuple(self.values.all), nodes, self.inputs, found, modules, self.state.weights, calls)
 
     def explain(self, error: Exception) -> InputError:
         """What the network's own error means, with the layer at which it arose."""

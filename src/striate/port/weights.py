@@ -74,13 +74,17 @@ def load(model: nn.Module, state: Mapping[str, Tensor] | str | Path) -> Loaded:
     if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
         raise InputError("a state dict maps names to tensors", got=_what(state), fix="Pass its entry with the tensors.")
     own = model.state_dict()
+    if empty := next((name for name, tensor in (*own.items(), *state.items()) if tensor.is_meta), None):
+        raise InputError(
+            "a tensor has no memory (device meta)", got=empty, fix="Build the network outside of torch.device."
+        )
     spelling, names = _spelled(type(model).__name__, own, state)
     moves, tensors = [], {}
     for source, target in names.items():
         tensor, place = state[source], own[target]
         where = f"{source}, for {target}"
         if tensor.dtype != place.dtype:
-            fix = "Convert it: {name: t.float() for name, t in state.items()}, say."
+            fix = f"Convert it: state[{source!r}].to({place.dtype})."
             raise InputError("a tensor has another dtype", where=where, expected=place.dtype, got=tensor.dtype, fix=fix)
         reshaped = tensor.shape != place.shape
         if reshaped and not (place.dim() == 2 and tensor.dim() > 2 and tensor.flatten(1).shape == place.shape):
@@ -100,7 +104,8 @@ def load(model: nn.Module, state: Mapping[str, Tensor] | str | Path) -> Loaded:
 
 def _spelled(network: str, own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> tuple[str, dict[str, str]]:
     """The spelling under which the names are the network's, and for each name of the state dict its place."""
-    prefix = "module." if all(name.startswith("module.") for name in state) else ""
+    wrapped = all(name.startswith("module.") for name in state) and not all(n.startswith("module.") for n in own)
+    prefix = "module." if wrapped else ""
     fits: dict[str, dict[str, str]] = {}
     best: tuple[int, list[str], list[str]] | None = None
     for spelling, spell in SPELLINGS.items():

@@ -49,7 +49,8 @@ def to_convolutional(model: nn.Module, input: Sequence[int] | None = None) -> fx
 
     On the size that it was made for the scores are the same, as Float[n, k, 1, 1]. The first layer after the
     flattening becomes a convolution with the map's size as kernel, the others 1x1 convolutions; a pooling to one
-    position before them becomes an average over windows of the map's size. The weights are the network's own memory.
+    position before them becomes an average over windows of the map's size. The network is taken as it is in eval mode,
+    and its layers and the memory of its weights are shared, not copied.
 
     `input` is the shape (c, *space) of one item for which the classifier was made. Without it the least square is taken
     that the network accepts; a network that accepts any size must be told.
@@ -81,16 +82,18 @@ def to_convolutional(model: nn.Module, input: Sequence[int] | None = None) -> fx
         elif isinstance(module, nn.BatchNorm1d) and set(maps[source]) == {1}:
             _replace(traced, node, _same_norm(module, len(maps[source])))
             maps[node] = maps[source]
-        elif _is_pointwise(node, module):
+        elif (
+            _is_pointwise(node, module) and maps.keys() >= set(sources) and _along_channels(node, module, maps[source])
+        ):
             maps[node] = maps[source]
-        elif _flattens(node) or _drops_ones(node):
+        elif _drops_ones(node):
             maps[node] = maps[source]
             node.replace_all_uses_with(source)
-        elif len(_shape(node)) == 2:
+        elif _shape(node):
             raise InputError(
-                "an operation of the classifier has no meaning on a map of scores",
-                where=f"at {node.target}",
-                got=type(module).__name__ if module is not None else str(node.target),
+                "an operation of the classifier has no known meaning on a map of scores",
+                where=f"at {_name(node)}",
+                got=type(module).__name__ if module is not None else _name(node),
             )
     if not converted:
         raise InputError("there is no fully connected layer on a flattened map to convert", got=type(model).__name__)
@@ -144,7 +147,9 @@ def to_dense(model: nn.Module, input: Sequence[int]) -> fx.GraphModule:
         elif isinstance(module, BATCH_NORMS):
             _replace(traced, node, _same_norm(module, 1))
             vectors.add(node)
-        elif _is_pointwise(node, module):
+        elif not vectors.issuperset(node.all_input_nodes):
+            raise InputError("a vector meets what stays a map", where=f"at {_name(node)}", got=f"{node.args}")
+        elif _is_pointwise(node, module, (1,)):
             vectors.add(node)
         else:
             node.replace_all_uses_with(source)
@@ -221,9 +226,22 @@ class _Tracer(fx.Tracer):
 
 
 def _traced(model: nn.Module, input: tuple[int, ...]) -> fx.GraphModule:
-    """The network as a graph of modules and functions, with the shapes of two items of this input."""
+    """The network, as it is in eval mode, as a graph of modules and functions, with the shapes of two items."""
     if type(model).__module__.startswith("torch.nn") and not isinstance(model, nn.Sequential):
         model = nn.Sequential(model)  # a single layer has no layers
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        traced = _graph(model)
+        _note_shapes(traced, model, input)
+    finally:
+        for module, training in modes:
+            module.training = training
+    traced.training = model.training
+    return traced
+
+
+def _graph(model: nn.Module) -> fx.GraphModule:
     try:
         # Under a parent, so that the tracer looks through the decorators of the network's own forward, too.
         graph = (tracer := _Tracer()).trace(_Whole(model))
@@ -239,21 +257,18 @@ def _traced(model: nn.Module, input: tuple[int, ...]) -> fx.GraphModule:
             part = operator.attrgetter(str(node.target))(tracer.root)
             node.target = str(node.target).removeprefix("model.")
             parts[node.target] = part
-    traced = fx.GraphModule(parts, graph, type(model).__name__)
+    return fx.GraphModule(parts, graph, type(model).__name__)
+
+
+def _note_shapes(traced: fx.GraphModule, model: nn.Module, input: tuple[int, ...]) -> None:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    device = next((parameter.device for parameter in model.parameters()), None)
     try:
         with mode, torch.no_grad():
-            ShapeProp(traced, fake_mode=mode).propagate(torch.empty(2, *input))
+            ShapeProp(traced, fake_mode=mode).propagate(torch.empty(2, *input, device=device))
     except Exception as error:
         trace(model, input)  # says better what is wrong
         raise InputError("the network cannot take this input", got="x".join(map(str, input))) from error
-    finally:
-        for module, training in modes:
-            module.training = training
-        traced.training = model.training
-    return traced
 
 
 class _Whole(nn.Module):
@@ -279,6 +294,8 @@ def _module(traced: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 
 def _replace(traced: fx.GraphModule, node: fx.Node, module: nn.Module) -> None:
+    if sum(other.op == node.op and other.target == node.target for other in traced.graph.nodes) > 1:
+        raise InputError("a layer that is used several times cannot be converted", got=str(node.target))
     traced.set_submodule(str(node.target), module)
 
 
@@ -291,8 +308,22 @@ def _name(node: fx.Node) -> str:
     return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
 
 
-def _is_pointwise(node: fx.Node, module: nn.Module | None) -> bool:
-    return isinstance(module, POINTWISE) or (node.op != "call_module" and _name(node) in POINTWISE_NAMES)
+def _is_pointwise(node: fx.Node, module: nn.Module | None, space: tuple[int, ...] | None = None) -> bool:
+    """Whether it acts on each number, or along the channels; on a map of this space a softmax is set to do so."""
+    known = isinstance(module, POINTWISE) or (node.op != "call_module" and _name(node) in POINTWISE_NAMES)
+    return known and (space is None or _along_channels(node, module, space))
+
+
+def _along_channels(node: fx.Node, module: nn.Module | None, space: tuple[int, ...]) -> bool:
+    """Whether it is no softmax, or one over the classes; that is made to be over axis 1, wherever these stood last."""
+    if isinstance(module, nn.Softmax | nn.LogSoftmax):
+        module.dim = 1 if module.dim in (None, -1) else module.dim
+        return module.dim == 1 and set(space) == {1}
+    if "softmax" in _name(node):
+        dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else None)
+        node.args, node.kwargs = node.args[:1], {**node.kwargs, "dim": 1}
+        return dim in (None, -1, 1) and set(space) == {1}
+    return True
 
 
 def _flattens(node: fx.Node) -> bool:
@@ -310,7 +341,8 @@ def _drops_ones(node: fx.Node) -> bool:
     if node.op == "output" or not node.all_input_nodes:
         return False
     before, after = _shape(node.all_input_nodes[0]), _shape(node)
-    return _name(node) in ("squeeze", "flatten", "view", "reshape") and math.prod(before) == math.prod(after) > 0
+    same = [size for size in before if size > 1] == [size for size in after if size > 1]
+    return _name(node) in ("squeeze", "flatten", "view", "reshape") and same
 
 
 def _covers(node: fx.Node, module: nn.Module | None) -> bool:
@@ -324,7 +356,7 @@ def _slid(traced: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, tuple[int, ..
     """What the flattening reads, and its space; a pooling to one position slides, one that changes nothing is gone."""
     source = node.all_input_nodes[0]
     pool = node if _name(node) == "mean" else source
-    while _is_pointwise(pool, _module(traced, pool)):
+    while _is_pointwise(pool, _module(traced, pool)) and len(pool.all_input_nodes) == 1:
         pool = pool.all_input_nodes[0]
     if not (isinstance(_module(traced, pool), ADAPTIVE) or _name(pool) in ("mean", *POOLINGS)):
         return source, _shape(source)[2:]
@@ -340,9 +372,10 @@ def _slid(traced: fx.GraphModule, node: fx.Node) -> tuple[fx.Node, tuple[int, ..
             got=f"{'x'.join(map(str, space))} to {'x'.join(map(str, after))}",
             fix="Pass the input for which it changes nothing.",
         )
-    traced.add_submodule("sliding_pool", AVG_POOL[len(space)](space, 1))
+    name = f"sliding_{pool.name}"
+    traced.add_submodule(name, AVG_POOL[len(space)](space, 1))
     with traced.graph.inserting_after(before):
-        sliding = traced.graph.call_module("sliding_pool", (before,))
+        sliding = traced.graph.call_module(name, (before,))
     if pool is not node:
         pool.replace_all_uses_with(sliding)
     return (sliding if source in (pool, before) else source), (1,) * len(space)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,9 +13,10 @@ from striate.errors import InputError
 from striate.geometry.fields import fields
 from striate.geometry.graph import Graph
 from striate.geometry.inputs import Inputs
+from striate.geometry.state import unwrapped
 from striate.geometry.trace import trace
 from striate.geometry.window import Number, Window
-from striate.shapes import Float, Tensor
+from striate.shapes import Tensor
 
 # Pooling whose result has one size whatever the input's, so that it has no stride.
 FITTED = ("adaptive", "mean", "amax", "sum")
@@ -24,6 +26,7 @@ FITTED = ("adaptive", "mean", "amax", "sum")
 class Feature:
     """A map: what module returns it, how many channels, and its window on the input along each spatial axis.
 
+    `call` counts the calls of a module that is called several times, from 0.
     `gated` tells of a branch that sees the whole input (squeeze and excitation) and is not in the windows.
     """
 
@@ -31,6 +34,7 @@ class Feature:
     channels: int
     windows: tuple[Window, ...]
     gated: bool
+    call: int
 
     @property
     def stride(self) -> tuple[Number, ...]:
@@ -52,32 +56,35 @@ class Features(nn.Module):
         self.features = features
         self._shared = shared  # maps that the network overwrites later
 
-    def forward(self, x: Float[Tensor, "n c *space"]) -> tuple[Tensor, ...]:
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """The maps, from the finest to the coarsest."""
-        maps: dict[str, Tensor] = {}
-        hooks = [
-            self.model.get_submodule(f.path).register_forward_hook(self._keeper(f.path, maps)) for f in self.features
-        ]
+        maps: dict[int, Tensor] = {}
+        keepers = [self._keeper(number, maps) for number in range(len(self.features))]
+        modules = [self.model.get_submodule(feature.path) for feature in self.features]
+        hooks = [module.register_forward_hook(keep) for module, keep in zip(modules, keepers, strict=True)]
         try:
-            self.model(x)
+            self.model(*inputs)
         except _ReachedError:
             pass
         finally:
             for hook in hooks:
                 hook.remove()
-        return tuple(maps[feature.path] for feature in self.features)
+        return tuple(maps[number] for number in range(len(self.features)))
 
-    def _keeper(self, path: str, maps: dict[str, Tensor]) -> Any:
+    def _keeper(self, number: int, maps: dict[int, Tensor]) -> Any:
+        feature, calls = self.features[number], itertools.count()
+
         def keep(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            maps[path] = output.clone() if path in self._shared else output
-            if path == self.features[-1].path:
+            if next(calls) == feature.call:
+                maps[number] = output.clone() if feature.path in self._shared else output
+            if len(maps) == len(self.features):
                 raise _ReachedError
 
         return keep
 
 
 class _ReachedError(Exception):
-    """The deepest map is there: what follows need not be run, nor fit the size of the input."""
+    """All maps are there: what follows need not be run, nor fit the size of the input."""
 
 
 def features_only(model: nn.Module, input_shape: Inputs) -> Features:
@@ -86,7 +93,7 @@ def features_only(model: nn.Module, input_shape: Inputs) -> Features:
     `input_shape` is one item's, without the batch axis; maps of other sizes come from inputs of other sizes.
     `Features.features` says for each map the module that makes it, its channels, stride and windows. A block that
     changes the stride is taken whole; decoders, whose maps get finer again, and pooling to a fixed size are left out.
-    The weights are the network's own, not copies.
+    The weights are the network's own, not copies, the head's among them.
 
     Raises InputError where no module returns a map that moves over the input.
 
@@ -97,6 +104,7 @@ def features_only(model: nn.Module, input_shape: Inputs) -> Features:
     >>> [tuple(m.shape) for m in backbone(torch.rand(2, 1, 12, 12))]
     [(2, 4, 10, 10), (2, 8, 3, 3)]
     """
+    model = unwrapped(model)
     graph = trace(model, input_shape)
     maps = dict(_maps(graph))
     blocks = _blocks(model, maps.values())
@@ -122,18 +130,21 @@ def _maps(graph: Graph) -> Iterator[tuple[int, Feature]]:
     for value in graph.values:
         if value.readings and all(reading.source in fitted for reading in value.readings):
             fitted.add(value.index)
-    outermost: dict[int, str] = {}
-    for path, index in graph.modules.items():
-        if path and (index not in outermost or path.count(".") < outermost[index].count(".")):
-            outermost[index] = path
-    for index, path in outermost.items():
+    outermost: dict[int, tuple[str, int]] = {}
+    for path, made in graph.calls.items():
+        for call, index in enumerate(made):
+            if path and index is not None:
+                first = outermost.get(index)
+                if first is None or path.count(".") < first[0].count("."):
+                    outermost[index] = path, call
+    for index, (path, call) in outermost.items():
         shape, field = graph.values[index].shape, seen[index]
         if field is None or len(shape) != rank or index in fitted:
             continue
-        moving = [[term.window for term in terms if term.driver is not None] for terms in field.axes]
-        if all(len(windows) == 1 for windows in moving):
+        moving = [[term for term in terms if term.driver is not None] for terms in field.axes]
+        if all(len(terms) == 1 and terms[0].driver == axis + 2 for axis, terms in enumerate(moving)):
             gated = any(len(terms) > 1 for terms in field.axes)
-            yield index, Feature(path, shape[1], tuple(windows[0] for windows in moving), gated)
+            yield index, Feature(path, shape[1], tuple(terms[0].window for terms in moving), gated, call)
 
 
 def _blocks(model: nn.Module, maps: Iterable[Feature]) -> set[str]:
