@@ -203,7 +203,7 @@ class Zoo:
         from striate.zoo import ARCHITECTURES
 
         if self.network is not None:
-            facts = ARCHITECTURES[self.network].json()
+            facts = ARCHITECTURES[self.network.partition(":")[0]].json()
             lines = [f"{key}: {value}" for key, value in facts.items() if value not in ("", None, (), False)]
             print_line(json.dumps(facts) if self.json else "\n".join(lines))
             return

@@ -83,6 +83,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
 
     >>> parse_spec("lenet5:variant=modern,width=2")
     ('lenet5', {'variant': 'modern', 'width': 2})
+    >>> parse_spec("vgg16:batch_norm=true")
+    ('vgg16', {'batch_norm': True})
     >>> parse_spec("rotate:10")
     ('rotate', {'': 10})
     """
@@ -97,7 +99,7 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
         try:
             options[key] = ast.literal_eval(value)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # all that literal_eval may raise
-            options[key] = value
+            options[key] = {"true": True, "false": False}.get(value, value)
     return name.strip(), options
 
 
