@@ -194,6 +194,16 @@ def test_a_layer_that_is_used_twice_is_refused() -> None:
         to_convolutional(model)
 
 
+class Stepwise(Pooled):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc1(self.conv(x).mean(3).mean(2))
+
+
+def test_a_map_that_is_flattened_in_steps_is_refused() -> None:
+    with pytest.raises(InputError, match="^the map is flattened in several steps: at mean. Flatten it in one"):
+        to_convolutional(Stepwise(), (3, 9, 9))
+
+
 def test_functional_dropout_is_that_of_eval_mode() -> None:
     model = Head(lambda x: F.dropout(x, 0.5, model.training)).train()
     converted = to_convolutional(model).eval()

@@ -70,6 +70,10 @@ def to_convolutional(model: nn.Module, input: Sequence[int] | None = None) -> fx
         module, sources = _module(traced, node), node.all_input_nodes
         source = sources[0] if sources else node
         if _flattens(node) and source not in maps:
+            if len(_shape(source)) != len(_shape(next(iter(graph.nodes)))):
+                raise InputError(
+                    "the map is flattened in several steps", where=f"at {_name(node)}", fix="Flatten it in one."
+                )
             unflattened, space = _slid(traced, node)
             maps[unflattened] = space
             node.replace_all_uses_with(unflattened)

@@ -48,7 +48,10 @@ class Feature:
 
 
 class Features(nn.Module):
-    """Runs a network up to its deepest map and returns its maps at each stride; see `features_only`."""
+    """Runs a network up to its deepest map and returns its maps at each stride; see `features_only`.
+
+    While it runs, hooks stand on the network: no other thread may run that meanwhile.
+    """
 
     def __init__(self, model: nn.Module, features: tuple[Feature, ...], shared: frozenset[str]) -> None:
         super().__init__()
