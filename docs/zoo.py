@@ -210,8 +210,8 @@ def page(reports: dict[str, Report]) -> str:
         "them, as the lectures do; where they differ, the network's section says why. MACs are multiply-adds of one "
         "input. The receptive field is that of the last convolution (whole rows and columns, padding included).",
         "",
-        "In the profiles a block is as high as its maps (logarithmic; size above, channels below) and as wide as it "
-        "has layers (×n): convolutions blue, fully connected layers orange, the input gray.",
+        "In the profiles a block is as high as its maps (logarithmic; size above, channels of its widest layer below) "
+        "and as wide as it has layers (×n): convolutions blue, fully connected layers orange, the input gray.",
         "",
         "## From 1989 to 2016",
         "",
