@@ -93,9 +93,11 @@ def changed(change: dict[str, object], drop: str = "") -> dict[str, object]:
             lambda: changed({"dense.bias": torch.ones(10).half()}),
             "^a tensor has another dtype: dense.bias, for dense.bias: expected torch.float32, got torch.float16. Con",
         ),
-        (lambda: changed({"epoch": 3}), "^a state dict maps names to tensors: got epoch: int. Pass its entry"),
+        (lambda: changed({"epoch": 3}), "^a state dict maps names to tensors: got 'epoch': int. Pass its entry"),
         (lambda: 5, "^a state dict maps names to tensors: got int"),
-        (lambda: "nothing.pth", "^this is no safetensors file: got nothing.pth. Read other files yourself: torch.load"),
+        (lambda: {7: torch.ones(1)}, "^a state dict maps names to tensors: got 7: Tensor"),
+        (lambda: "nothing.pth", "^there is no such file of weights: got nothing.pth"),
+        (lambda: __file__, "^this is no safetensors file: got .*test_weights.py. Read other files yourself"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_and_nothing_is_loaded(state, text: str) -> None:

@@ -66,12 +66,16 @@ def load(model: nn.Module, state: Mapping[str, Tensor] | str | Path) -> Loaded:
     over), or several spellings in different ways; for another shape or dtype; for what is no state dict.
     """
     if isinstance(state, str | Path):
+        if not Path(state).is_file():
+            raise InputError("there is no such file of weights", got=str(state))
         try:
             state = load_file(state)
         except Exception as error:
             fix = "Read other files yourself: torch.load(path, weights_only=True)."
             raise InputError("this is no safetensors file", got=str(state), fix=fix) from error
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(k, str) and isinstance(t, Tensor) for k, t in state.items()
+    ):
         raise InputError("a state dict maps names to tensors", got=_what(state), fix="Pass its entry with the tensors.")
     own = model.state_dict()
     if empty := next((name for name, tensor in (*own.items(), *state.items()) if tensor.is_meta), None):
@@ -140,8 +144,8 @@ def _some(names: list[str]) -> str:
 
 def _what(state: Any) -> str:
     if isinstance(state, Mapping):
-        odd = next(name for name, tensor in state.items() if not isinstance(tensor, torch.Tensor))
-        return f"{odd}: {type(state[odd]).__name__}"
+        odd = next(k for k, tensor in state.items() if not isinstance(k, str) or not isinstance(tensor, Tensor))
+        return f"{odd!r}: {type(state[odd]).__name__}"
     return type(state).__name__
 
 
