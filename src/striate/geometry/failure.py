@@ -53,7 +53,7 @@ def place(path: str, module: nn.Module) -> str:
 
 def explained(error: Exception, path: str, module: nn.Module, shapes: Sequence[Shape]) -> InputError:
     """What the network's own error means; it arose in this module, where these shapes were known last."""
-    text = str(error).partition("\n")[0]
+    text = str(error).partition("\n")[0].removesuffix(".")
     where = place(path, module)
     if any(sign in text for sign in ASKS_FOR_NUMBERS):
         return depends_on_numbers(type(error).__name__, where)

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
+from striate.errors import InputError
 from striate.geometry.failure import DiedError
 from striate.geometry.inputs import Inputs, as_inputs
 from striate.geometry.reading import Shape
@@ -163,7 +164,7 @@ def _wrong_batch_axis(model: nn.Module, input: Inputs) -> str | None:
 def _works(model: nn.Module, input: Inputs) -> bool:
     try:
         trace(model, input)
-    except Exception:
+    except InputError:
         return False
     return True
 
