@@ -20,7 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate import data, errors, geometry, interpret, layers, port, recipe, runs, tasks, train, zoo
+    from striate import data, errors, geometry, interpret, layers, locality, port, recipe, runs, tasks, train, zoo
     from striate.data import load_data
     from striate.errors import DivergedError, InputError, StorageError, StriateError
     from striate.geometry import describe
@@ -50,7 +50,20 @@ _PUBLIC = {
     "StorageError": "errors",
     "StriateError": "errors",
 }
-_PACKAGES = ("data", "errors", "geometry", "interpret", "layers", "port", "recipe", "runs", "tasks", "train", "zoo")
+_PACKAGES = (
+    "data",
+    "errors",
+    "geometry",
+    "interpret",
+    "layers",
+    "locality",
+    "port",
+    "recipe",
+    "runs",
+    "tasks",
+    "train",
+    "zoo",
+)
 
 __all__ = [
     "Classify",
@@ -72,6 +85,7 @@ __all__ = [
     "list_runs",
     "load",
     "load_data",
+    "locality",
     "open_session",
     "port",
     "predict",

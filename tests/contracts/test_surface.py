@@ -25,11 +25,12 @@ PUBLIC = [
         "list_runs",
         "load",
         "load_data",
+        "locality",
         "open_session",
     ),
     *("port", "predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
-PACKAGES = ["data", "geometry", "interpret", "layers", "port", "runs", "tasks", "train", "zoo"]
+PACKAGES = ["data", "geometry", "interpret", "layers", "locality", "port", "runs", "tasks", "train", "zoo"]
 
 
 def test_the_surface_is_this_list() -> None:

@@ -1,0 +1,7 @@
+"""Run a network only where it matters, exactly: what the windows of geometry are good for.
+
+patch   many local changes of an input, recomputing only what each reaches
+tile    inputs larger than memory, tile by tile, equal to the whole
+scan    a classifier of crops at every position of an image at once
+stream  one step of work for one step of a signal
+"""
