@@ -1,0 +1,22 @@
+"""How a change of the input moves through each operation, one rule an operation."""
+
+from striate.locality.rules.base import RULES, Call, Norm, functional, is_pointwise, is_view, plain_name, rule
+from striate.locality.rules.pointwise import pointwise
+from striate.locality.rules.products import DENSE
+from striate.locality.rules.sampling import max_pool
+from striate.locality.rules.views import reshape
+
+__all__ = [
+    "DENSE",
+    "RULES",
+    "Call",
+    "Norm",
+    "functional",
+    "is_pointwise",
+    "is_view",
+    "max_pool",
+    "plain_name",
+    "pointwise",
+    "reshape",
+    "rule",
+]

@@ -1,0 +1,156 @@
+"""What rules are given and where they are registered: how a change moves through each operation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from striate.locality.local import Base, Local, dense, holding, mapped
+from striate.locality.place import Place
+
+if TYPE_CHECKING:
+    from striate.locality.run import Run
+
+# A rule returns what the operation returns, as Locals; or NotImplemented where the operation is not local.
+Rule = Callable[["Call"], Any]
+RULES: dict[str, Rule] = {}
+
+
+def rule(names: str) -> Callable[[Rule], Rule]:
+    """Register the decorated function for these operations of aten, names with blanks between."""
+
+    def register(function: Rule) -> Rule:
+        RULES.update(dict.fromkeys(names.split(), function))
+        return function
+
+    return register
+
+
+@dataclass
+class Norm:
+    """A batch norm as factor and summand of each channel, of what an operation made."""
+
+    source: int
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+
+class Call:
+    """An operation on Locals, all with windows: its arguments by name, and its result on the unchanged input."""
+
+    def __init__(self, run: Run, number: int, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        self.run, self.number, self.func, self.name = run, number, func, plain_name(func)
+        self.args, self.kwargs = args, kwargs
+
+    def __getitem__(self, name: str) -> Any:
+        return self.get(name)
+
+    def get(self, *names: str) -> Any:
+        """The first argument of these names; KeyError where there is none."""
+        for index, (known, default) in enumerate(arguments(self.func)):
+            if known in names:
+                return self.kwargs.get(known, self.args[index] if index < len(self.args) else default)
+        raise KeyError(names)
+
+    @property
+    def x(self) -> Local:
+        """The first argument."""
+        return self.args[0]  # type: ignore[no-any-return]
+
+    def bases(self, *args: Any) -> list[Base]:
+        """The results on the unchanged input, computed once; with these arguments, where others hold there."""
+        kept = self.run.memory.bases
+        if self.number not in kept:
+            given = mapped(_base, args or tuple(self.args))
+            made = self.func(*given, **({} if args else mapped(_base, self.kwargs)))
+            kept[self.number] = [Base(t) for t in (made if isinstance(made, tuple | list) else [made])]
+        return kept[self.number]
+
+    def keep(self, name: Any, make: Callable[[], Any]) -> Any:
+        """What is made once and serves all changes."""
+        kept = self.run.memory.kept
+        if (self.number, name) not in kept:
+            kept[self.number, name] = make()
+        return kept[self.number, name]
+
+    def mine(self, x: Local) -> bool:
+        """Whether this operation alone reads `x`, and may write over what it holds."""
+        return x.owned and self.run.memory.readers.get(x.number) == {self.number} and self.run.memory.known
+
+    def give(
+        self,
+        place: Place,
+        *,
+        full: torch.Tensor | None = None,
+        delta: torch.Tensor | None = None,
+        axes: tuple[int, ...] | None = None,
+        base: Base | None = None,
+        owned: bool = True,
+    ) -> Local:
+        """The result: what differs from the base in these windows; the tensors themselves where that is everywhere."""
+        base = base or self.bases()[0]
+        axes = self.x.axes if axes is None else axes
+        made = holding(self.run, base, axes, place, full=full, delta=delta)
+        if place.covers(base.space(axes)):
+            made.become(dense(self.run, made.whole()))
+        made.number, made.owned = self.number, owned
+        return made
+
+    def note(self, form: str, out: Local, cells: int = 0, full_cells: int = 0, each: int = 0) -> Local:
+        """Write down what was done: cells of one change, of the whole map, and multiply-adds of each."""
+        self.run.note(self.number, self.name, form, out, self.run.n * cells * each, full_cells * each)
+        return out
+
+
+def _base(thing: Any) -> Any:
+    return thing.base.value if isinstance(thing, Local) else thing
+
+
+@cache
+def arguments(func: Any) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults of an operation's arguments."""
+    return tuple((a.name, a.default_value if a.has_default_value() else None) for a in func._schema.arguments)
+
+
+@cache
+def plain_name(func: Any) -> str:
+    """`relu` of aten::relu and aten::relu_; other libraries' names in full."""
+    space, _, name = func._schema.name.partition("::")
+    name = name.rstrip("_") if func._schema.is_mutable else name
+    return name if space == "aten" else f"{space}::{name}"
+
+
+@cache
+def functional(func: Any) -> Any:
+    """The operation that computes the same and writes nothing; None where there is none."""
+    if not func._schema.is_mutable:
+        return func
+    plain = getattr(torch.ops.aten, func._schema.name.partition("::")[2].rstrip("_"), None)
+    name = func._overloadname
+    if not func._schema.name.endswith("_") or plain is None or name not in plain.overloads():
+        return None
+    return getattr(plain, name)
+
+
+@cache
+def is_pointwise(func: Any) -> bool:
+    """Whether torch says that an operation maps position by position."""
+    pure = functional(func)
+    return pure is not None and torch.Tag.pointwise in pure.tags
+
+
+@cache
+def is_view(func: Any) -> bool:
+    """Whether a result shares memory with an argument that is not written."""
+    return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
+
+
+def nth(values: Any, axis: int) -> int:
+    """An option of an axis, where one number stands for all of them."""
+    return int(values[min(axis, len(values) - 1)] if isinstance(values, tuple | list) else values)
+
+

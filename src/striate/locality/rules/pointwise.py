@@ -1,0 +1,172 @@
+"""What maps each position alone: arithmetic and activations, and what works along axes without windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from striate.locality.local import Base, Local, back, flat, others
+from striate.locality.place import Place, paste
+from striate.locality.rules.base import Call, plain_name, rule
+
+# Activations that can be written over their input.
+OVERWRITING = {"relu", "leaky_relu", "elu", "silu", "gelu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid"}
+
+
+@rule("pointwise")
+def pointwise(call: Call) -> Any:
+    """Any function of values at the same position: of all values in the windows."""
+    locals_ = [a for a in flat((call.args, call.kwargs)) if isinstance(a, Local)]
+    first = locals_[0]
+    if any(a.axes != first.axes or a.shape != first.shape or a.flattened is not None for a in locals_):
+        return NotImplemented
+    base = call.bases()
+    if len(base) != 1 or base[0].value.shape[1:] != first.shape[1:]:
+        return NotImplemented
+    place = union(locals_)
+    if call.name in OVERWRITING and not call.kwargs and (first.full is None or call.mine(first)):
+        values = first.values(place)
+        getattr(torch.ops.aten, call.name + "_")(values, *call.args[1:])
+        return call.note("values", call.give(place, full=values))
+    made = call.func(*(_there(call, i, a, first, place) for i, a in enumerate(call.args)), **call.kwargs)
+    return call.note("values", call.give(place, full=held(made, first.axes)))
+
+
+@rule("add sub rsub neg mul div")
+def arithmetic(call: Call) -> Any:
+    """Sums of windows, and of windows with constants; products and quotients with constants: differences will do."""
+    locals_ = [a for a in call.args if isinstance(a, Local)]
+    first = locals_[0]
+    product = call.name in ("mul", "div")
+    if any(a.axes != first.axes or a.shape != first.shape or a.flattened is not None for a in locals_):
+        return NotImplemented
+    if (product and (len(locals_) > 1 or first is not call.args[0])) or call.kwargs.get("rounding_mode"):
+        return pointwise(call)
+    base = call.bases()[0]
+    if base.value.shape[1:] != first.shape[1:]:
+        return NotImplemented
+    place = union(locals_)
+    if all(a.full is not None and place.same(a.place) for a in locals_ if a.place is not None):
+        return pointwise(call)
+    if call.name == "add" and len(locals_) == 2 and not call.kwargs:
+        summed = _added(call, locals_, place)
+        if summed is not None:
+            return summed
+    given = []
+    for index, arg in enumerate(call.args):
+        if isinstance(arg, Local):
+            given.append(arg.logical(arg.differences(place)))
+        elif index < 2 and not product:  # a summand that stays the same
+            given.append(0)
+        else:
+            given.append(_there(call, index, arg, first, place))
+    if not isinstance(call.args[0], Local):
+        return NotImplemented
+    func = {"add": torch.add, "sub": torch.sub, "rsub": torch.rsub, "neg": torch.neg, "mul": torch.mul}
+    made = func.get(call.name, torch.div)(*given, **call.kwargs)
+    return call.note("difference", call.give(place, delta=held(made, first.axes)))
+
+
+def _added(call: Call, locals_: Sequence[Local], place: Place) -> Local | None:
+    """The sum written over the differences that only this sum reads, where they lie in the windows of both."""
+    for onto, other in (locals_, locals_[::-1]):
+        assert onto.place is not None and other.place is not None
+        if onto.delta is not None and onto.full is None and call.mine(onto) and place.same(onto.place):
+            delta = paste(other.differences(other.place), other.place, onto.delta, place, adding=True)
+            return call.note("difference", call.give(place, delta=delta))
+    return None
+
+
+def union(locals_: Sequence[Local]) -> Place:
+    """Windows that hold all of theirs."""
+    place = locals_[0].place
+    assert place is not None
+    for other in locals_[1:]:
+        assert other.place is not None
+        place = place.union(other.place, other.space)
+    return place
+
+
+def held(made: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+    """A result with its axes where the tensor has them, as (n, *window, *other axes)."""
+    return made.permute(0, *axes, *others(made.dim(), axes)).contiguous()
+
+
+def _there(call: Call, index: int, arg: Any, first: Local, place: Place) -> Any:
+    """An argument in the windows: a constant that differs from place to place is cut out for each."""
+    if isinstance(arg, Local):
+        return arg.logical(arg.values(place))
+    if not isinstance(arg, torch.Tensor) or arg.dim() == 0:
+        return arg
+    ahead = first.dim() - arg.dim()
+    if ahead < 0 or all(axis < ahead or arg.shape[axis - ahead] == 1 for axis in first.axes):
+        return arg
+    base = call.keep(("constant", index), lambda: Base(arg.expand(1, *first.shape[1:])))
+    return base.at(first.axes, place).permute(back(first.dim(), first.axes))
+
+
+@rule("clone alias detach contiguous lift_fresh dropout native_dropout")
+def same(call: Call) -> Any:
+    """The same values."""
+    x = call.x
+    if call.name.endswith("dropout") and call["train"]:
+        return NotImplemented
+    made = Local(x.shape, x, call.run)
+    made.become(x)
+    made.owned = call.mine(x)
+    return made
+
+
+@rule("_softmax _log_softmax softmax log_softmax glu cumsum sum mean amax amin max_dim var")
+def reduction(call: Call) -> Any:
+    """Along axes without windows: position by position. The mean or sum over all windows: base plus what changed."""
+    x = call.x
+    dims = call["dim"]
+    dims = [dims] if isinstance(dims, int) else list(dims or range(x.dim()))
+    dims = [dim % x.dim() for dim in dims]
+    if 0 in dims or x.flattened is not None:
+        return NotImplemented
+    if set(dims) & set(x.axes):
+        return _over_all(call, dims)
+    base = call.bases()[0]
+    keeps = call.name in ("_softmax", "_log_softmax", "softmax", "log_softmax", "glu", "cumsum") or call["keepdim"]
+    axes = tuple(axis - (0 if keeps else sum(dim < axis for dim in dims)) for axis in x.axes)
+    assert x.place is not None
+    made = call.func(x.logical(x.values(x.place)), *call.args[1:], **call.kwargs)
+    return call.note("values", call.give(x.place, full=held(made, axes), axes=axes, base=base))
+
+
+def _over_all(call: Call, dims: Sequence[int]) -> Any:
+    """Mean and sum over all axes of the windows: a running sum."""
+    from striate.locality.local import dense
+
+    x = call.x
+    if call.name not in ("mean", "sum") or not set(x.axes) <= set(dims) or not x.dtype.is_floating_point:
+        return NotImplemented
+    assert x.place is not None
+    base = call.bases()[0]
+    total = torch.sum(x.logical(x.differences(x.place)), dims, keepdim=call["keepdim"])
+    if call.name == "mean":
+        size = 1
+        for dim in dims:
+            size *= x.shape[dim]
+        total = total / size
+    return call.note("running sum", dense(call.run, total + base.value))
+
+
+@rule("native_layer_norm")
+def layer_norm(call: Call) -> Any:
+    """Over last axes without windows."""
+    x = call.x
+    if min((*range(x.dim() - len(call["normalized_shape"]), x.dim()),)) <= max(x.axes):
+        return NotImplemented
+    base = call.bases()
+    assert x.place is not None
+    made = call.func(x.logical(x.values(x.place)), *call.args[1:], **call.kwargs)[0]
+    out = call.note("values", call.give(x.place, full=held(made, x.axes), base=base[0]))
+    return out, *(b.value for b in base[1:])
+
+
+__all__ = ["plain_name", "pointwise"]

@@ -1,0 +1,407 @@
+"""Convolutions, norms and linear layers on windows.
+
+A convolution is done in the form that costs least: "difference", in which only changed inputs meet the weights (as a
+convolution with full padding, or as one matrix product whose results are added where they belong); or "recompute",
+in which affected outputs are computed from all that they see.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from striate.locality.local import Base, Local, dense, others
+from striate.locality.place import Place, trimmed
+from striate.locality.rules.base import Call, Norm, nth, rule
+
+CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class Slide(NamedTuple):
+    """A window of a convolution or pooling on one axis."""
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+
+    @property
+    def reach(self) -> int:
+        """From the first tap to the last."""
+        return self.dilation * (self.kernel - 1)
+
+
+def slides(kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> list[Slide]:
+    """For each axis."""
+    return [
+        Slide(size, nth(stride, axis), nth(padding, axis), nth(dilation, axis)) for axis, size in enumerate(kernel)
+    ]
+
+
+def affected(place: Place, moved: Sequence[Slide], space: Sequence[int]) -> Place:
+    """The outputs, on a map of this size, that read these inputs."""
+    stride, padding, reach = (np.asarray([getattr(m, k) for m in moved]) for k in ("stride", "padding", "reach"))
+    first = -((-(place.starts + padding - reach)) // stride)
+    last = (place.last + padding) // stride
+    return Place.clipped(first, last, space)
+
+
+def read(place: Place, moved: Sequence[Slide]) -> Place:
+    """What these outputs read; it may reach beyond the map."""
+    stride, padding = np.asarray([m.stride for m in moved]), np.asarray([m.padding for m in moved])
+    sizes = [m.stride * (size - 1) + m.reach + 1 for m, size in zip(moved, place.sizes, strict=True)]
+    return Place(place.starts * stride - padding, sizes)
+
+
+def along(local: Local, rank: int) -> list[int] | None:
+    """Which of the last `rank` axes of the tensor windows lie along; None where they lie elsewhere, too."""
+    first = local.dim() - rank
+    return [axis - first for axis in local.axes] if min(local.axes) >= first else None
+
+
+@rule("convolution")
+def convolution(call: Call) -> Any:
+    """Convolution and transposed convolution, any rank."""
+    x, weight, bias = call.x, call["weight"], call["bias"]
+    rank = weight.dim() - 2
+    where = along(x, rank) if isinstance(x, Local) else None
+    if where is None or isinstance(weight, Local) or isinstance(bias, Local) or x.dim() != rank + 2:
+        return NotImplemented
+    every = slides(weight.shape[2:], call["stride"], call["padding"], call["dilation"])
+    if call["transposed"]:
+        return _transposed(call, weight, every, where)
+    call.run.memory.convolutions.add(call.number)
+    return Convolution(call, *weights(call, weight, bias), every, where).done()
+
+
+def weights(call: Call, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Those of a convolution, with the batch norm that follows it folded in."""
+    memory = call.run.memory
+    if call.number not in memory.folded:
+        return weight, bias
+    norm = memory.norms[memory.folded[call.number]]
+
+    def folded() -> tuple[torch.Tensor, torch.Tensor]:
+        shift = norm.shift if bias is None else norm.shift + bias * norm.scale
+        return weight * norm.scale.view(-1, *[1] * (weight.dim() - 1)), shift
+
+    made: tuple[torch.Tensor, torch.Tensor] = call.keep("folded", folded)
+    return made
+
+
+class Convolution:
+    """A convolution of windows, in one of its forms."""
+
+    def __init__(
+        self, call: Call, weight: torch.Tensor, bias: torch.Tensor | None, every: list[Slide], where: list[int]
+    ) -> None:
+        self.call, self.x, self.weight, self.bias, self.every, self.where = call, call.x, weight, bias, every, where
+        self.groups: int = call["groups"]
+        self.base = self._base()
+        self.moved = [every[axis] for axis in where]
+        assert self.x.place is not None
+        self.place: Place = self.x.place
+        self.out = affected(self.place, self.moved, self.base.space(self.x.axes))
+        self.aside = math.prod(
+            size for axis, size in enumerate(self.base.value.shape[2:]) if axis not in where
+        )  # positions along axes without windows
+
+    def _base(self) -> Base:
+        """What the convolution gives for the unchanged input, with the batch norm that is folded in."""
+        call = self.call
+        norm = call.run.memory.norms.get(call.run.memory.folded.get(call.number, -1))
+        if norm is None:
+            return call.bases()[0]
+
+        def normed() -> Base:
+            form = (-1, *[1] * len(self.every))
+            return Base(call.bases()[0].value * norm.scale.view(form) + norm.shift.view(form))
+
+        made: Base = call.keep("base", normed)
+        return made
+
+    def _give(self, place: Place, **held: torch.Tensor) -> Local:
+        return self.call.give(place, base=self.base, **held)
+
+    def _key(self, name: str) -> tuple[str, bool]:
+        return name, self.call.number in self.call.run.memory.folded
+
+    def done(self) -> Local:
+        """In the cheapest form."""
+        x, each = self.x, self.weight.numel()
+        plain = all(m.stride == 1 for m in self.moved)
+        dots = all(s.kernel == 1 and s.stride == 1 and s.padding == 0 for s in self.every)
+        full_cells = math.prod(self.base.value.shape[2:])
+        if dots and self.groups == 1:
+            form, cells, made = "pointwise", self.place.cells, self._dots()
+        elif plain and (x.delta is not None or (self.groups == 1 and self.place.cells < self.out.cells)):
+            form, cells, made = "difference", self.place.cells, self._difference()
+        else:
+            form, cells, made = "recompute", self.out.cells, self._recompute()
+        return self.call.note(form, made, cells * self.aside, full_cells, each)
+
+    def _dots(self) -> Local:
+        """1x1: a matrix product for what is held, values or differences."""
+        x, bias = self.x, self.bias
+        held = x.full if x.full is not None else x.delta
+        assert held is not None
+        order = _channels_last(x)
+        rows = held if order is None else held.permute(order)
+        made = product(rows.reshape(-1, self.weight.shape[1]), self.weight.flatten(1), bias if x.full is not None else None)
+        made = made.view(*rows.shape[:-1], -1)
+        made = made if order is None else made.permute([order.index(axis) for axis in range(len(order))]).contiguous()
+        return self._give(self.place, **{"full" if x.full is not None else "delta": made})
+
+    def _difference(self) -> Local:
+        """Stride 1: what the changed inputs give, at all outputs that they reach; then only those on the map."""
+        x = self.x
+        delta = x.differences(self.place)
+        reach, padding = ([getattr(m, k) for m in self.moved] for k in ("reach", "padding"))
+        first = Place(
+            self.place.starts + np.asarray(padding) - np.asarray(reach),
+            [size + r for size, r in zip(self.place.sizes, reach, strict=True)],
+        )
+        if len(x.axes) == 1 == len(self.every) and self.groups == 1 and x.device.type == "cpu":
+            made = self._scattered(delta)
+        else:
+            settings = [s.reach if axis in self.where else s.padding for axis, s in enumerate(self.every)]
+            strides = [1 if axis in self.where else s.stride for axis, s in enumerate(self.every)]
+            made = self._run(delta, strides, settings, None)
+        return self._give(self.out, delta=trimmed(made, first, self.out))
+
+    def _scattered(self, delta: torch.Tensor) -> torch.Tensor:
+        """One axis: a matrix product with the weights of all taps at once, whose results are added up."""
+        (slide,) = self.every
+        n, w, c = delta.shape
+        taps = self.call.keep(self._key("taps"), lambda: self.weight.permute(2, 0, 1).reshape(-1, c).contiguous())
+        self.call.run.held(w * len(taps) * delta.element_size())
+        made = product(delta.reshape(-1, c), taps, None).view(n, w, slide.kernel, -1)
+        total = made.new_zeros(n, w + slide.reach, made.shape[-1])
+        for tap in range(slide.kernel):
+            at = slide.dilation * (slide.kernel - 1 - tap)
+            total[:, at : at + w] += made[:, :, tap]
+        return total
+
+    def _recompute(self) -> Local:
+        """All that the affected outputs see."""
+        x, bias = self.x, self.bias
+        seen = read(self.out, self.moved)
+        strides = [s.stride for s in self.every]
+        settings = [0 if axis in self.where else s.padding for axis, s in enumerate(self.every)]
+        if x.full is None:
+            return self._give(self.out, delta=self._run(x.differences(seen), strides, settings, None))
+        return self._give(self.out, full=self._run(x.values(seen), strides, settings, bias))
+
+    def _run(
+        self, data: torch.Tensor, stride: list[int], padding: list[int], bias: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The convolution itself; data and result are (n, *window, *other axes)."""
+        dilation = [s.dilation for s in self.every]
+        weight = self.call.keep(self._key("weight"), lambda: channels_last(self.weight))
+        x = self.x.logical(data)
+        made = convolve(x, weight, bias, stride, padding, dilation, self.groups)
+        return made.permute(0, *self.x.axes, *others(x.dim(), self.x.axes)).contiguous()
+
+
+def convolve(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> torch.Tensor:
+    """torch's convolution; on a CPU a series is a row of an image, which is much faster, with `channels_last` weights."""
+    if x.dim() == 3 and x.device.type == "cpu":
+        row = x[:, :, None]
+        row = row.contiguous(memory_format=torch.channels_last)
+        return F.conv2d(row, weight, bias, (1, *stride), (0, *padding), (1, *dilation), groups)[:, :, 0]
+    return CONVOLVE[x.dim() - 2](x, weight, bias, stride, padding, dilation, groups)
+
+
+def _channels_last(x: Local) -> list[int] | None:
+    """The permutation of what is held that brings the channels (axis 1) last; None where they are."""
+    order = [0, *x.axes, *others(x.dim(), x.axes)]
+    at = order.index(1)
+    return None if at == len(order) - 1 else [i for i in range(len(order)) if i != at] + [at]
+
+
+def channels_last(t: torch.Tensor) -> torch.Tensor:
+    """The same tensor with its channels together in memory (1-D kernels: as those of one row)."""
+    if t.dim() == 3:
+        t = t[:, :, None] if t.device.type == "cpu" else t
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    return t.contiguous(memory_format=formats[t.dim()]) if t.dim() in formats else t.contiguous()
+
+
+def _transposed(call: Call, weight: torch.Tensor, every: list[Slide], where: list[int]) -> Any:
+    """Each changed input spreads over its window of outputs: linear, so differences suffice."""
+    x = call.x
+    base = call.bases()[0]
+    assert x.place is not None
+    moved = [every[axis] for axis in where]
+    delta = x.logical(x.differences(x.place))
+    padding = [0 if axis in where else s.padding for axis, s in enumerate(every)]
+    more = [0 if axis in where else nth(call["output_padding"], axis) for axis in range(len(every))]
+    strides, dilation = [s.stride for s in every], [s.dilation for s in every]
+    made = TRANSPOSED[len(every)](delta, weight, None, strides, padding, more, call["groups"], dilation)
+    starts = x.place.starts * np.asarray([m.stride for m in moved]) - np.asarray([m.padding for m in moved])
+    made = made.permute(0, *x.axes, *others(x.dim(), x.axes)).contiguous()
+    first = Place(starts, made.shape[1 : 1 + len(where)])
+    there = Place.clipped(starts, first.last, base.space(x.axes))
+    out = call.give(there, delta=trimmed(made, first, there), base=base)
+    aside = math.prod(size for axis, size in enumerate(x.shape[2:]) if axis not in where)
+    return call.note("difference", out, x.place.cells * aside, math.prod(x.shape[2:]), weight.numel())
+
+
+@cache
+def _fast() -> bool:
+    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+
+
+def product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """rows @ weight.T + bias; on a CPU by oneDNN, whose product is two to four times as fast as that of torch.mm."""
+    if rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) > 1 and _fast():
+        made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return made
+    return F.linear(rows, weight, bias)
+
+
+@rule("native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm batch_norm")
+def batch_norm(call: Call) -> Any:
+    """With stored statistics: a factor and a summand for each channel; nothing where a convolution took it in."""
+    x, norm = call.x, norm_of(call)
+    if norm is None or 1 in x.axes or x.flattened is not None:
+        return NotImplemented
+    assert x.place is not None
+    base = call.bases()
+    more = tuple(b.value for b in base[1:])
+    if norm.source in call.run.memory.folded:
+        return call.give(x.place, full=x.full, delta=x.delta if x.full is None else None, base=base[0]), *more
+    held = [-1 if axis == 1 else 1 for axis in others(x.dim(), x.axes)]
+    scale, shift = norm.scale.view(held), norm.shift.view(held)
+    if x.full is not None:
+        full = torch.addcmul(shift, x.full, scale)
+        return call.note("values", call.give(x.place, full=full, base=base[0])), *more
+    assert x.delta is not None
+    delta = torch.mul(x.delta, scale, out=x.delta) if call.mine(x) else x.delta * scale
+    return call.note("difference", call.give(x.place, delta=delta, base=base[0])), *more
+
+
+def norm_of(call: Call) -> Norm | None:
+    """The batch norm as factor and summand, noted for the convolution before it; None with statistics of the batch."""
+    norms = call.run.memory.norms
+    if call.number in norms:
+        return norms[call.number]
+    if call.name != "_native_batch_norm_legit_no_training" and call["training"]:
+        return None
+    mean, var, weight, bias = (call[key] for key in ("running_mean", "running_var", "weight", "bias"))
+    if mean is None or any(isinstance(t, Local) for t in (mean, var, weight, bias)):
+        return None
+    scale = (var + call["eps"]).rsqrt()
+    scale = scale if weight is None else scale * weight
+    shift = -mean * scale if bias is None else bias - mean * scale
+    norms[call.number] = Norm(call.x.number, scale, shift)
+    return norms[call.number]
+
+
+@rule("addmm mm linear")
+def linear(call: Call) -> Any:
+    """A fully connected layer on flattened windows: only the changed positions meet their weights."""
+    bias, x, weight = _operands(call)
+    if not isinstance(x, Local) or isinstance(weight, Local) or isinstance(bias, Local) or x.flattened is None:
+        return NotImplemented
+    inner = x.flattened
+    assert inner.place is not None
+    space = inner.space
+    cells, total = inner.place.cells, math.prod(space)
+    out = weight.shape[0]
+    base = call.bases()[0].value
+    starts, groups = np.unique(inner.place.starts, axis=0, return_inverse=True)
+    if cells * 2 > total or (len(starts) * 4 > len(groups) and len(space) > 1):
+        return NotImplemented  # a dense product is faster
+    table = call.keep("cells", lambda: _by_cell(weight, inner))
+    delta = inner.differences(inner.place).flatten(1 + len(space))
+    made = base.expand(call.run.n, -1).clone()
+    for number, start in enumerate(starts.tolist()):
+        members = torch.from_numpy(np.flatnonzero(groups.reshape(-1) == number))
+        changed = delta[members]
+        part = torch.zeros(len(members), out, dtype=made.dtype, device=made.device)
+        for lead in np.ndindex(*inner.place.sizes[:-1]):
+            rows = table[tuple(s + i for s, i in zip(start[:-1], lead, strict=True))]
+            rows = rows[start[-1] : start[-1] + inner.place.sizes[-1]].flatten(0, 1)
+            part.addmm_(changed[(slice(None), *lead)].flatten(1), rows)
+        made[members.to(made.device)] += part
+    result = dense(call.run, made)
+    result.base, result.axes = call.bases()[0], ()
+    channels = table.shape[-2]
+    return call.note("low rank", result, cells, total, channels * out)
+
+
+def _operands(call: Call) -> tuple[Any, Any, Any]:
+    """Bias, input, and weight (out, in); a bias that is scaled is left to the dense path."""
+    if call.name == "linear":
+        return call["bias"], call["input"], call["weight"]
+    if call.name == "mm":
+        return None, call["self"], None if isinstance(call["mat2"], Local) else call["mat2"].t()
+    if (call["beta"], call["alpha"]) != (1, 1) or isinstance(call["mat2"], Local):
+        return None, None, None
+    return call["self"], call["mat1"], call["mat2"].t()
+
+
+def _by_cell(weight: torch.Tensor, inner: Local) -> torch.Tensor:
+    """The weights (out, in) as (*space, channels, out), so that the rows of neighboring positions lie together."""
+    parts = weight.view(-1, *inner.shape[1:])
+    order = [*inner.axes, *others(inner.dim(), inner.axes), 0]
+    parts = parts.permute(order).contiguous()
+    return parts.view(*inner.space, -1, len(weight))
+
+
+
+# Where all is dense, what is done instead of torch's own operation; they are given the call and its tensors.
+
+
+def _dense_addmm(_: Call, bias: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, **scaled: Any) -> torch.Tensor:
+    if scaled or bias.dim() != 1:
+        return torch.addmm(bias, rows, weight, **scaled)
+    return product(rows, weight.t(), bias)
+
+
+def _dense_linear(_: Call, rows: torch.Tensor, weight: torch.Tensor, bias: Any = None) -> torch.Tensor:
+    return product(rows, weight, bias) if rows.dim() == 2 else F.linear(rows, weight, bias)
+
+
+def _dense_convolution(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: Any, *settings: Any) -> torch.Tensor:
+    stride, padding, dilation, transposed, _, groups = settings
+    if transposed or isinstance(call["weight"], Local) or isinstance(call["bias"], Local) or not isinstance(call.x, Local):
+        return torch.convolution(x, weight, bias, *settings)
+    call.run.memory.convolutions.add(call.number)
+    weight, bias = weights(call, weight, bias)
+    name = "dense weight", call.number in call.run.memory.folded
+    return convolve(x, call.keep(name, lambda: channels_last(weight)), bias, stride, padding, dilation, groups)
+
+
+def _dense_batch_norm(call: Call, x: torch.Tensor, *args: Any, **named: Any) -> Any:
+    norm = norm_of(call) if isinstance(call.x, Local) else None
+    if norm is not None and norm.source in call.run.memory.folded:
+        return x, x.new_empty(0), x.new_empty(0)
+    return call.func(x, *args, **named)
+
+
+DENSE: dict[str, Callable[..., Any]] = {
+    "addmm": _dense_addmm,
+    "mm": lambda _, rows, weight: product(rows, weight.t(), None),
+    "linear": _dense_linear,
+    "convolution": _dense_convolution,
+    "native_batch_norm": _dense_batch_norm,
+    "view": lambda _, x, shape: x.reshape(shape),
+    "_unsafe_view": lambda _, x, shape: x.reshape(shape),
+}

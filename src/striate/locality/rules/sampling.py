@@ -1,0 +1,156 @@
+"""Pooling and upsampling of windows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from striate.locality.local import Base
+from striate.locality.place import Place, trimmed
+from striate.locality.rules.base import Call, rule
+from striate.locality.rules.pointwise import held
+from striate.locality.rules.products import Slide, affected, along, read, slides
+
+AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
+
+
+def _rank(call: Call) -> int:
+    return int(call.name.partition("pool")[2][0])
+
+
+def _kernel(call: Call, rank: int) -> list[int]:
+    kernel = call["kernel_size"]
+    return [int(kernel[min(axis, len(kernel) - 1)]) for axis in range(rank)]
+
+
+@rule("max_pool1d max_pool2d max_pool2d_with_indices max_pool3d max_pool3d_with_indices")
+def max_pool(call: Call) -> Any:
+    """The greatest of all that the affected outputs see; padding is below every number."""
+    x, rank = call.x, _rank(call)
+    where = along(x, rank) if x.flattened is None else None
+    if where is None:
+        return NotImplemented
+    kernel = _kernel(call, rank)
+    every = slides(kernel, call["stride"] or kernel, call["padding"], call["dilation"])
+    if len(where) < rank and any(s != (1, 1, 0, 1) for axis, s in enumerate(every) if axis not in where):
+        return NotImplemented
+    base = call.bases()
+    moved = [every[axis] for axis in where]
+    assert x.place is not None
+    out = affected(x.place, moved, base[0].space(x.axes))
+    lowest = -math.inf if x.dtype.is_floating_point else torch.iinfo(x.dtype).min
+    made = x.values(read(out, moved), lowest)
+    for number, slide in enumerate(moved):
+        made = _greatest(made, 1 + number, slide, out.sizes[number])
+    result = call.note("values", call.give(out, full=made, base=base[0]))
+    return (result, base[1].value) if call.name.endswith("indices") else result
+
+
+def _greatest(data: torch.Tensor, axis: int, slide: Slide, size: int) -> torch.Tensor:
+    """The greatest of each window along one axis: the maximum over a box is that of its axes in turn."""
+    span = slide.stride * (size - 1) + 1
+    taps = [
+        data[(*[slice(None)] * axis, slice(slide.dilation * tap, slide.dilation * tap + span, slide.stride))]
+        for tap in range(slide.kernel)
+    ]
+    if len(taps) == 1:
+        return taps[0].contiguous()
+    made = torch.maximum(taps[0], taps[1])
+    for tap in taps[2:]:
+        torch.maximum(made, tap, out=made)
+    return made
+
+
+@rule("avg_pool1d avg_pool2d avg_pool3d")
+def avg_pool(call: Call) -> Any:
+    """Linear: the mean of differences; near the border, where fewer are averaged, of as many."""
+    x, rank = call.x, _rank(call)
+    where = along(x, rank) if x.flattened is None and x.dim() == rank + 2 else None
+    if where is None:
+        return NotImplemented
+    kernel = _kernel(call, rank)
+    every = slides(kernel, call["stride"] or kernel, call["padding"], 1)
+    base = call.bases()[0]
+    moved = [every[axis] for axis in where]
+    assert x.place is not None
+    out = affected(x.place, moved, base.space(x.axes))
+    seen = x.logical(x.differences(read(out, moved)))
+    padding = [0 if axis in where else s.padding for axis, s in enumerate(every)]
+    sums = AVERAGE[rank](seen, kernel, [s.stride for s in every], padding) * math.prod(kernel)
+
+    def shares() -> Base:
+        """One over the number that each output divides by."""
+        ones = torch.ones_like(x.base.value[:, :1])
+        taken = AVERAGE[rank](
+            F.pad(ones, [p for s in reversed(every) for p in (s.padding, s.padding + s.kernel)]),
+            kernel,
+            [s.stride for s in every],
+        ) * math.prod(kernel)
+        taken = taken[(slice(None), slice(None), *(slice(size) for size in base.value.shape[2:]))]
+        made = call.func(ones, *call.args[1:], **call.kwargs)
+        return Base(made / taken)
+
+    share = call.keep("shares", shares)
+    weights = share.at(x.axes, out)
+    return call.note("difference", call.give(out, delta=held(sums, x.axes) * weights, base=base))
+
+
+@rule("upsample_nearest1d upsample_nearest2d upsample_nearest3d")
+def nearest(call: Call) -> Any:
+    """Every position becomes a block, where the factor is a whole number."""
+    x = call.x
+    base = call.bases(call.x, *call.args[1:])[0]
+    factors = [out // size for out, size in zip(base.value.shape[2:], x.shape[2:], strict=True)]
+    even = all(size * f == out for size, f, out in zip(x.shape[2:], factors, base.value.shape[2:], strict=True))
+    if not even or min(x.axes) < 2:
+        return NotImplemented
+    assert x.place is not None
+    by = np.asarray([factors[axis - 2] for axis in x.axes])
+    made = (x.full if x.full is not None else x.delta) 
+    assert made is not None
+    made = x.logical(made)
+    for axis, factor in enumerate(factors):
+        made = made.repeat_interleave(factor, 2 + axis)
+    place = Place(x.place.starts * by, (np.asarray(x.place.sizes) * by).tolist())
+    kind = "full" if x.full is not None else "delta"
+    return call.note("values", call.give(place, base=base, **{kind: held(made, x.axes)}))
+
+
+@rule("upsample_linear1d upsample_bilinear2d upsample_trilinear3d")
+def linear(call: Call) -> Any:
+    """Interpolation by whole factors: of differences, with a margin that their own edges do not reach."""
+    x = call.x
+    base = call.bases()[0]
+    sizes = base.value.shape[2:]
+    factors = [out // size for out, size in zip(sizes, x.shape[2:], strict=True)]
+    even = all(size * f == out for size, f, out in zip(x.shape[2:], factors, sizes, strict=True))
+    if call["align_corners"] or not even or min(x.axes) < 2:
+        return NotImplemented
+    assert x.place is not None
+    by = np.asarray([factors[axis - 2] for axis in x.axes])
+    # Interpolation clamps at its edges: two more positions around, of which the outer is cut off again.
+    wide = Place(x.place.starts - 2, [size + 4 for size in x.place.sizes])
+    delta = x.logical(_clamped(x.differences(wide), wide, x.space))
+    mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()]
+    made = held(F.interpolate(delta, scale_factor=[float(f) for f in factors], mode=mode), x.axes)
+    first = Place(wide.starts * by, (np.asarray(wide.sizes) * by).tolist())
+    out = Place.clipped((x.place.starts - 1) * by, (x.place.last + 2) * by - 1, base.space(x.axes))
+    return call.note("difference", call.give(out, base=base, delta=trimmed(made, first, out)))
+
+
+def _clamped(delta: torch.Tensor, place: Place, space: tuple[int, ...]) -> torch.Tensor:
+    """Beyond the map, what lies at its edge."""
+    for axis, size in enumerate(space):
+        at = place.starts[:, axis, None] + np.arange(place.sizes[axis])
+        if at.min() >= 0 and at.max() < size:
+            continue
+        inside = np.clip(at, 0, size - 1) - place.starts[:, axis, None]
+        index = torch.from_numpy(np.clip(inside, 0, place.sizes[axis] - 1)).to(delta.device)
+        form = [1] * delta.dim()
+        form[0], form[1 + axis] = index.shape
+        delta = delta.gather(1 + axis, index.view(form).expand(*delta.shape))
+    return delta

@@ -1,0 +1,166 @@
+"""One pass of a network over many changes at once: each operation locally where a rule says how, else densely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from weakref import ref
+
+import torch
+from torch.utils.flop_counter import flop_registry
+
+from striate.locality.local import Base, Local, dense, flat, mapped
+from striate.locality.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
+
+
+class AliasedError(Exception):
+    """A tensor was written of which the operation of this number had taken a view."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@dataclass
+class Step:
+    """What an operation did, over all changes so far; `window` is the largest."""
+
+    path: str
+    operation: str
+    form: str
+    window: tuple[int, ...]
+    space: tuple[int, ...]
+    macs: int = 0
+    full_macs: int = 0
+    changes: int = 0
+
+
+@dataclass
+class Memory:
+    """What all passes over one input share: the unchanged values, weights in other layouts, and what was done.
+
+    `readers` has the operations that read an operation's result, `norms` the batch norms, `convolutions` those whose
+    weights may take in what follows, and `folded` the batch norm that each took in: known after the first pass.
+    """
+
+    bases: dict[int, list[Base]] = field(default_factory=dict)
+    kept: dict[Any, Any] = field(default_factory=dict)
+    steps: dict[int, Step] = field(default_factory=dict)
+    dense: set[int] = field(default_factory=set)  # operations that cannot be local
+    most: int = 0  # bytes of the greatest tensor of one change
+    readers: dict[int, set[int]] = field(default_factory=dict)
+    norms: dict[int, Norm] = field(default_factory=dict)
+    convolutions: set[int] = field(default_factory=set)
+    folded: dict[int, int] = field(default_factory=dict)
+    known: bool = False
+
+    def learn(self) -> None:
+        """After the first pass: batch norms that alone read a convolution are folded into it."""
+        if not self.known:
+            for number, norm in self.norms.items():
+                if norm.source in self.convolutions and self.readers[norm.source] == {number}:
+                    self.folded[norm.source] = number
+            self.known = True
+
+
+class Run:
+    """The pass; `n` changes at once; `path` tells the module that is running."""
+
+    def __init__(self, n: int, memory: Memory, path: Callable[[], str]) -> None:
+        self.n, self.memory, self.path = n, memory, path
+        self.number = -1
+
+    def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Do an operation."""
+        self.number += 1
+        memory = self.memory
+        locals_ = [a for a in flat((args, kwargs)) if isinstance(a, Local)]
+        writes = func._schema.is_mutable
+        if writes:
+            _check_views(args[0])
+        if not memory.known:
+            for local in locals_:
+                memory.readers.setdefault(local.number, set()).add(self.number)
+        pure, found = functional(func), NotImplemented
+        call = Call(self, self.number, pure or func, args, kwargs)
+        if pure is not None and self.number not in memory.dense and all(a.place is not None for a in locals_):
+            act = RULES.get(call.name) or (RULES["pointwise"] if is_pointwise(func) else None)
+            found = act(call) if act is not None else NotImplemented
+        if found is NotImplemented:
+            found = self._densely(call, func, locals_)
+        elif writes:
+            args[0].become(found)
+            found = args[0]
+        for out in flat((found,)):
+            if isinstance(out, Local):
+                out.number = self.number
+                if is_view(func) and out is not locals_[0]:
+                    locals_[0].family.append(ref(out))
+                    out.family, out.origin = locals_[0].family, self.number
+        return found
+
+    def held(self, size: int) -> None:
+        """Note the bytes of one change's part of a tensor."""
+        self.memory.most = max(self.memory.most, size)
+
+    def note(self, number: int, name: str, form: str, out: Local, macs: int = 0, full_macs: int = 0) -> None:
+        """Note what an operation did: multiply-adds for all n, and those of one whole pass."""
+        steps = self.memory.steps
+        if number not in steps:
+            steps[number] = Step(self.path(), name, form, (0,) * len(out.space), out.space)
+        step = steps[number]
+        if out.place is not None:
+            step.window = tuple(map(max, out.place.sizes, step.window))
+        step.form, step.macs, step.full_macs = form, step.macs + macs, full_macs
+        step.changes += self.n
+
+    def _densely(self, call: Call, func: Any, locals_: list[Local]) -> Any:
+        """All n as brute force has them."""
+        for local in locals_:
+            if local.place is not None:
+                number, owned = local.number, local.owned
+                local.become(dense(self, local.whole()))
+                local.number, local.owned = number, owned
+        given, named = mapped(_held, call.args), mapped(_held, call.kwargs)
+        act = DENSE.get(call.name) if not func._schema.is_mutable else None
+        made = act(call, *given, **named) if act is not None else func(*given, **named)
+        ours = {id(local.full): local for local in locals_}
+        shared = {_memory(local.full) for local in locals_}
+
+        def wrapped(thing: Any) -> Any:
+            if not isinstance(thing, torch.Tensor):
+                return thing
+            if id(thing) in ours:
+                return ours[id(thing)]
+            out = dense(self, thing)
+            out.owned = _memory(thing) not in shared
+            return out
+
+        result = mapped(wrapped, made)
+        first = next((out for out in flat((result,)) if isinstance(out, Local)), None)
+        if first is not None and not is_view(func):
+            counter = flop_registry.get(func._overloadpacket)
+            macs = counter(*given, **named, out_val=first.full) // 2 if counter is not None else 0
+            self.note(self.number, call.name, "dense", first, macs, macs // self.n)
+        return result
+
+
+def _memory(tensor: torch.Tensor | None) -> int:
+    assert tensor is not None
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _check_views(target: Any) -> None:
+    """A window that is written must not be seen by a view elsewhere: from that view on, both are real tensors."""
+    if not isinstance(target, Local):
+        return
+    family = [other for member in target.family if (other := member()) is not None]
+    if len(family) > 1 and target.place is not None:
+        raise AliasedError(min(other.origin for other in family if other.origin >= 0))
+    if len(family) > 1 and len({_memory(other.full) for other in family}) > 1:
+        raise AliasedError(-1)
+
+
+def _held(thing: Any) -> Any:
+    return thing.full if isinstance(thing, Local) else thing
