@@ -6,7 +6,7 @@ import itertools
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ from striate.shapes import Float, Num, Tensor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Kind = Literal["substitution", "insertion", "deletion"]
+EDITS = ("substitution", "insertion", "deletion")
 GAP = "-"  # how no letter is written
 
 
@@ -71,7 +71,7 @@ def mutagenesis(
     model: nn.Module,
     x: str | Sequence[str] | Num[Tensor, "n letters t"],
     *,
-    edit: Kind = "substitution",
+    edit: str = "substitution",
     target: Target = None,
     alphabet: str | None = None,
     unknown: float | None = None,
@@ -105,8 +105,8 @@ def mutagenesis(
             [1., 1., 0.]]))
     """
     alphabet = _alphabet(x, alphabet)
-    if edit not in ("substitution", "insertion", "deletion"):
-        raise InputError("unknown edit", expected="substitution, insertion or deletion", got=edit)
+    if edit not in EDITS:
+        raise InputError("unknown edit", expected=" or ".join(EDITS), got=edit)
     sequences = as_one_hot(x, alphabet, unknown, _like(model, x))
     length = sequences.shape[2]
     rows: list[int | str] = [GAP] if edit == "deletion" else [*alphabet]
@@ -129,7 +129,7 @@ def mutagenesis(
 
 def variants(
     model: nn.Module,
-    x: str | Num[Tensor, "1 letters t"],
+    x: str | Num[Tensor, "n letters t"],
     given: Iterable[tuple[int, str, str]],
     *,
     following: str | Num[Tensor, "letters k"] = "",
@@ -139,7 +139,7 @@ def variants(
     layer: str = "",
     progress: Progress = False,
 ) -> VariantMap:
-    """The output after each of the given variants (position, reference, alternative) of one sequence.
+    """The output after each of the given variants (position, reference, alternative) of one sequence (n = 1).
 
     As in VCF files, except that `position` counts from 0, and from the start of x: (7, "A", "C") is a substitution,
     (7, "AT", "A") a deletion, (7, "A", "ATT") an insertion; without the common letter, "" says none. The length
@@ -183,7 +183,7 @@ def variants(
     return VariantMap("variant effects", sequences.cpu(), base, scores, {"variant": labels}, parameters)
 
 
-def _every(edit: Kind, sequence: Float[Tensor, "letters t"], unknown: float) -> Iterable[Change]:
+def _every(edit: str, sequence: Float[Tensor, "letters t"], unknown: float) -> Iterable[Change]:
     """Each change of a kind at each position, numbered as (letters, t)."""
     if edit == "substitution":
         return substitutions(sequence)

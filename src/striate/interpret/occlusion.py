@@ -14,7 +14,7 @@ from striate.errors import InputError
 from striate.interpret.map import Map
 from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, sweep
 from striate.locality.patch import PatchEngine
-from striate.shapes import Bool, Float, Tensor
+from striate.shapes import Bool, Float, Num, Tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ class OcclusionMap(Map):
 
 def occlusion(
     model: nn.Module,
-    x: Float[Tensor, "1 c *space"],
+    x: Num[Tensor, "n c *space"],
     *,
     patch: int | Sequence[int],
     stride: int | Sequence[int],
@@ -62,7 +62,7 @@ def occlusion(
     layer: str = "",
     progress: Progress = False,
 ) -> OcclusionMap:
-    """The output with a patch of `x` covered, for each position of the patch; signals, images and volumes.
+    """The output with a patch of `x` (1, c, *space) covered, for each position of the patch; up to three dimensions.
 
     `patch`, `stride`: in positions of x, one number or one for each axis. The patch starts at 0, stride, 2 stride, …
     while it lies within x: floor((size - patch) / stride) + 1 places; what remains at the far edge stays uncovered.
