@@ -26,7 +26,7 @@ import sweeps
 from striate import zoo
 from striate.interpret import mutagenesis
 
-BATCHES = (32, 64, 128, 256)
+BATCHES = (8, 16, 32, 64, 128)
 SAMPLE = 512  # letters that the slow ones run, a multiple of each batch
 
 

@@ -24,7 +24,7 @@ import sweeps
 from striate import zoo
 from striate.interpret import occlusion
 
-BATCHES = (4, 8, 16, 32)
+BATCHES = (2, 4, 8, 16, 32)
 SAMPLE = 32  # places that the slow ones run, a multiple of each batch
 TARGET = 1
 # Network, patch, stride, ceilings by multiply-adds (recomputing what is reached; only differences meet the weights).
