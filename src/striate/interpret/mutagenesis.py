@@ -14,7 +14,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.interpret.map import Map
 from striate.interpret.sequences import Edit, as_one_hot, changes, letters_of, one_hot, substitutions
-from striate.interpret.sweep import Change, Progress, Target, described, sweep
+from striate.interpret.sweep import Change, Progress, Target, described, native, sweep
 from striate.locality.patch import PatchEngine
 from striate.shapes import Float, Num, Tensor
 
@@ -107,7 +107,7 @@ def mutagenesis(
     alphabet = _alphabet(x, alphabet)
     if edit not in EDITS:
         raise InputError("unknown edit", expected=" or ".join(EDITS), got=edit)
-    sequences = as_one_hot(x, alphabet, unknown, _like(model, x))
+    sequences = as_one_hot(x, alphabet, unknown, native(model, x))
     length = sequences.shape[2]
     rows: list[int | str] = [GAP] if edit == "deletion" else [*alphabet]
     found = [
@@ -158,7 +158,7 @@ def variants(
             [0., 0., 0., 1.]])
     """
     alphabet = _alphabet(x, alphabet)
-    sequences = as_one_hot(x, alphabet, unknown, _like(model, x))
+    sequences = as_one_hot(x, alphabet, unknown, native(model, x))
     if len(sequences) != 1:
         raise InputError("variants are those of one sequence", got=f"{len(sequences)} sequences", fix="Call for each.")
     sequence, listed = sequences[0], list(given)
@@ -227,12 +227,6 @@ def _edit(
 def _common(one: str, other: str) -> int:
     """How many letters two texts begin with alike."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
-
-
-def _like(model: nn.Module, x: Any) -> Tensor:
-    """A tensor of the type and on the device that the model takes."""
-    own = x if isinstance(x, Tensor) and x.is_floating_point() else torch.zeros(())
-    return next((p.detach() for p in model.parameters() if p.is_floating_point()), own)
 
 
 def _alphabet(x: Any, alphabet: str | None) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.map import Map
-from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, sweep
+from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, native, sweep
 from striate.locality.patch import PatchEngine
 from striate.shapes import Bool, Float, Num, Tensor
 
@@ -93,7 +93,7 @@ def occlusion(
     for window, side in zip(windows, sides, strict=True):
         if window > side:
             raise InputError("the patch is larger than the input", expected=f"at most {sides}", got=windows)
-    x = x.detach().to(next(model.parameters(), x))
+    x = x.detach().to(native(model, x))
     filler = _filler(fill, x)
     places = [range(0, side - size + 1, step) for side, size, step in zip(sides, windows, strides, strict=True)]
     engine = PatchEngine(model, x, layer=layer)

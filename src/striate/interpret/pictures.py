@@ -42,7 +42,7 @@ def draw_occlusion(found: OcclusionMap, output: tuple[int, ...]) -> Figure:
     tall = SIDE * min(1.6, image.shape[0] / image.shape[1])
     figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, _title(found, output), note)
     colored = colormaps["RdBu_r"].with_extremes(bad=RULE)(np.ma.masked_invalid(heat.double() / limit / 2 + 0.5))
-    share = np.nan_to_num(heat.double().abs().numpy() / limit)[..., None] * 0.9
+    share = np.clip(np.nan_to_num(heat.double().abs().numpy() / limit), 0, 0.9)[..., None]
     gray = image.mean(2, keepdims=True) / 255
     over = share * colored[..., :3] + (1 - share) * gray
     for place, pixels in enumerate((image, colored[..., :3], over)):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, SupportsIndex
 
 import torch
+from torch import nn
 
 from striate.errors import InputError
 from striate.locality.patch import PatchEngine
@@ -88,6 +89,12 @@ def chosen(output: Tensor, target: Target) -> Tensor:
                 return output[:, index.to(output.device)]
     has = f"0 to {output.shape[1] - 1}" if output.dim() > 1 else "None or a function: the output is one number"
     raise InputError("no such target", expected=f"{has} (output {tuple(output.shape)})", got=target)
+
+
+def native(model: nn.Module, x: Any) -> Tensor:
+    """A tensor of the type and on the device that the model takes: a weight of it, or x if that is one of floats."""
+    own = x if isinstance(x, Tensor) and x.is_floating_point() else torch.zeros(())
+    return next((p.detach() for p in model.parameters() if p.is_floating_point()), own)
 
 
 def described(target: Target) -> Any:
