@@ -1,5 +1,23 @@
-"""Look inside a network: what its first filters are and what each layer makes of an image."""
+"""Look inside a network: what its first filters are, what each layer makes of an image, what its answer hangs on.
+
+first_filters, feature_maps   the weights that see pixels, and the maps that they make
+occlusion                     the output with a part of the input covered, place by place
+mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
+"""
 
 from striate.interpret.filters import feature_maps, first_filters
+from striate.interpret.map import Map
+from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, variants
+from striate.interpret.occlusion import OcclusionMap, occlusion
 
-__all__ = ["feature_maps", "first_filters"]
+__all__ = [
+    "Map",
+    "MutationMap",
+    "OcclusionMap",
+    "VariantMap",
+    "feature_maps",
+    "first_filters",
+    "mutagenesis",
+    "occlusion",
+    "variants",
+]

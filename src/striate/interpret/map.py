@@ -1,0 +1,106 @@
+"""What an explanation returns: the scores, what they are compared with, and where each of them belongs."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from rich.table import Table
+
+from striate.errors import InputError
+from striate.shapes import Float, Tensor
+from striate.train.checkpoint import save_tensors
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False)
+class Map(ABC):
+    """Outputs of a network for many changes of one input (or of several), on the CPU.
+
+    `x`: what was explained, (n, c, *space). `base`: the outputs for `x` itself, any axes, none for a single number.
+    `scores`: those for each change, the axes of `base` and then one for each of `axes`, which name the coordinates of
+    the changes. `parameters`: how it was made.
+    """
+
+    method: str
+    x: Float[Tensor, "n c *space"]
+    base: Float[Tensor, "..."]
+    scores: Float[Tensor, "..."]
+    axes: Mapping[str, Sequence[int | str]]
+    parameters: Mapping[str, Any]
+
+    @property
+    def change(self) -> Float[Tensor, "..."]:
+        """scores - base: what each change does to the output."""
+        return self.scores - self.base.reshape(*self.base.shape, *[1] * len(self.axes))
+
+    @abstractmethod
+    def plot(self, output: int | Sequence[int] | None = None) -> Figure:
+        """The changes of one output drawn; `output` is its index in `base`, the greatest one without it."""
+
+    def output(self, output: int | Sequence[int] | None = None) -> tuple[int, ...]:
+        """The index of one output in `base`: as given, or of the greatest one.
+
+        Raises InputError for an index that `base` does not have.
+        """
+        sides = tuple(self.base.shape)
+        if output is None:
+            return tuple(int(i) for i in torch.unravel_index(self.base.nan_to_num().argmax(), sides)) if sides else ()
+        index = (output,) if isinstance(output, int) else tuple(output)
+        if len(index) != len(sides) or not all(-side <= i < side for i, side in zip(index, sides, strict=True)):
+            raise InputError("no such output", expected=f"an index into axes {sides}", got=index)
+        return index
+
+    def table(self, rows: int = 20) -> Table:
+        """The changes with the greatest effect, up or down, of all outputs."""
+        table = Table(title=self.title())
+        for name in (*(["output"] if self.base.dim() else []), *self.axes, "score", "change"):
+            table.add_column(name, justify="right")
+        change = self.change
+        order = change.abs().nan_to_num().flatten().topk(min(rows, change.numel())).indices
+        labels = list(self.axes.values())
+        for place in order:
+            index = tuple(int(i) for i in torch.unravel_index(place, change.shape))
+            of, at = index[: self.base.dim()], index[self.base.dim() :]
+            cells = [",".join(map(str, of))] if of else []
+            cells += [str(label[i]) for label, i in zip(labels, at, strict=True)]
+            table.add_row(*cells, f"{float(self.scores[index]):.6g}", f"{float(change[index]):+.6g}")
+        return table
+
+    def json(self) -> dict[str, Any]:
+        """Everything but `x` as plain types."""
+        return {**self._facts(), "base": self.base.tolist(), "scores": self.scores.tolist()}
+
+    def save(self, path: str | Path) -> None:
+        """Write `x`, `base` and `scores` into a safetensors file, the rest as JSON into its header.
+
+        Raises StorageError where it cannot be written; what `path` held is then untouched.
+        """
+        save_tensors(Path(path), {"x": self.x, "base": self.base, "scores": self.scores}, self._facts())
+
+    def title(self) -> str:
+        """Method and size: "occlusion, 27 rows × 27 columns"."""
+        sizes = (f"{len(labels)} {name}{'s' * (len(labels) != 1)}" for name, labels in self.axes.items())
+        return f"{self.method}, " + " × ".join(sizes)
+
+    def _facts(self) -> dict[str, Any]:
+        axes = {name: list(labels) for name, labels in self.axes.items()}
+        return {"method": self.method, "parameters": dict(self.parameters), "axes": axes}
+
+    def _repr_html_(self) -> str:
+        picture = io.BytesIO()
+        self.plot().savefig(picture, format="png")
+        data = base64.b64encode(picture.getvalue()).decode()
+        return f'<img alt="{html.escape(self.title())}" src="data:image/png;base64,{data}">'
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title()}, base {tuple(self.base.shape)})"

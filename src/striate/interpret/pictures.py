@@ -1,0 +1,145 @@
+"""Pictures of explanations: a `Map` in, a matplotlib `Figure` out; nothing is computed, shown or saved here.
+
+Red says that a position, or a letter, speaks for the output that is drawn, blue that it speaks against it; the scale
+stands below.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from striate.interpret import sheet
+from striate.interpret.sheet import INK, MARGIN, MUTED, RULE, Array, Inches
+from striate.shapes import Tensor
+
+if TYPE_CHECKING:
+    from striate.interpret.map import Map
+    from striate.interpret.mutagenesis import MutationMap, VariantMap
+    from striate.interpret.occlusion import OcclusionMap
+
+WIDE, SIDE, LINE = 8.0, 2.5, 100  # inches of a strip and of an image, letters of a strip
+STRIPS, BARS = 20, 40  # at most
+
+
+def draw_occlusion(found: OcclusionMap, output: tuple[int, ...]) -> Figure:
+    """See `OcclusionMap.plot`."""
+    heat, x = found.heatmap()[output], found.x[0]
+    note = "Red: covering lowers the output; blue: it raises it; gray: never covered."
+    if heat.dim() == 1:
+        return _draw_signal(heat, x, found, output, note)
+    if heat.dim() == 3:
+        plane = int(heat.abs().nan_to_num().amax((1, 2)).argmax())
+        heat, x, note = heat[plane], x[:, plane], f"Plane {plane}. {note}"
+    image, limit = _photo(x), _limit(heat)
+    tall = SIDE * min(1.6, image.shape[0] / image.shape[1])
+    figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, _title(found, output), note)
+    colored = colormaps["RdBu_r"].with_extremes(bad=RULE)(np.ma.masked_invalid(heat.double() / limit / 2 + 0.5))
+    share = np.clip(np.nan_to_num(heat.double().abs().numpy() / limit), 0, 0.9)[..., None]
+    gray = image.mean(2, keepdims=True) / 255
+    over = share * colored[..., :3] + (1 - share) * gray
+    for place, pixels in enumerate((image, colored[..., :3], over)):
+        sheet.tile(axes, pixels, (MARGIN + place * (SIDE + 0.2), 0.85, SIDE, tall))
+    _scale(axes, MARGIN, tall + 1.15, limit, "drop of the output")
+    return figure
+
+
+def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], note: str) -> Figure:
+    """Channels by positions in gray, the heat below."""
+    tall = min(max(0.12 * len(x), 0.4), 2.5)
+    figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, _title(found, output), note)
+    limit = _limit(heat)
+    sheet.tile(axes, x.double().numpy(), (MARGIN, 0.85, WIDE, tall), fit=False, cmap="gray")
+    colors = colormaps["RdBu_r"].with_extremes(bad=RULE)
+    row = np.ma.masked_invalid(heat.double().numpy())[None]
+    sheet.tile(axes, row, (MARGIN, 0.95 + tall, WIDE, 0.4), fit=False, cmap=colors, vmin=-limit, vmax=limit)
+    _scale(axes, MARGIN, tall + 1.6, limit, "drop of the output")
+    return figure
+
+
+def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:
+    """See `MutationMap.plot`. At most 20 strips; up to 100 letters a strip, the sequence is written above."""
+    item = output[0] if len(found.x) > 1 else 0
+    change, text = found.change[output], found.text(item)
+    letters, length = change.shape
+    line = max(LINE, math.ceil(length / STRIPS))
+    strips = math.ceil(length / line)
+    tall = min(max(0.11 * letters, 0.2), 1.6)
+    step = tall + 0.32
+    note = "Red: the change raises the output; blue: it lowers it. Rows: " + " ".join(map(str, found.axes["letter"]))
+    width = 0.5 + WIDE + 2 * MARGIN
+    figure, axes = sheet.blank(width, 0.85 + strips * step + 0.75, _title(found, output), note)
+    limit, columns = _limit(change), min(line, length)
+    for strip in range(strips):
+        first, y = strip * line, 0.95 + strip * step
+        part = change[:, first : first + line]
+        room = WIDE * part.shape[1] / columns
+        sheet.write(axes, MARGIN + 0.42, y + tall / 2, str(first), 6.5, MUTED, ha="right")
+        box = (MARGIN + 0.5, y, room, tall)
+        pixels = part.double().numpy()
+        sheet.tile(axes, pixels, box, fit=False, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        axes.add_patch(_frame(*box))
+        if columns <= LINE:
+            for place, letter in enumerate(text[first : first + line]):
+                x = MARGIN + 0.5 + (place + 0.5) * WIDE / columns
+                sheet.write(axes, x, y - 0.07, letter, 5.5, INK, ha="center")
+    _scale(axes, MARGIN + 0.5, 0.95 + strips * step + 0.05, limit, "change of the output")
+    return figure
+
+
+def draw_variants(found: VariantMap, output: tuple[int, ...]) -> Figure:
+    """See `VariantMap.plot`."""
+    change = found.change[output].double()
+    shown = change.abs().nan_to_num().topk(min(BARS, len(change))).indices.sort().values.tolist()
+    limit, middle = _limit(change), MARGIN + 1.6 + 2.5
+    note = "Red: the variant raises the output; blue: it lowers it."
+    if len(shown) < len(change):
+        note += f" The {len(shown)} of {len(change)} with the greatest effect."
+    figure, axes = sheet.blank(middle + 2.5 + 0.9, 0.85 + 0.2 * len(shown) + 0.2, _title(found, output), note)
+    for row, number in enumerate(shown):
+        y, value = 0.95 + 0.2 * row, float(change[number])
+        label = sheet.legible(str(found.axes["variant"][number]), 1.5, 7.5)
+        sheet.write(axes, MARGIN, y, label, 7.5)
+        bar = 2.5 * (value if math.isfinite(value) else 0) / limit
+        axes.barh(y, bar, 0.13, left=middle, color=colormaps["RdBu_r"](0.85 if value > 0 else 0.15))
+        sheet.write(axes, middle + 2.6, y, f"{value:+.3g}", 7.5, MUTED)
+    axes.plot([middle, middle], [0.85, 0.95 + 0.2 * (len(shown) - 1) + 0.1], color=MUTED, linewidth=0.8)
+    return figure
+
+
+def _frame(x: Inches, y: Inches, width: Inches, height: Inches) -> Rectangle:
+    return Rectangle((x, y), width, height, fill=False, edgecolor=RULE, linewidth=0.6)
+
+
+def _title(found: Map, output: tuple[int, ...]) -> str:
+    target = found.parameters["target"]
+    named = ",".join(map(str, output)) or (str(target) if isinstance(target, int) else "")
+    return f"{found.title()}: output {named}{' ' * bool(named)}= {float(found.base[output]):.4g}"
+
+
+def _scale(axes: Axes, x: Inches, y: Inches, limit: float, what: str) -> None:
+    """A strip of the colors with the values at its ends."""
+    sheet.tile(axes, np.linspace(-1, 1, 201)[None], (x, y, 1.8, 0.12), fit=False, cmap="RdBu_r", vmin=-1, vmax=1)
+    for place, text, side in ((0.0, f"{-limit:.3g}", "left"), (0.9, "0", "center"), (1.8, f"{limit:+.3g}", "right")):
+        sheet.write(axes, x + place, y + 0.22, text, 7, MUTED, ha=side)
+    sheet.write(axes, x + 2.0, y + 0.06, what, 7.5, MUTED)
+
+
+def _limit(values: Tensor) -> float:
+    """The greatest magnitude; what is not finite does not count."""
+    known = values[values.isfinite()].abs().double()
+    return max(float(known.max()) if known.numel() else 0.0, 1e-30)
+
+
+def _photo(x: Tensor) -> Array:
+    """(c, h, w) from its least to its greatest value, as a photo."""
+    x = x.double().nan_to_num()
+    least, greatest = x.min(), x.max()
+    return sheet.photo((255 * (x - least) / (greatest - least).clamp_min(1e-30)).round().to(torch.uint8))

@@ -1,0 +1,123 @@
+"""Many changes of one input run through the engine, and the wanted numbers of each output kept."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, SupportsIndex
+
+import torch
+from torch import nn
+
+from striate.errors import InputError
+from striate.locality.patch import PatchEngine
+from striate.shapes import Float, Int64, Tensor
+
+# Index or indices along axis 1 of the output; a function of outputs (p, ...) that keeps the first axis; None for all.
+Target = SupportsIndex | Sequence[SupportsIndex] | Callable[[Tensor], Tensor] | None
+# Told (done, total, what); True draws a bar.
+Progress = Callable[[int, int, str], None] | bool
+# Where the scores go, where the changes begin, what stands there then: (p,), (p, r) and (p or 1, c, *window).
+Change = tuple[Int64[Tensor, "p"], Int64[Tensor, "p r"], Float[Tensor, "_ c *window"]]
+MOST_BYTES = 1 << 32  # of scores
+BLOCK_BYTES = 1 << 26  # of changed values handed over at a time
+
+
+def sweep(
+    engine: PatchEngine,
+    changes: Iterable[Change],
+    sides: Sequence[int],
+    target: Target,
+    what: str,
+    progress: Progress = False,
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The target's values for the input itself (base), and for the changes: the axes of base, then `sides`.
+
+    A change's first part says which of the prod(sides) scores it is; those that no change makes are the base.
+    Raises InputError for a target that the output does not have, and scores that no memory would hold.
+    """
+    base = chosen(engine.base, target)[0].cpu()
+    total = math.prod(sides)
+    if base.numel() * total * base.element_size() > MOST_BYTES:
+        raise InputError(
+            "all outputs of all changes are too many to keep",
+            expected=f"at most {MOST_BYTES:,} bytes",
+            got=f"{' × '.join(map(str, (*base.shape, *sides)))} scores",
+            fix="Choose some outputs (target=3), or pass a function: target=lambda output: output[:, 3].mean((1, 2)).",
+        )
+    scores = base.expand(total, *base.shape).clone()
+    with _reporting(progress) as report:
+        done = 0
+        for index, starts, values in changes:
+            first = 0
+            for output in engine.evaluate(starts, values):
+                kept = chosen(output, target).cpu()
+                scores[index[first : first + len(kept)]] = kept
+                first += len(kept)
+                report(done + first, total, what)
+            done += first
+        report(total, total, what)
+    return base, scores.movedim(0, -1).reshape(*base.shape, *sides)
+
+
+def chosen(output: Tensor, target: Target) -> Tensor:
+    """The target's part of outputs (p, ...): (p,) for an index or (p, ...).
+
+    Raises InputError for an index that axis 1 does not have and a function that does not keep axis 0.
+
+    >>> output = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    >>> chosen(output, 2), chosen(output, [0, 2]), chosen(output, lambda output: output.sum(1))
+    (tensor([3., 6.]), tensor([[1., 3.],
+            [4., 6.]]), tensor([ 6., 15.]))
+    """
+    if target is None:
+        return output
+    if callable(target) and not isinstance(target, Tensor):
+        made = target(output)
+        if not isinstance(made, Tensor) or not made.dim() or len(made) != len(output):
+            got = f"shape {tuple(made.shape)}" if isinstance(made, Tensor) else type(made).__name__
+            expected = f"a tensor with {len(output)} on its first axis, as its argument {tuple(output.shape)}"
+            raise InputError("the target function does not keep the first axis", expected=expected, got=got)
+        return made
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):
+        index = torch.as_tensor(target)
+        whole = not (index.is_floating_point() or index.is_complex() or index.dtype == torch.bool)
+        if whole and index.dim() <= 1 and index.numel() and output.dim() > 1:
+            classes = output.shape[1]
+            if int(index.min()) >= -classes and int(index.max()) < classes:
+                return output[:, index.to(output.device)]
+    has = f"0 to {output.shape[1] - 1}" if output.dim() > 1 else "None or a function: the output is one number"
+    raise InputError("no such target", expected=f"{has} (output {tuple(output.shape)})", got=target)
+
+
+def native(model: nn.Module, x: Any) -> Tensor:
+    """A tensor of the type and on the device that the model takes: a weight of it, or x if that is one of floats."""
+    own = x if isinstance(x, Tensor) and x.is_floating_point() else torch.zeros(())
+    return next((p.detach() for p in model.parameters() if p.is_floating_point()), own)
+
+
+def described(target: Target) -> Any:
+    """A target as plain types, for a record of it."""
+    if callable(target) and not isinstance(target, Tensor):
+        return getattr(target, "__qualname__", type(target).__name__)
+    return target if target is None else torch.as_tensor(target).tolist()
+
+
+@contextlib.contextmanager
+def _reporting(progress: Progress) -> Iterator[Callable[[int, int, str], None]]:
+    """The caller's function, or a bar on the terminal or in the notebook, or nothing."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    if not progress:
+        yield lambda _done, _total, _what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task("", total=None)
+        yield lambda done, total, what: bars.update(task, completed=done, total=total, description=what)
