@@ -110,9 +110,10 @@ def mutagenesis(
     sequences = as_one_hot(x, alphabet, unknown, native(model, x))
     length = sequences.shape[2]
     rows: list[int | str] = [GAP] if edit == "deletion" else [*alphabet]
+    engine = PatchEngine(model, sequences[:1], layer=layer)
     found = [
         sweep(
-            PatchEngine(model, sequence[None], layer=layer),
+            engine if number == 1 else engine.on(sequence[None]),
             _every(edit, sequence, unknown or 0.0),
             (len(rows), length),
             target,

@@ -50,13 +50,10 @@ def sweep(
     with _reporting(progress) as report:
         done = 0
         for index, starts, values in changes:
-            first = 0
-            for output in engine.evaluate(starts, values):
-                kept = chosen(output, target).cpu()
-                scores[index[first : first + len(kept)]] = kept
-                first += len(kept)
-                report(done + first, total, what)
-            done += first
+            for which, output in engine.evaluate(starts, values):
+                scores[index[which]] = chosen(output, target).cpu()
+                done += len(which)
+                report(done, total, what)
         report(total, total, what)
     return base, scores.movedim(0, -1).reshape(*base.shape, *sides)
 

@@ -5,3 +5,8 @@ tile    inputs larger than memory, tile by tile, equal to the whole
 scan    a classifier of crops at every position of an image at once
 stream  one step of work for one step of a signal
 """
+
+from striate.locality.patch import PatchEngine
+from striate.locality.plan import Plan
+
+__all__ = ["PatchEngine", "Plan"]

@@ -199,4 +199,3 @@ def mapped(change: Callable[[Any], Any], thing: Any) -> Any:
     if isinstance(thing, dict):
         return {key: mapped(change, part) for key, part in thing.items()}
     return change(thing)
-

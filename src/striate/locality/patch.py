@@ -11,96 +11,196 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
-from striate.errors import InputError
-from striate.locality.local import Base, Local, flat, holding
-from striate.locality.place import Place
+from striate.errors import InputError, did_you_mean
+from striate.geometry.state import preserved, unwrapped
+from striate.locality.local import Base, Local, dense, flat, holding
+from striate.locality.place import Corners, Place
+from striate.locality.plan import Plan, planned
 from striate.locality.run import AliasedError, Memory, Run
+from striate.shapes import Float, Int64, Tensor
 
-# A chunk's greatest tensor: it should stay in the processor's cache, and below what is mapped anew at each allocation.
-CHUNK_BYTES = 16 << 20
-FEW = 8
+# The greatest tensor of a chunk of changes: what stays in a processor's cache, but no fewer changes than make
+# convolutions efficient, unless these take too much memory.
+CHUNK_BYTES, LEAST, MOST_BYTES, MOST = 8 << 20, 32, 1 << 30, 4096
+FEW = 8  # changes that are tried first
+WRONG = 1e-3  # of the output's scale: no rounding
 
 
 class PatchEngine:
-    """see later"""
+    """A network at one input `x` (1, c, *space), ready for any number of local changes of it.
 
-    def __init__(self, model: nn.Module, x: torch.Tensor, *, layer: str = "") -> None:
-        self.model, self.x, self.layer = model, x, layer
-        self.memory = Memory()
-        self.dense_because = ""
-        self._input = Base(x)
-        self._axes = tuple(range(2, x.dim()))
+    `layer` is the path of the module whose output is wanted (that of its last call), "" for the network's own; of
+    several tensors it is the first. `base` is that output for x itself, (1, …).
+
+    The forward runs as it is written, on tensors that claim the shape of a batch of changed inputs and hold, for
+    each, only the window in which it differs. Each operation is done on windows, in the cheapest form ("difference",
+    "values", "low rank", "running sum", …; see `plan`); from a layer on of which a change reaches everything, or for
+    which there is no rule, all is computed densely. Outputs equal those of changed inputs run one by one to rounding
+    (1e-5 of the greatest in float32); one is compared at the start, and a network that cannot be run on windows is
+    run on whole inputs (`plan().whole` says why). Batch norms are folded into the convolutions before them.
+
+    Raises InputError for an x that is no single item, for an unknown layer, and for layers in training mode that
+    would mix the changes of a batch, or draw numbers.
+
+    Source: incremental inference as in Nakandala et al. 2019 (Krypton) and Nair et al. 2022 (fastISM), here for any
+    module, and with differences.
+    """
+
+    base: Tensor
+
+    def __init__(self, model: nn.Module, x: Float[Tensor, "1 c *space"], *, layer: str = "") -> None:
+        model = unwrapped(model)
+        if x.dim() < 3 or len(x) != 1:
+            raise InputError("changes are those of one input", expected="a tensor (1, c, *space)", got=tuple(x.shape))
+        paths = dict(model.named_modules(remove_duplicate=False))
+        if layer not in paths:
+            fix = did_you_mean(layer, (path for path in paths if path))
+            raise InputError("the network has no such layer", got=repr(layer), fix=fix)
+        _check_modes(model)
+        self.model, self.x, self.layer = model, x.detach(), layer
+        self.whole = ""  # why the network cannot be run on windows
+        self._memory = Memory()
+        self._input = Base(self.x)
         self._stack: list[str] = [""]
-        with torch.no_grad():
-            self.base = self._output(model, x)
+        with torch.no_grad(), preserved(model):
+            self.base = self._output(self.x)
 
-    def evaluate(self, starts: torch.Tensor, values: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Chunk by chunk which changes they are, int64 (m,), and their outputs (m, …)."""
-        corners = starts.cpu().numpy()
-        window, space = values.shape[2:], self.x.shape[2:]
+    def on(self, x: Float[Tensor, "1 c *space"]) -> PatchEngine:
+        """The same network at another input of this shape: what was learned of the network is kept."""
+        if x.shape != self.x.shape:
+            raise InputError("another input has the same shape", expected=tuple(self.x.shape), got=tuple(x.shape))
+        other = PatchEngine(self.model, x, layer=self.layer)
+        other._memory = self._memory.elsewhere()
+        other.whole = self.whole
+        return other
+
+    def evaluate(
+        self, starts: Int64[Tensor, "p r"], values: Float[Tensor, "_ c *window"]
+    ) -> Iterator[tuple[Int64[Tensor, "m"], Tensor]]:
+        """Chunk by chunk, which changes these are (m,) and their outputs (m, …); in an order that suits the work.
+
+        Change i sets x[..., starts[i] : starts[i] + window] to values[i]; `values` of length 1 serve all.
+
+        Raises InputError for windows that do not lie within x, and values that do not fit it.
+        """
+        space, window = tuple(self.x.shape[2:]), tuple(values.shape[2:])
+        corners = _corners(starts, values, self.x)
         rest = np.arange(len(corners))
-        chunks: list[np.ndarray] = []
-        if not self.memory.most:  # the first few tell how much memory one takes
-            chunks, rest = [rest[:FEW]], rest[FEW:]
-        while True:
-            for chunk in chunks:
-                index = torch.from_numpy(chunk)
-                part = values if len(values) == 1 else values[index.to(values.device)]
-                yield index, self._chunk(corners[chunk], part)
-            if not len(rest):
-                return
-            most = max(2, min(4096, CHUNK_BYTES // self.memory.most))
-            chunks, rest = [rest[c] for c in grouped(corners[rest], window, space, most)], rest[:0]
+        if not self._memory.most and len(rest):  # a few in the middle, which no border cuts, tell what a change takes
+            off = np.abs(2 * corners + np.asarray(window) - np.asarray(space)).max(1)
+            rest = np.argsort(off, kind="stable")
+            yield self._checked(corners, np.sort(rest[:FEW]), values)
+            rest = np.sort(rest[FEW:])
+        most = min(MOST, max(LEAST, CHUNK_BYTES // max(self._memory.most, 1)))
+        most = max(1, min(most, MOST_BYTES // max(self._memory.most, 1)))
+        for chunk in grouped(corners[rest], window, space, most) if len(rest) else ():
+            which = rest[chunk]
+            yield torch.from_numpy(which), self._outputs(corners[which], _part(values, which))
 
-    def __call__(self, starts: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        """All outputs (p, …)."""
-        parts = list(self.evaluate(starts, values))
-        out = torch.cat([o for _, o in parts])
-        return torch.empty_like(out).index_copy_(0, torch.cat([i for i, _ in parts]).to(out.device), out)
+    def __call__(self, starts: Int64[Tensor, "p r"], values: Float[Tensor, "_ c *window"]) -> Tensor:
+        """All outputs (p, …) of changes as `evaluate` takes them."""
+        made = self.base.new_empty((len(starts), *self.base.shape[1:]))
+        for which, outputs in self.evaluate(starts, values):
+            made[which.to(made.device)] = outputs
+        return made
 
-    def _chunk(self, corners: np.ndarray, values: torch.Tensor) -> torch.Tensor:
-        n = len(corners)
-        while True:
-            run = Run(n, self.memory, lambda: self._stack[-1])
-            place = Place(corners, values.shape[2:])
-            rows = values.expand(n, *values.shape[1:]).permute(0, *self._axes, 1).contiguous()
-            local = holding(run, self._input, self._axes, place, full=rows)
-            try:
-                with torch.no_grad(), self._watching():
-                    out = self._output(self.model, local)
-            except AliasedError as error:
-                self.memory.dense.add(error.number)
-                continue
-            if isinstance(out, Local):
-                self.memory.readers.setdefault(out.number, set()).add(-1)
-            self.memory.learn()
-            return out.whole() if isinstance(out, Local) else out.expand(n, *out.shape[1:])
+    def plan(self) -> Plan:
+        """What was done with each operation, per change, for all changes so far; for one in the middle before any."""
+        if not self._memory.steps and not self.whole:
+            middle = torch.tensor([[size // 2 for size in self.x.shape[2:]]])
+            value = self.x[(slice(None), slice(None), *(slice(i, i + 1) for i in middle[0].tolist()))]
+            self(middle, value)
+        return planned(self._memory.steps.values(), self.whole)
 
-    def _output(self, model: nn.Module, x: torch.Tensor) -> torch.Tensor:
-        if not self.layer:
-            return next(t for t in flat((model(x),)) if isinstance(t, torch.Tensor))
-        seen: list[Any] = []
-        hook = model.get_submodule(self.layer).register_forward_hook(lambda _m, _a, out: seen.append(out))
+    def _checked(self, corners: Corners, which: np.ndarray, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The first outputs, of which one is compared with a run of the whole network."""
+        part = _part(values, which)
         try:
-            model(x)
+            found = self._outputs(corners[which], part)
+        except InputError:
+            raise
+        except Exception as error:  # the forward does with tensors what only real ones can
+            self.whole = f"{type(error).__name__}: {error}".partition("\n")[0]
+            found = self._densely(corners[which], part)
+        if not self.whole:
+            right = self._densely(corners[which[:1]], part[:1])
+            scale = max(float(right.abs().max()), float(self.base.abs().max()), 1e-30) if right.numel() else 1.0
+            if right.is_floating_point() and not float((found[:1] - right).abs().nan_to_num().max()) <= WRONG * scale:
+                self.whole = "on windows the output is another: please report this network"
+                found = self._densely(corners[which], part)
+        self._memory.most = max(self._memory.most, 1)
+        return torch.from_numpy(which), found
+
+    def _outputs(self, corners: Corners, values: Tensor) -> Tensor:
+        """The outputs of a chunk of changes."""
+        while not self.whole:
+            try:
+                return self._locally(corners, values)
+            except AliasedError as error:
+                if error.number < 0:
+                    self.whole = "a tensor is written through a view of it"
+                else:
+                    self._memory.dense.add(error.number)
+        return self._densely(corners, values)
+
+    def _locally(self, corners: Corners, values: Tensor) -> Tensor:
+        n, axes = len(corners), tuple(range(2, self.x.dim()))
+        run = Run(n, self._memory, lambda: self._stack[-1])
+        full = values.expand(n, *values.shape[1:]).permute(0, *axes, 1).contiguous()
+        changed = holding(run, self._input, axes, Place(corners, values.shape[2:]), full=full)
+        if changed.place is not None and changed.place.covers(changed.space):
+            changed.become(dense(run, changed.whole()))
+        with torch.no_grad(), preserved(self.model), self._watching():
+            found = self._output(changed)
+        if not isinstance(found, Local):  # does not depend on the input
+            return found.expand(n, *found.shape[1:])
+        self._memory.readers.setdefault(found.number, set()).add(-1)
+        self._memory.learn()
+        return found.whole()
+
+    def _densely(self, corners: Corners, values: Tensor) -> Tensor:
+        """By brute force, a few at a time."""
+        made = []
+        for first in range(0, len(corners), FEW):
+            several = corners[first : first + FEW]
+            xs = self.x.repeat(len(several), *[1] * (self.x.dim() - 1))
+            for i, corner in enumerate(several.tolist()):
+                where = tuple(slice(a, a + size) for a, size in zip(corner, values.shape[2:], strict=True))
+                xs[(i, slice(None), *where)] = values[first + i if len(values) > 1 else 0]
+            with torch.no_grad(), preserved(self.model):
+                made.append(self._output(xs))
+        return torch.cat(made)
+
+    def _output(self, x: Tensor) -> Tensor:
+        """The first tensor that the layer returns."""
+        seen: list[Any] = []
+        module = self.model.get_submodule(self.layer)
+        hook = module.register_forward_hook(lambda _module, _args, out: seen.append(out))
+        try:
+            self.model(x)
         finally:
             hook.remove()
-        return next(t for t in flat((seen[-1],)) if isinstance(t, torch.Tensor))
+        found = [t for t in flat(seen[-1:]) if isinstance(t, torch.Tensor)]
+        if not found:
+            where = self.layer or type(self.model).__name__
+            raise InputError("the layer returns no tensor", where=where, got=type(seen[-1]).__name__ if seen else None)
+        return found[0]
 
     @contextlib.contextmanager
     def _watching(self) -> Iterator[None]:
-        paths = {id(m): p for p, m in self.model.named_modules()}
+        """Know the module that is running, during the first pass: the plan names it."""
+        if self._memory.known:
+            yield
+            return
+        paths = {id(module): path for path, module in self.model.named_modules()}
 
-        def enter(module: nn.Module, _: Any) -> None:
+        def enter(module: nn.Module, _args: Any) -> None:
             self._stack.append(paths.get(id(module), self._stack[-1]))
 
         def leave(_module: nn.Module, _args: Any, _out: Any) -> None:
             self._stack.pop()
 
-        hooks = [
-            register_module_forward_pre_hook(enter),
-            register_module_forward_hook(leave, always_call=True),
-        ]
+        hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
         try:
             yield
         finally:
@@ -109,7 +209,7 @@ class PatchEngine:
             self._stack[:] = [""]
 
 
-def grouped(starts: np.ndarray, window: Sequence[int], space: Sequence[int], most: int) -> list[np.ndarray]:
+def grouped(starts: Corners, window: Sequence[int], space: Sequence[int], most: int) -> list[np.ndarray]:
     """Changes in chunks of at most `most` that reach alike: equally far from the border, which cuts windows off."""
     axes = range(starts.shape[1])
     if len(axes) == 1:
@@ -137,4 +237,38 @@ def grouped(starts: np.ndarray, window: Sequence[int], space: Sequence[int], mos
     return [*chunks, order[begin:]]
 
 
-__all__ = ["InputError", "PatchEngine"]
+def _part(values: Tensor, which: np.ndarray) -> Tensor:
+    return values if len(values) == 1 else values[torch.from_numpy(which).to(values.device)]
+
+
+def _corners(starts: Tensor, values: Tensor, x: Tensor) -> Corners:
+    """The starts as an array, checked."""
+    space, window = x.shape[2:], values.shape[2:]
+    if values.dim() != x.dim() or values.shape[1] != x.shape[1] or len(values) not in (1, len(starts)):
+        expected = f"({len(starts)} or 1, {x.shape[1]}, {', '.join(['window'] * len(space))})"
+        raise InputError("the new values do not fit the input", expected=expected, got=tuple(values.shape))
+    if starts.shape != (len(starts), len(space)):
+        raise InputError("a change starts at one index an axis", expected=len(space), got=tuple(starts.shape))
+    corners: Corners = starts.cpu().numpy()
+    beyond = (corners < 0) | (corners + np.asarray(window) > np.asarray(space))
+    if beyond.any() or 0 in window:
+        where = corners[beyond.any(1)][:1].tolist()
+        got = f"windows of {'x'.join(map(str, window))}" + (f", one at {where[0]}" if where else "")
+        raise InputError("a change lies within the input", expected=f"within {tuple(space)}", got=got)
+    return corners
+
+
+TRAINED = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
+
+
+def _check_modes(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        unset = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
+        if isinstance(module, TRAINED) and (module.training or unset):
+            raise InputError(
+                "this layer has no statistics of its own" if unset else "this layer is in training mode",
+                where=f"{path or 'the network itself'} ({type(module).__name__})",
+                fix="Each change would depend on the others of its batch; give the layer running statistics."
+                if unset
+                else "Changes would mix, or be drawn; call model.eval() first.",
+            )

@@ -87,9 +87,7 @@ def _numbers(starts: Corners, sizes: Sequence[int], space: Sequence[int]) -> tup
     return numbers, beyond
 
 
-def paste(
-    data: torch.Tensor, place: Place, onto: torch.Tensor, there: Place, adding: bool = False
-) -> torch.Tensor:
+def paste(data: torch.Tensor, place: Place, onto: torch.Tensor, there: Place, adding: bool = False) -> torch.Tensor:
     """Write windows (n, *sizes, …) onto others, in place, where they overlap, or add them; returns `onto`."""
     offsets = place.starts - there.starts
     first = offsets[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import ref
 
@@ -11,6 +11,7 @@ import torch
 from torch.utils.flop_counter import flop_registry
 
 from striate.locality.local import Base, Local, dense, flat, mapped
+from striate.locality.plan import Step
 from striate.locality.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
 
 
@@ -23,20 +24,6 @@ class AliasedError(Exception):
 
 
 @dataclass
-class Step:
-    """What an operation did, over all changes so far; `window` is the largest."""
-
-    path: str
-    operation: str
-    form: str
-    window: tuple[int, ...]
-    space: tuple[int, ...]
-    macs: int = 0
-    full_macs: int = 0
-    changes: int = 0
-
-
-@dataclass
 class Memory:
     """What all passes over one input share: the unchanged values, weights in other layouts, and what was done.
 
@@ -44,7 +31,7 @@ class Memory:
     weights may take in what follows, and `folded` the batch norm that each took in: known after the first pass.
     """
 
-    bases: dict[int, list[Base]] = field(default_factory=dict)
+    bases: dict[Any, list[Base]] = field(default_factory=dict)
     kept: dict[Any, Any] = field(default_factory=dict)
     steps: dict[int, Step] = field(default_factory=dict)
     dense: set[int] = field(default_factory=set)  # operations that cannot be local
@@ -54,6 +41,10 @@ class Memory:
     convolutions: set[int] = field(default_factory=set)
     folded: dict[int, int] = field(default_factory=dict)
     known: bool = False
+
+    def elsewhere(self) -> Memory:
+        """What is true of the network at any input of this shape."""
+        return replace(self, bases={}, steps={})
 
     def learn(self) -> None:
         """After the first pass: batch norms that alone read a convolution are folded into it."""
@@ -106,14 +97,11 @@ class Run:
 
     def note(self, number: int, name: str, form: str, out: Local, macs: int = 0, full_macs: int = 0) -> None:
         """Note what an operation did: multiply-adds for all n, and those of one whole pass."""
-        steps = self.memory.steps
-        if number not in steps:
-            steps[number] = Step(self.path(), name, form, (0,) * len(out.space), out.space)
-        step = steps[number]
+        step = self.memory.steps.setdefault(number, Step(self.path(), name, out.space))
         if out.place is not None:
-            step.window = tuple(map(max, out.place.sizes, step.window))
-        step.form, step.macs, step.full_macs = form, step.macs + macs, full_macs
-        step.changes += self.n
+            step.window = tuple(map(max, out.place.sizes, step.window or out.place.sizes))
+        step.forms[form] += self.n
+        step.macs, step.full_macs, step.changes = step.macs + macs, full_macs, step.changes + self.n
 
     def _densely(self, call: Call, func: Any, locals_: list[Local]) -> Any:
         """All n as brute force has them."""

@@ -152,5 +152,3 @@ def is_view(func: Any) -> bool:
 def nth(values: Any, axis: int) -> int:
     """An option of an axis, where one number stands for all of them."""
     return int(values[min(axis, len(values) - 1)] if isinstance(values, tuple | list) else values)
-
-

@@ -8,7 +8,7 @@ in which affected outputs are computed from all that they see.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -21,6 +21,10 @@ from striate.locality.place import Place, trimmed
 from striate.locality.rules.base import Call, Norm, nth, rule
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+# Windows of a series shorter than this cost less as a matrix product than as a convolution.
+NARROW = 16
+# The results of a matrix product that is added up: they stay in the cache.
+BLOCK_BYTES = 8 << 20
 TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -40,9 +44,7 @@ class Slide(NamedTuple):
 
 def slides(kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> list[Slide]:
     """For each axis."""
-    return [
-        Slide(size, nth(stride, axis), nth(padding, axis), nth(dilation, axis)) for axis, size in enumerate(kernel)
-    ]
+    return [Slide(size, nth(stride, axis), nth(padding, axis), nth(dilation, axis)) for axis, size in enumerate(kernel)]
 
 
 def affected(place: Place, moved: Sequence[Slide], space: Sequence[int]) -> Place:
@@ -75,10 +77,19 @@ def convolution(call: Call) -> Any:
     if where is None or isinstance(weight, Local) or isinstance(bias, Local) or x.dim() != rank + 2:
         return NotImplemented
     every = slides(weight.shape[2:], call["stride"], call["padding"], call["dilation"])
+    if call["transposed"] and turns(every, call["groups"]):
+        turned = call.keep("turned", lambda: weight.flip(*range(2, weight.dim())).transpose(0, 1).contiguous())
+        every = [slide._replace(padding=slide.reach - slide.padding) for slide in every]
+        return Convolution(call, turned, bias, every, where).done()
     if call["transposed"]:
         return _transposed(call, weight, every, where)
     call.run.memory.convolutions.add(call.number)
     return Convolution(call, *weights(call, weight, bias), every, where).done()
+
+
+def turns(every: Sequence[Slide], groups: int) -> bool:
+    """Whether a transposed convolution is one with the weights turned around: with stride 1."""
+    return groups == 1 and all(s.stride == 1 and s.padding <= s.reach for s in every)
 
 
 def weights(call: Call, weight: torch.Tensor, bias: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -120,12 +131,12 @@ class Convolution:
         if norm is None:
             return call.bases()[0]
 
-        def normed() -> Base:
+        kept = call.run.memory.bases
+        if (call.number, "normed") not in kept:
             form = (-1, *[1] * len(self.every))
-            return Base(call.bases()[0].value * norm.scale.view(form) + norm.shift.view(form))
-
-        made: Base = call.keep("base", normed)
-        return made
+            value = call.bases()[0].value * norm.scale.view(form) + norm.shift.view(form)
+            kept[call.number, "normed"] = [Base(value)]
+        return kept[call.number, "normed"][0]
 
     def _give(self, place: Place, **held: torch.Tensor) -> Local:
         return self.call.give(place, base=self.base, **held)
@@ -154,39 +165,45 @@ class Convolution:
         assert held is not None
         order = _channels_last(x)
         rows = held if order is None else held.permute(order)
-        made = product(rows.reshape(-1, self.weight.shape[1]), self.weight.flatten(1), bias if x.full is not None else None)
+        made = product(
+            rows.reshape(-1, self.weight.shape[1]), self.weight.flatten(1), bias if x.full is not None else None
+        )
         made = made.view(*rows.shape[:-1], -1)
         made = made if order is None else made.permute([order.index(axis) for axis in range(len(order))]).contiguous()
         return self._give(self.place, **{"full" if x.full is not None else "delta": made})
 
     def _difference(self) -> Local:
-        """Stride 1: what the changed inputs give, at all outputs that they reach; then only those on the map."""
-        x = self.x
-        delta = x.differences(self.place)
-        reach, padding = ([getattr(m, k) for m in self.moved] for k in ("reach", "padding"))
-        first = Place(
-            self.place.starts + np.asarray(padding) - np.asarray(reach),
-            [size + r for size, r in zip(self.place.sizes, reach, strict=True)],
-        )
-        if len(x.axes) == 1 == len(self.every) and self.groups == 1 and x.device.type == "cpu":
-            made = self._scattered(delta)
+        """Stride 1: what the changed inputs give, at the outputs that they reach."""
+        delta = self.x.differences(self.place)
+        reach, padding = (np.asarray([getattr(m, k) for m in self.moved]) for k in ("reach", "padding"))
+        first = self.place.starts + padding - reach  # the outputs that the first of them reaches
+        if self.place.sizes[0] < NARROW and len(self.every) == 1 == self.groups and delta.device.type == "cpu":
+            made, cut = self._scattered(delta), reach * 0
         else:
-            settings = [s.reach if axis in self.where else s.padding for axis, s in enumerate(self.every)]
+            # Outputs that no change of the chunk needs are left out, as many on both sides as padding can.
+            after = first + np.asarray(self.place.sizes) + reach - 1 - self.out.last
+            cut = np.clip(np.minimum(self.out.starts - first, after).min(0), 0, reach)
+            around = {axis: m.reach - int(c) for axis, m, c in zip(self.where, self.moved, cut, strict=True)}
+            settings = [around.get(axis, s.padding) for axis, s in enumerate(self.every)]
             strides = [1 if axis in self.where else s.stride for axis, s in enumerate(self.every)]
             made = self._run(delta, strides, settings, None)
-        return self._give(self.out, delta=trimmed(made, first, self.out))
+        return self._give(self.out, delta=trimmed(made, Place(first + cut, made.shape[1 : 1 + len(cut)]), self.out))
 
     def _scattered(self, delta: torch.Tensor) -> torch.Tensor:
         """One axis: a matrix product with the weights of all taps at once, whose results are added up."""
         (slide,) = self.every
         n, w, c = delta.shape
         taps = self.call.keep(self._key("taps"), lambda: self.weight.permute(2, 0, 1).reshape(-1, c).contiguous())
-        self.call.run.held(w * len(taps) * delta.element_size())
-        made = product(delta.reshape(-1, c), taps, None).view(n, w, slide.kernel, -1)
-        total = made.new_zeros(n, w + slide.reach, made.shape[-1])
-        for tap in range(slide.kernel):
-            at = slide.dilation * (slide.kernel - 1 - tap)
-            total[:, at : at + w] += made[:, :, tap]
+        total = delta.new_zeros(n, w + slide.reach, len(taps) // slide.kernel)
+        few = max(1, BLOCK_BYTES // (w * len(taps) * delta.element_size()))
+        for begin in range(0, n, few):
+            made = product(delta[begin : begin + few].reshape(-1, c), taps, None).view(
+                -1, w, slide.kernel, total.shape[-1]
+            )
+            part = total[begin : begin + few]
+            for tap in range(slide.kernel):
+                at = slide.dilation * (slide.kernel - 1 - tap)
+                part[:, at : at + w] += made[:, :, tap]
         return total
 
     def _recompute(self) -> Local:
@@ -329,21 +346,33 @@ def linear(call: Call) -> Any:
     if cells * 2 > total or (len(starts) * 4 > len(groups) and len(space) > 1):
         return NotImplemented  # a dense product is faster
     table = call.keep("cells", lambda: _by_cell(weight, inner))
-    delta = inner.differences(inner.place).flatten(1 + len(space))
     made = base.expand(call.run.n, -1).clone()
-    for number, start in enumerate(starts.tolist()):
-        members = torch.from_numpy(np.flatnonzero(groups.reshape(-1) == number))
-        changed = delta[members]
-        part = torch.zeros(len(members), out, dtype=made.dtype, device=made.device)
-        for lead in np.ndindex(*inner.place.sizes[:-1]):
-            rows = table[tuple(s + i for s, i in zip(start[:-1], lead, strict=True))]
-            rows = rows[start[-1] : start[-1] + inner.place.sizes[-1]].flatten(0, 1)
-            part.addmm_(changed[(slice(None), *lead)].flatten(1), rows)
-        made[members.to(made.device)] += part
+    for members, place in _together(inner.place, starts, groups.reshape(-1)):
+        delta = inner.differences(inner.place) if members is None else inner.differences(inner.place)[members]
+        corners = inner.place.starts if members is None else inner.place.starts[members]
+        delta = trimmed(delta, Place(corners, inner.place.sizes), place).flatten(1 + len(space))
+        part = torch.zeros(len(delta), out, dtype=made.dtype, device=made.device)
+        for lead in np.ndindex(*place.sizes[:-1]):
+            rows = table[tuple(s + i for s, i in zip(place.starts[0, :-1].tolist(), lead, strict=True))]
+            rows = rows[place.starts[0, -1] : place.starts[0, -1] + place.sizes[-1]].flatten(0, 1)
+            part += product(delta[(slice(None), *lead)].flatten(1), rows.t(), None)
+        made[slice(None) if members is None else torch.from_numpy(members).to(made.device)] += part
     result = dense(call.run, made)
     result.base, result.axes = call.bases()[0], ()
     channels = table.shape[-2]
     return call.note("low rank", result, cells, total, channels * out)
+
+
+def _together(place: Place, starts: np.ndarray, groups: np.ndarray) -> Iterator[tuple[np.ndarray | None, Place]]:
+    """Changes that meet the same weights: all, where little is added to their windows; else those of one window."""
+    n = len(place.starts)
+    first, sizes = starts.min(0), starts.max(0) - starts.min(0) + np.asarray(place.sizes)
+    if sizes.prod() <= 1.5 * place.cells:
+        yield None, Place(np.tile(first, (n, 1)), sizes.tolist())
+        return
+    for number, start in enumerate(starts):
+        members = np.flatnonzero(groups == number)
+        yield members, Place(np.tile(start, (len(members), 1)), place.sizes)
 
 
 def _operands(call: Call) -> tuple[Any, Any, Any]:
@@ -365,7 +394,6 @@ def _by_cell(weight: torch.Tensor, inner: Local) -> torch.Tensor:
     return parts.view(*inner.space, -1, len(weight))
 
 
-
 # Where all is dense, what is done instead of torch's own operation; they are given the call and its tensors.
 
 
@@ -381,7 +409,17 @@ def _dense_linear(_: Call, rows: torch.Tensor, weight: torch.Tensor, bias: Any =
 
 def _dense_convolution(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: Any, *settings: Any) -> torch.Tensor:
     stride, padding, dilation, transposed, _, groups = settings
-    if transposed or isinstance(call["weight"], Local) or isinstance(call["bias"], Local) or not isinstance(call.x, Local):
+    every = slides(weight.shape[2:], stride, padding, dilation)
+    if transposed and turns(every, groups) and not any(isinstance(call[k], Local) for k in ("weight", "bias")):
+        turned = call.keep("dense turned", lambda: channels_last(weight.flip(*range(2, weight.dim())).transpose(0, 1)))
+        around = [slide.reach - slide.padding for slide in every]
+        return convolve(x, turned, bias, stride, around, dilation, groups)
+    if (
+        transposed
+        or isinstance(call["weight"], Local)
+        or isinstance(call["bias"], Local)
+        or not isinstance(call.x, Local)
+    ):
         return torch.convolution(x, weight, bias, *settings)
     call.run.memory.convolutions.add(call.number)
     weight, bias = weights(call, weight, bias)

@@ -110,7 +110,7 @@ def nearest(call: Call) -> Any:
         return NotImplemented
     assert x.place is not None
     by = np.asarray([factors[axis - 2] for axis in x.axes])
-    made = (x.full if x.full is not None else x.delta) 
+    made = x.full if x.full is not None else x.delta
     assert made is not None
     made = x.logical(made)
     for axis, factor in enumerate(factors):

@@ -66,7 +66,7 @@ def _reshaped(call: Call, x: Local, shape: Sequence[int]) -> Base:
 
 def _ones(before: tuple[int, ...], after: tuple[int, ...], axes: Sequence[int]) -> dict[int, int]:
     """Axes of size 1 with windows stay where nothing else changes."""
-    return {axis - 1: axis - 1 for axis in axes if before[: axis] == after[: axis] and before[axis - 1] == 1}
+    return {axis - 1: axis - 1 for axis in axes if before[:axis] == after[:axis] and before[axis - 1] == 1}
 
 
 @rule("permute transpose t")
