@@ -70,12 +70,12 @@ class Local(torch.Tensor):
     family: list[ReferenceType[Local]]  # all that share memory with it
     origin: int  # the operation that made it a view; -1: none
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, shape: Sequence[int], like: torch.Tensor, run: Run) -> Local:
         """Claim a shape; `holding` and `dense` fill in the rest."""
-        made: Local = torch.Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=like.dtype, device=like.device)  # type: ignore[attr-defined]
+        made: Local = torch.Tensor._make_wrapper_subclass(cls, tuple(shape), dtype=like.dtype, device=like.device)
         made.run = run
         made.family = [ref(made)]
         made.origin = made.number = -1
@@ -83,14 +83,14 @@ class Local(torch.Tensor):
         return made
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Every operation of torch's core on such tensors comes here."""
         first = next(a for a in flat((args, kwargs or {})) if isinstance(a, Local))
         return first.run.dispatch(func, args, kwargs or {})
 
-    def __repr__(self, **_: object) -> str:  # torch's own would compute
+    def __repr__(self, **_: object) -> str:  # type: ignore[override]  # torch's own would compute
         where = "everywhere" if self.place is None else f"windows of {'x'.join(map(str, self.place.sizes))}"
         return f"Local({tuple(self.shape)}, {where})"
 
@@ -98,6 +98,13 @@ class Local(torch.Tensor):
     def space(self) -> tuple[int, ...]:
         """Sizes of the axes along which changes are local."""
         return tuple(self.shape[axis] for axis in self.axes)
+
+    @property
+    def held(self) -> torch.Tensor:
+        """The values in the windows or, where these are not known, the differences."""
+        data = self.full if self.full is not None else self.delta
+        assert data is not None
+        return data
 
     def become(self, other: Local) -> None:
         """Hold what the other holds (in-place operations)."""
@@ -109,17 +116,17 @@ class Local(torch.Tensor):
         """Data (n, *window, *other axes) with its axes where the tensor has them."""
         return data.permute(back(self.dim(), self.axes))
 
-    def values(self, place: Place, pad: float = 0.0) -> torch.Tensor:
-        """The values in other windows, from the base where nothing changed: (n, *sizes, *rest), `pad` beyond the map."""
+    def values_at(self, place: Place, pad: float = 0.0) -> torch.Tensor:
+        """The values in other windows, unchanged ones from the base: (n, *sizes, *rest), `pad` beyond the map."""
         assert self.place is not None
         if self.full is not None and place.same(self.place):
             return self.full
         made = self.base.at(self.axes, place, pad)
         if self.full is not None:
             return paste(self.full, self.place, made, place)
-        return made.add_(self.differences(place))
+        return made.add_(self.differences_at(place))
 
-    def differences(self, place: Place) -> torch.Tensor:
+    def differences_at(self, place: Place) -> torch.Tensor:
         """The differences to the base in other windows: (n, *sizes, *rest), 0 beyond the map."""
         assert self.place is not None
         if self.delta is None:
@@ -143,7 +150,7 @@ class Local(torch.Tensor):
         table = self.base.table(self.axes)[:-1]
         made = table.expand(n, *table.shape).clone(memory_format=torch.contiguous_format)
         made = made.view(n, *space, *table.shape[1:])
-        return self.logical(paste(self.values(self.place), self.place, made, Place(self.place.starts * 0, space)))
+        return self.logical(paste(self.values_at(self.place), self.place, made, Place(self.place.starts * 0, space)))
 
 
 def back(rank: int, axes: tuple[int, ...]) -> list[int]:
@@ -165,9 +172,7 @@ def holding(
     n = len(place.starts)
     made = Local((n, *base.value.shape[1:]), base.value, run)
     made.base, made.axes, made.place, made.full, made.delta = base, axes, place, full, delta
-    held = full if full is not None else delta
-    assert held is not None
-    run.held(held.numel() // n * held.element_size())
+    run.held(made.held.numel() // n * made.held.element_size())
     return made
 
 

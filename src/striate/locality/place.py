@@ -23,7 +23,7 @@ class Place:
 
     @classmethod
     def clipped(cls, first: Corners, last: Corners, space: Sequence[int]) -> Place:
-        """The least windows, all within the map, that hold the indices first … last (n, r) as far as these are in it."""
+        """The least windows within the map that hold the indices first … last (n, r), as far as it has them."""
         most = np.asarray(space) - 1
         first = np.clip(first, 0, most)
         last = np.clip(last, first, most)
@@ -33,7 +33,8 @@ class Place:
     @property
     def last(self) -> Corners:
         """The last index of each window."""
-        return self.starts + (np.asarray(self.sizes) - 1)
+        last: Corners = self.starts + (np.asarray(self.sizes) - 1)
+        return last
 
     @property
     def cells(self) -> int:
@@ -59,7 +60,7 @@ class Place:
         return Place(self.starts + np.asarray(by), self.sizes)
 
     def rows(self, space: Sequence[int], device: torch.device) -> torch.Tensor:
-        """For each cell of each window its number on the map, counted row by row; one past the last for cells beyond."""
+        """The number on the map of each cell of each window, row by row; one past the last for cells beyond."""
         key = tuple(space), device
         if key not in self._rows:
             numbers, beyond = _numbers(self.starts, self.sizes, space)

@@ -1,8 +1,8 @@
-"""How a change of the input moves through each operation, one rule an operation."""
+"""How a change of the input moves through each operation, one rule an operation; where all is dense, torch's own."""
 
-from striate.locality.rules.base import RULES, Call, Norm, functional, is_pointwise, is_view, plain_name, rule
+from striate.locality.rules.base import RULES, Call, Norm, functional, is_pointwise, is_view
+from striate.locality.rules.dense import DENSE
 from striate.locality.rules.pointwise import pointwise
-from striate.locality.rules.products import DENSE
 from striate.locality.rules.sampling import max_pool
 from striate.locality.rules.views import reshape
 
@@ -15,8 +15,6 @@ __all__ = [
     "is_pointwise",
     "is_view",
     "max_pool",
-    "plain_name",
     "pointwise",
     "reshape",
-    "rule",
 ]

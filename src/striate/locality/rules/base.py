@@ -100,6 +100,10 @@ class Call:
         made.number, made.owned = self.number, owned
         return made
 
+    def alike(self, x: Local, place: Place, made: torch.Tensor, **rest: Any) -> Local:
+        """The result, values or differences as `x` holds them."""
+        return self.give(place, full=made, **rest) if x.full is not None else self.give(place, delta=made, **rest)
+
     def note(self, form: str, out: Local, cells: int = 0, full_cells: int = 0, each: int = 0) -> Local:
         """Write down what was done: cells of one change, of the whole map, and multiply-adds of each."""
         self.run.note(self.number, self.name, form, out, self.run.n * cells * each, full_cells * each)

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from striate.locality.local import Base, Local, back, flat, others
+from striate.locality.local import Base, Local, back, dense, flat, others
 from striate.locality.place import Place, paste
-from striate.locality.rules.base import Call, plain_name, rule
+from striate.locality.rules.base import Call, rule
 
 # Activations that can be written over their input.
 OVERWRITING = {"relu", "leaky_relu", "elu", "silu", "gelu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid"}
@@ -27,14 +27,14 @@ def pointwise(call: Call) -> Any:
         return NotImplemented
     place = union(locals_)
     if call.name in OVERWRITING and not call.kwargs and (first.full is None or call.mine(first)):
-        values = first.values(place)
+        values = first.values_at(place)
         getattr(torch.ops.aten, call.name + "_")(values, *call.args[1:])
         return call.note("values", call.give(place, full=values))
     made = call.func(*(_there(call, i, a, first, place) for i, a in enumerate(call.args)), **call.kwargs)
     return call.note("values", call.give(place, full=held(made, first.axes)))
 
 
-@rule("add sub rsub neg mul div")
+@rule("add sub neg mul div")
 def arithmetic(call: Call) -> Any:
     """Sums of windows, and of windows with constants; products and quotients with constants: differences will do."""
     locals_ = [a for a in call.args if isinstance(a, Local)]
@@ -54,27 +54,25 @@ def arithmetic(call: Call) -> Any:
         summed = _added(call, locals_, place)
         if summed is not None:
             return summed
-    given = []
-    for index, arg in enumerate(call.args):
-        if isinstance(arg, Local):
-            given.append(arg.logical(arg.differences(place)))
-        elif index < 2 and not product:  # a summand that stays the same
-            given.append(0)
-        else:
-            given.append(_there(call, index, arg, first, place))
-    if not isinstance(call.args[0], Local):
-        return NotImplemented
-    func = {"add": torch.add, "sub": torch.sub, "rsub": torch.rsub, "neg": torch.neg, "mul": torch.mul}
-    made = func.get(call.name, torch.div)(*given, **call.kwargs)
+    if first is not call.args[0]:
+        return pointwise(call)
+    if len(locals_) == 1 and call.name in ("add", "sub"):  # a summand that stays the same
+        return call.note("difference", call.give(place, delta=first.differences_at(place), owned=False))
+    given = [
+        arg.logical(arg.differences_at(place)) if isinstance(arg, Local) else _there(call, index, arg, first, place)
+        for index, arg in enumerate(call.args)
+    ]
+    made = getattr(torch, call.name)(*given, **call.kwargs)
     return call.note("difference", call.give(place, delta=held(made, first.axes)))
 
 
 def _added(call: Call, locals_: Sequence[Local], place: Place) -> Local | None:
     """The sum written over the differences that only this sum reads, where they lie in the windows of both."""
     for onto, other in (locals_, locals_[::-1]):
-        assert onto.place is not None and other.place is not None
+        assert onto.place is not None
+        assert other.place is not None
         if onto.delta is not None and onto.full is None and call.mine(onto) and place.same(onto.place):
-            delta = paste(other.differences(other.place), other.place, onto.delta, place, adding=True)
+            delta = paste(other.differences_at(other.place), other.place, onto.delta, place, adding=True)
             return call.note("difference", call.give(place, delta=delta))
     return None
 
@@ -97,7 +95,7 @@ def held(made: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
 def _there(call: Call, index: int, arg: Any, first: Local, place: Place) -> Any:
     """An argument in the windows: a constant that differs from place to place is cut out for each."""
     if isinstance(arg, Local):
-        return arg.logical(arg.values(place))
+        return arg.logical(arg.values_at(place))
     if not isinstance(arg, torch.Tensor) or arg.dim() == 0:
         return arg
     ahead = first.dim() - arg.dim()
@@ -105,6 +103,18 @@ def _there(call: Call, index: int, arg: Any, first: Local, place: Place) -> Any:
         return arg
     base = call.keep(("constant", index), lambda: Base(arg.expand(1, *first.shape[1:])))
     return base.at(first.axes, place).permute(back(first.dim(), first.axes))
+
+
+@rule("embedding")
+def embedding(call: Call) -> Any:
+    """A row of a table for each index: one more axis, the last."""
+    tokens = call["indices"]
+    if not isinstance(tokens, Local) or isinstance(call["weight"], Local):
+        return NotImplemented
+    assert tokens.place is not None
+    made = call["weight"][tokens.logical(tokens.values_at(tokens.place))]
+    base = call.bases()[0]
+    return call.note("values", call.give(tokens.place, full=held(made, tokens.axes), axes=tokens.axes, base=base))
 
 
 @rule("clone alias detach contiguous lift_fresh dropout native_dropout")
@@ -134,39 +144,21 @@ def reduction(call: Call) -> Any:
     keeps = call.name in ("_softmax", "_log_softmax", "softmax", "log_softmax", "glu", "cumsum") or call["keepdim"]
     axes = tuple(axis - (0 if keeps else sum(dim < axis for dim in dims)) for axis in x.axes)
     assert x.place is not None
-    made = call.func(x.logical(x.values(x.place)), *call.args[1:], **call.kwargs)
+    made = call.func(x.logical(x.values_at(x.place)), *call.args[1:], **call.kwargs)
     return call.note("values", call.give(x.place, full=held(made, axes), axes=axes, base=base))
 
 
 def _over_all(call: Call, dims: Sequence[int]) -> Any:
     """Mean and sum over all axes of the windows: a running sum."""
-    from striate.locality.local import dense
-
     x = call.x
     if call.name not in ("mean", "sum") or not set(x.axes) <= set(dims) or not x.dtype.is_floating_point:
         return NotImplemented
     assert x.place is not None
     base = call.bases()[0]
-    total = torch.sum(x.logical(x.differences(x.place)), dims, keepdim=call["keepdim"])
+    total = x.logical(x.differences_at(x.place)).sum(list(dims), keepdim=call["keepdim"])
     if call.name == "mean":
         size = 1
         for dim in dims:
             size *= x.shape[dim]
         total = total / size
     return call.note("running sum", dense(call.run, total + base.value))
-
-
-@rule("native_layer_norm")
-def layer_norm(call: Call) -> Any:
-    """Over last axes without windows."""
-    x = call.x
-    if min((*range(x.dim() - len(call["normalized_shape"]), x.dim()),)) <= max(x.axes):
-        return NotImplemented
-    base = call.bases()
-    assert x.place is not None
-    made = call.func(x.logical(x.values(x.place)), *call.args[1:], **call.kwargs)[0]
-    out = call.note("values", call.give(x.place, full=held(made, x.axes), base=base[0]))
-    return out, *(b.value for b in base[1:])
-
-
-__all__ = ["plain_name", "pointwise"]

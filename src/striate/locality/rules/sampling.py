@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from striate.locality.local import Base
 from striate.locality.place import Place, trimmed
 from striate.locality.rules.base import Call, rule
+from striate.locality.rules.convolutions import Slide, affected, along, read, slides
 from striate.locality.rules.pointwise import held
-from striate.locality.rules.products import Slide, affected, along, read, slides
 
 AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -43,7 +43,7 @@ def max_pool(call: Call) -> Any:
     assert x.place is not None
     out = affected(x.place, moved, base[0].space(x.axes))
     lowest = -math.inf if x.dtype.is_floating_point else torch.iinfo(x.dtype).min
-    made = x.values(read(out, moved), lowest)
+    made = x.values_at(read(out, moved), lowest)
     for number, slide in enumerate(moved):
         made = _greatest(made, 1 + number, slide, out.sizes[number])
     result = call.note("values", call.give(out, full=made, base=base[0]))
@@ -78,7 +78,7 @@ def avg_pool(call: Call) -> Any:
     moved = [every[axis] for axis in where]
     assert x.place is not None
     out = affected(x.place, moved, base.space(x.axes))
-    seen = x.logical(x.differences(read(out, moved)))
+    seen = x.logical(x.differences_at(read(out, moved)))
     padding = [0 if axis in where else s.padding for axis, s in enumerate(every)]
     sums = AVERAGE[rank](seen, kernel, [s.stride for s in every], padding) * math.prod(kernel)
 
@@ -110,14 +110,11 @@ def nearest(call: Call) -> Any:
         return NotImplemented
     assert x.place is not None
     by = np.asarray([factors[axis - 2] for axis in x.axes])
-    made = x.full if x.full is not None else x.delta
-    assert made is not None
-    made = x.logical(made)
+    made = x.logical(x.held)
     for axis, factor in enumerate(factors):
         made = made.repeat_interleave(factor, 2 + axis)
     place = Place(x.place.starts * by, (np.asarray(x.place.sizes) * by).tolist())
-    kind = "full" if x.full is not None else "delta"
-    return call.note("values", call.give(place, base=base, **{kind: held(made, x.axes)}))
+    return call.note("values", call.alike(x, place, held(made, x.axes), base=base))
 
 
 @rule("upsample_linear1d upsample_bilinear2d upsample_trilinear3d")
@@ -134,7 +131,7 @@ def linear(call: Call) -> Any:
     by = np.asarray([factors[axis - 2] for axis in x.axes])
     # Interpolation clamps at its edges: two more positions around, of which the outer is cut off again.
     wide = Place(x.place.starts - 2, [size + 4 for size in x.place.sizes])
-    delta = x.logical(_clamped(x.differences(wide), wide, x.space))
+    delta = x.logical(_clamped(x.differences_at(wide), wide, x.space))
     mode = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()]
     made = held(F.interpolate(delta, scale_factor=[float(f) for f in factors], mode=mode), x.axes)
     first = Place(wide.starts * by, (np.asarray(wide.sizes) * by).tolist())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from striate.geometry.reading import Reshape
-from striate.locality.local import Base, Local, flat, others
+from striate.locality.local import Base, Local, holding
 from striate.locality.place import Place, trimmed
 from striate.locality.rules.base import Call, rule
 from striate.locality.rules.pointwise import held, union
@@ -19,14 +18,8 @@ from striate.locality.rules.pointwise import held, union
 def _both(call: Call, x: Local, change: Any, axes: tuple[int, ...], base: Base) -> Local:
     """The same windows of what is held, with its other axes changed: `change` acts on tensors as they appear."""
     assert x.place is not None
-    made = {
-        kind: held(change(x.logical(data)), axes)
-        for kind, data in (("full", x.full), ("delta", x.delta))
-        if data is not None
-    }
-    if len(made) == 2:
-        del made["delta"]
-    return call.give(x.place, axes=axes, base=base, owned=False, **made)
+    made = held(change(x.logical(x.held)), axes)
+    return call.alike(x, x.place, made, axes=axes, base=base, owned=False)
 
 
 @rule("view _unsafe_view reshape flatten _reshape_alias squeeze unsqueeze unflatten")
@@ -113,7 +106,7 @@ def _shifted(call: Call, x: Local, by: Sequence[int], base: Base) -> Local:
     out = Place.clipped(moved.starts, moved.last, base.space(x.axes))
     if out.same(moved):
         return call.give(out, full=x.full, delta=x.delta if x.full is None else None, base=base, owned=False)
-    return call.give(out, delta=trimmed(x.differences(x.place), moved, out), base=base)
+    return call.give(out, delta=trimmed(x.differences_at(x.place), moved, out), base=base)
 
 
 @rule("select")
@@ -155,11 +148,9 @@ def cat(call: Call) -> Any:
     base = call.bases([p.base.value for p in locals_], dim)[0]
     place = union(locals_)
     values = all(p.full is not None for p in locals_)
-    pieces = [p.logical(p.values(place) if values else p.differences(place)) for p in locals_]
+    pieces = [p.logical(p.values_at(place) if values else p.differences_at(place)) for p in locals_]
     made = held(torch.cat(pieces, dim), first.axes)
     kind = "full" if values else "delta"
-    from striate.locality.local import holding
-
     out = holding(call.run, base, first.axes, place, **{kind: made})
     call.run.note(call.number, "cat", "values" if values else "difference", out)
     return out
@@ -184,8 +175,5 @@ def pad(call: Call) -> Any:
     assert x.place is not None
     kept = [pairs[axis] if axis in rest else (0, 0) for axis in reversed(range(x.dim()))]
     around = [n for pair in kept for n in pair]
-    delta = x.logical(x.differences(x.place))
+    delta = x.logical(x.differences_at(x.place))
     return call.give(x.place, delta=held(torch.nn.functional.pad(delta, around), x.axes), base=base)
-
-
-__all__ = ["Base", "flat", "math", "others"]

@@ -8,17 +8,17 @@ in which affected outputs are computed from all that they see.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from striate.locality.local import Base, Local, dense, others
+from striate.locality.local import Base, Local, others
 from striate.locality.place import Place, trimmed
-from striate.locality.rules.base import Call, Norm, nth, rule
+from striate.locality.rules.base import Call, nth, rule
+from striate.locality.rules.linear import product
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 # Windows of a series shorter than this cost less as a matrix product than as a convolution.
@@ -138,9 +138,6 @@ class Convolution:
             kept[call.number, "normed"] = [Base(value)]
         return kept[call.number, "normed"][0]
 
-    def _give(self, place: Place, **held: torch.Tensor) -> Local:
-        return self.call.give(place, base=self.base, **held)
-
     def _key(self, name: str) -> tuple[str, bool]:
         return name, self.call.number in self.call.run.memory.folded
 
@@ -160,21 +157,18 @@ class Convolution:
 
     def _dots(self) -> Local:
         """1x1: a matrix product for what is held, values or differences."""
-        x, bias = self.x, self.bias
-        held = x.full if x.full is not None else x.delta
-        assert held is not None
+        x = self.x
+        data, bias = (x.held, self.bias if x.full is not None else None)
         order = _channels_last(x)
-        rows = held if order is None else held.permute(order)
-        made = product(
-            rows.reshape(-1, self.weight.shape[1]), self.weight.flatten(1), bias if x.full is not None else None
-        )
+        rows = data if order is None else data.permute(order)
+        made = product(rows.reshape(-1, self.weight.shape[1]), self.weight.flatten(1), bias)
         made = made.view(*rows.shape[:-1], -1)
         made = made if order is None else made.permute([order.index(axis) for axis in range(len(order))]).contiguous()
-        return self._give(self.place, **{"full" if x.full is not None else "delta": made})
+        return self.call.alike(x, self.place, made, base=self.base)
 
     def _difference(self) -> Local:
         """Stride 1: what the changed inputs give, at the outputs that they reach."""
-        delta = self.x.differences(self.place)
+        delta = self.x.differences_at(self.place)
         reach, padding = (np.asarray([getattr(m, k) for m in self.moved]) for k in ("reach", "padding"))
         first = self.place.starts + padding - reach  # the outputs that the first of them reaches
         if self.place.sizes[0] < NARROW and len(self.every) == 1 == self.groups and delta.device.type == "cpu":
@@ -187,7 +181,9 @@ class Convolution:
             settings = [around.get(axis, s.padding) for axis, s in enumerate(self.every)]
             strides = [1 if axis in self.where else s.stride for axis, s in enumerate(self.every)]
             made = self._run(delta, strides, settings, None)
-        return self._give(self.out, delta=trimmed(made, Place(first + cut, made.shape[1 : 1 + len(cut)]), self.out))
+        return self.call.give(
+            self.out, base=self.base, delta=trimmed(made, Place(first + cut, made.shape[1 : 1 + len(cut)]), self.out)
+        )
 
     def _scattered(self, delta: torch.Tensor) -> torch.Tensor:
         """One axis: a matrix product with the weights of all taps at once, whose results are added up."""
@@ -213,8 +209,10 @@ class Convolution:
         strides = [s.stride for s in self.every]
         settings = [0 if axis in self.where else s.padding for axis, s in enumerate(self.every)]
         if x.full is None:
-            return self._give(self.out, delta=self._run(x.differences(seen), strides, settings, None))
-        return self._give(self.out, full=self._run(x.values(seen), strides, settings, bias))
+            return self.call.give(
+                self.out, base=self.base, delta=self._run(x.differences_at(seen), strides, settings, None)
+            )
+        return self.call.give(self.out, base=self.base, full=self._run(x.values_at(seen), strides, settings, bias))
 
     def _run(
         self, data: torch.Tensor, stride: list[int], padding: list[int], bias: torch.Tensor | None
@@ -236,7 +234,7 @@ def convolve(
     dilation: Sequence[int],
     groups: int,
 ) -> torch.Tensor:
-    """torch's convolution; on a CPU a series is a row of an image, which is much faster, with `channels_last` weights."""
+    """torch's; on a CPU a series is a row of an image, which is much faster, with `channels_last` weights."""
     if x.dim() == 3 and x.device.type == "cpu":
         row = x[:, :, None]
         row = row.contiguous(memory_format=torch.channels_last)
@@ -265,7 +263,7 @@ def _transposed(call: Call, weight: torch.Tensor, every: list[Slide], where: lis
     base = call.bases()[0]
     assert x.place is not None
     moved = [every[axis] for axis in where]
-    delta = x.logical(x.differences(x.place))
+    delta = x.logical(x.differences_at(x.place))
     padding = [0 if axis in where else s.padding for axis, s in enumerate(every)]
     more = [0 if axis in where else nth(call["output_padding"], axis) for axis in range(len(every))]
     strides, dilation = [s.stride for s in every], [s.dilation for s in every]
@@ -279,135 +277,7 @@ def _transposed(call: Call, weight: torch.Tensor, every: list[Slide], where: lis
     return call.note("difference", out, x.place.cells * aside, math.prod(x.shape[2:]), weight.numel())
 
 
-@cache
-def _fast() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def product(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    """rows @ weight.T + bias; on a CPU by oneDNN, whose product is two to four times as fast as that of torch.mm."""
-    if rows.device.type == "cpu" and rows.dtype == torch.float32 and len(rows) > 1 and _fast():
-        made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
-        return made
-    return F.linear(rows, weight, bias)
-
-
-@rule("native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm batch_norm")
-def batch_norm(call: Call) -> Any:
-    """With stored statistics: a factor and a summand for each channel; nothing where a convolution took it in."""
-    x, norm = call.x, norm_of(call)
-    if norm is None or 1 in x.axes or x.flattened is not None:
-        return NotImplemented
-    assert x.place is not None
-    base = call.bases()
-    more = tuple(b.value for b in base[1:])
-    if norm.source in call.run.memory.folded:
-        return call.give(x.place, full=x.full, delta=x.delta if x.full is None else None, base=base[0]), *more
-    held = [-1 if axis == 1 else 1 for axis in others(x.dim(), x.axes)]
-    scale, shift = norm.scale.view(held), norm.shift.view(held)
-    if x.full is not None:
-        full = torch.addcmul(shift, x.full, scale)
-        return call.note("values", call.give(x.place, full=full, base=base[0])), *more
-    assert x.delta is not None
-    delta = torch.mul(x.delta, scale, out=x.delta) if call.mine(x) else x.delta * scale
-    return call.note("difference", call.give(x.place, delta=delta, base=base[0])), *more
-
-
-def norm_of(call: Call) -> Norm | None:
-    """The batch norm as factor and summand, noted for the convolution before it; None with statistics of the batch."""
-    norms = call.run.memory.norms
-    if call.number in norms:
-        return norms[call.number]
-    if call.name != "_native_batch_norm_legit_no_training" and call["training"]:
-        return None
-    mean, var, weight, bias = (call[key] for key in ("running_mean", "running_var", "weight", "bias"))
-    if mean is None or any(isinstance(t, Local) for t in (mean, var, weight, bias)):
-        return None
-    scale = (var + call["eps"]).rsqrt()
-    scale = scale if weight is None else scale * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
-    norms[call.number] = Norm(call.x.number, scale, shift)
-    return norms[call.number]
-
-
-@rule("addmm mm linear")
-def linear(call: Call) -> Any:
-    """A fully connected layer on flattened windows: only the changed positions meet their weights."""
-    bias, x, weight = _operands(call)
-    if not isinstance(x, Local) or isinstance(weight, Local) or isinstance(bias, Local) or x.flattened is None:
-        return NotImplemented
-    inner = x.flattened
-    assert inner.place is not None
-    space = inner.space
-    cells, total = inner.place.cells, math.prod(space)
-    out = weight.shape[0]
-    base = call.bases()[0].value
-    starts, groups = np.unique(inner.place.starts, axis=0, return_inverse=True)
-    if cells * 2 > total or (len(starts) * 4 > len(groups) and len(space) > 1):
-        return NotImplemented  # a dense product is faster
-    table = call.keep("cells", lambda: _by_cell(weight, inner))
-    made = base.expand(call.run.n, -1).clone()
-    for members, place in _together(inner.place, starts, groups.reshape(-1)):
-        delta = inner.differences(inner.place) if members is None else inner.differences(inner.place)[members]
-        corners = inner.place.starts if members is None else inner.place.starts[members]
-        delta = trimmed(delta, Place(corners, inner.place.sizes), place).flatten(1 + len(space))
-        part = torch.zeros(len(delta), out, dtype=made.dtype, device=made.device)
-        for lead in np.ndindex(*place.sizes[:-1]):
-            rows = table[tuple(s + i for s, i in zip(place.starts[0, :-1].tolist(), lead, strict=True))]
-            rows = rows[place.starts[0, -1] : place.starts[0, -1] + place.sizes[-1]].flatten(0, 1)
-            part += product(delta[(slice(None), *lead)].flatten(1), rows.t(), None)
-        made[slice(None) if members is None else torch.from_numpy(members).to(made.device)] += part
-    result = dense(call.run, made)
-    result.base, result.axes = call.bases()[0], ()
-    channels = table.shape[-2]
-    return call.note("low rank", result, cells, total, channels * out)
-
-
-def _together(place: Place, starts: np.ndarray, groups: np.ndarray) -> Iterator[tuple[np.ndarray | None, Place]]:
-    """Changes that meet the same weights: all, where little is added to their windows; else those of one window."""
-    n = len(place.starts)
-    first, sizes = starts.min(0), starts.max(0) - starts.min(0) + np.asarray(place.sizes)
-    if sizes.prod() <= 1.5 * place.cells:
-        yield None, Place(np.tile(first, (n, 1)), sizes.tolist())
-        return
-    for number, start in enumerate(starts):
-        members = np.flatnonzero(groups == number)
-        yield members, Place(np.tile(start, (len(members), 1)), place.sizes)
-
-
-def _operands(call: Call) -> tuple[Any, Any, Any]:
-    """Bias, input, and weight (out, in); a bias that is scaled is left to the dense path."""
-    if call.name == "linear":
-        return call["bias"], call["input"], call["weight"]
-    if call.name == "mm":
-        return None, call["self"], None if isinstance(call["mat2"], Local) else call["mat2"].t()
-    if (call["beta"], call["alpha"]) != (1, 1) or isinstance(call["mat2"], Local):
-        return None, None, None
-    return call["self"], call["mat1"], call["mat2"].t()
-
-
-def _by_cell(weight: torch.Tensor, inner: Local) -> torch.Tensor:
-    """The weights (out, in) as (*space, channels, out), so that the rows of neighboring positions lie together."""
-    parts = weight.view(-1, *inner.shape[1:])
-    order = [*inner.axes, *others(inner.dim(), inner.axes), 0]
-    parts = parts.permute(order).contiguous()
-    return parts.view(*inner.space, -1, len(weight))
-
-
-# Where all is dense, what is done instead of torch's own operation; they are given the call and its tensors.
-
-
-def _dense_addmm(_: Call, bias: torch.Tensor, rows: torch.Tensor, weight: torch.Tensor, **scaled: Any) -> torch.Tensor:
-    if scaled or bias.dim() != 1:
-        return torch.addmm(bias, rows, weight, **scaled)
-    return product(rows, weight.t(), bias)
-
-
-def _dense_linear(_: Call, rows: torch.Tensor, weight: torch.Tensor, bias: Any = None) -> torch.Tensor:
-    return product(rows, weight, bias) if rows.dim() == 2 else F.linear(rows, weight, bias)
-
-
-def _dense_convolution(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: Any, *settings: Any) -> torch.Tensor:
+def dense_convolution(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: Any, *settings: Any) -> torch.Tensor:
     stride, padding, dilation, transposed, _, groups = settings
     every = slides(weight.shape[2:], stride, padding, dilation)
     if transposed and turns(every, groups) and not any(isinstance(call[k], Local) for k in ("weight", "bias")):
@@ -425,21 +295,3 @@ def _dense_convolution(call: Call, x: torch.Tensor, weight: torch.Tensor, bias: 
     weight, bias = weights(call, weight, bias)
     name = "dense weight", call.number in call.run.memory.folded
     return convolve(x, call.keep(name, lambda: channels_last(weight)), bias, stride, padding, dilation, groups)
-
-
-def _dense_batch_norm(call: Call, x: torch.Tensor, *args: Any, **named: Any) -> Any:
-    norm = norm_of(call) if isinstance(call.x, Local) else None
-    if norm is not None and norm.source in call.run.memory.folded:
-        return x, x.new_empty(0), x.new_empty(0)
-    return call.func(x, *args, **named)
-
-
-DENSE: dict[str, Callable[..., Any]] = {
-    "addmm": _dense_addmm,
-    "mm": lambda _, rows, weight: product(rows, weight.t(), None),
-    "linear": _dense_linear,
-    "convolution": _dense_convolution,
-    "native_batch_norm": _dense_batch_norm,
-    "view": lambda _, x, shape: x.reshape(shape),
-    "_unsafe_view": lambda _, x, shape: x.reshape(shape),
-}
