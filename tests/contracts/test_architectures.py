@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from striate import describe, zoo
 from striate.errors import InputError
+from striate.locality import PatchEngine
 
 pytestmark = pytest.mark.parametrize("name", zoo.names())
 
@@ -198,3 +199,25 @@ def test_it_compiles_to_one_graph_and_exports(name: str) -> None:
         torch.export.save(torch.export.export(net, (x,)), saved)
         saved.seek(0)
         torch.testing.assert_close(first(torch.export.load(saved).module()(x)), output)
+
+
+@torch.no_grad()
+def test_local_changes_equal_brute_force(name: str) -> None:
+    """Occlusion runs on windows, from the layer on that a change reaches all of densely, and leaves the network."""
+    torch.manual_seed(0)
+    entry, size = zoo.ARCHITECTURES[name], least(name)
+    net = made(name, size).eval().double()
+    before = state(net)
+    x = example(name, size, 1)
+    x = x if entry.tokens else x.double()
+    window = [min(2, side) for side in size]
+    starts = torch.tensor([[0] * len(size), [side - w for side, w in zip(size, window, strict=True)]] * 5)
+    engine = PatchEngine(net, x)
+    changed = x.repeat(2, *[1] * (x.dim() - 1))
+    for item, corner in zip(changed, starts[:2].tolist(), strict=True):
+        item[(..., *(slice(a, a + w) for a, w in zip(corner, window, strict=True)))] = 0
+    right = torch.cat([first(net(item[None])) for item in changed])
+    value = torch.zeros(1, *x.shape[1 : x.dim() - len(size)], *window, dtype=x.dtype)
+    assert (engine(starts, value) - right.repeat(5, *[1] * (right.dim() - 1))).abs().max() <= 1e-10 * right.abs().max()
+    assert engine.whole == ""
+    assert state(net) == before

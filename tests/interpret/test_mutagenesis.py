@@ -105,7 +105,7 @@ def test_values_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     text, model = "ACGTTGCAACGGTTACA", network()
     whole = mutagenesis(model, text, edit="insertion")
     monkeypatch.setattr("striate.interpret.sequences.BLOCK_BYTES", 1)
-    assert torch.equal(mutagenesis(model, text, edit="insertion").scores, whole.scores)
+    agree(mutagenesis(model, text, edit="insertion").scores, whole.scores)
 
 
 @pytest.mark.parametrize("alphabet", ["AB", "ARNDCQEGHILKMFPSTWYV"])
@@ -139,12 +139,12 @@ def test_several_sequences() -> None:
     alone = [mutagenesis(model, text) for text in together]
     found = mutagenesis(model, together)
     assert found.scores.shape == (3, 3, 4, 6)
-    assert torch.equal(found.scores, torch.stack([one.scores for one in alone]))
+    agree(found.scores, torch.stack([one.scores for one in alone]))
     assert torch.equal(found.base, torch.stack([one.base for one in alone]))
-    assert torch.equal(found.heatmap(), torch.stack([one.heatmap() for one in alone]))
+    torch.testing.assert_close(found.heatmap(), torch.stack([one.heatmap() for one in alone]))
     assert [found.text(item) for item in range(3)] == together
     batch = torch.cat([encode(text) for text in together])
-    assert torch.equal(mutagenesis(model, batch, target=1).scores, found.scores[:, 1])
+    agree(mutagenesis(model, batch, target=1).scores, found.scores[:, 1])
     assert mutagenesis(model, batch, target=1).heatmap().shape == (3, 6)
 
 

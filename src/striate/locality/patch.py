@@ -17,7 +17,7 @@ from striate.geometry.state import preserved, unwrapped
 from striate.locality.local import Base, Local, dense, flat, holding, others
 from striate.locality.place import Corners, Place
 from striate.locality.plan import Plan, planned
-from striate.locality.run import AliasedError, Memory, Run
+from striate.locality.run import Memory, NotLocalError, Run
 from striate.shapes import Int64, Num, Tensor
 
 # The greatest tensor of a chunk of changes: what stays in a processor's cache, but no fewer changes than make
@@ -49,7 +49,7 @@ class PatchEngine:
 
     base: Tensor
 
-    def __init__(self, model: nn.Module, x: Num[Tensor, "1 *sides"], *, layer: str = "") -> None:
+    def __init__(self, model: nn.Module, x: Num[Tensor, "_ *sides"], *, layer: str = "") -> None:
         model = unwrapped(model)
         if x.dim() < 2 or len(x) != 1:
             expected = "a tensor (1, c, *space), or tokens (1, t)"
@@ -69,7 +69,7 @@ class PatchEngine:
         with torch.no_grad(), preserved(model):
             self.base = self._output(self.x)
 
-    def on(self, x: Num[Tensor, "1 *sides"]) -> PatchEngine:
+    def on(self, x: Num[Tensor, "_ *sides"]) -> PatchEngine:
         """The same network at another input of this shape: what was learned of the network is kept."""
         if x.shape != self.x.shape:
             raise InputError("another input has the same shape", expected=tuple(self.x.shape), got=tuple(x.shape))
@@ -139,7 +139,7 @@ class PatchEngine:
         while not self.whole:
             try:
                 return self._locally(corners, values)
-            except AliasedError as error:
+            except NotLocalError as error:
                 if error.number < 0:
                     self.whole = "a tensor is written through a view of it"
                 else:
@@ -157,6 +157,8 @@ class PatchEngine:
             found = self._output(changed)
         if not isinstance(found, Local):  # does not depend on the input
             return found.expand(n, *found.shape[1:])
+        if found.full is None and found.delta is None:
+            raise NotLocalError(found.number)
         self._memory.readers.setdefault(found.number, set()).add(-1)
         self._memory.learn()
         return found.whole()

@@ -15,8 +15,11 @@ from striate.locality.plan import Step
 from striate.locality.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
 
 
-class AliasedError(Exception):
-    """A tensor was written of which the operation of this number had taken a view."""
+class NotLocalError(Exception):
+    """The operation of this number cannot be local: what it made is written through a view, or is not known.
+
+    -1: the network cannot be run on windows at all.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -67,6 +70,9 @@ class Run:
         self.number += 1
         memory = self.memory
         locals_ = [a for a in flat((args, kwargs)) if isinstance(a, Local)]
+        for local in locals_:
+            if local.full is None and local.delta is None:
+                raise NotLocalError(local.number)
         writes = func._schema.is_mutable
         if writes:
             _check_views(args[0])
@@ -112,7 +118,12 @@ class Run:
                 local.number, local.owned = number, owned
         given, named = mapped(_held, call.args), mapped(_held, call.kwargs)
         act = DENSE.get(call.name) if not func._schema.is_mutable else None
-        made = act(call, *given, **named) if act is not None else func(*given, **named)
+        try:
+            made = act(call, *given, **named) if act is not None else func(*given, **named)
+        except RuntimeError:  # some kernels take only tensors in plain order
+            if func._schema.is_mutable:
+                raise
+            made = func(*mapped(_plain, given), **mapped(_plain, named))
         ours = {id(local.full): local for local in locals_}
         shared = {_memory(local.full) for local in locals_}
 
@@ -145,9 +156,13 @@ def _check_views(target: Any) -> None:
         return
     family = [other for member in target.family if (other := member()) is not None]
     if len(family) > 1 and target.place is not None:
-        raise AliasedError(min(other.origin for other in family if other.origin >= 0))
+        raise NotLocalError(min(other.origin for other in family if other.origin >= 0))
     if len(family) > 1 and len({_memory(other.full) for other in family}) > 1:
-        raise AliasedError(-1)
+        raise NotLocalError(-1)
+
+
+def _plain(thing: Any) -> Any:
+    return thing.contiguous() if isinstance(thing, torch.Tensor) else thing
 
 
 def _held(thing: Any) -> Any:

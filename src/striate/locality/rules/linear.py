@@ -43,11 +43,15 @@ def linear(call: Call) -> Any:
     out = weight.shape[0]
     base = call.bases()[0].value
     starts, groups = np.unique(inner.place.starts, axis=0, return_inverse=True)
-    if cells * 2 > total or (len(starts) * 4 > len(groups) and len(space) > 1):
-        return NotImplemented  # a dense product is faster
+    groups = groups.reshape(-1)
+    sets = list(_together(inner.place, starts, groups))
+    per_cell = weight.numel() // total
+    low = sum(_seconds(call.run.n if m is None else len(m), place.cells * per_cell) for m, place in sets)
+    if low > _seconds(call.run.n, weight.numel()):
+        return NotImplemented
     table = call.keep("cells", lambda: _by_cell(weight, inner))
     made = base.expand(call.run.n, -1).clone()
-    for members, place in _together(inner.place, starts, groups.reshape(-1)):
+    for members, place in sets:
         delta = inner.differences_at(inner.place) if members is None else inner.differences_at(inner.place)[members]
         corners = inner.place.starts if members is None else inner.place.starts[members]
         delta = trimmed(delta, Place(corners, inner.place.sizes), place).flatten(1 + len(space))
@@ -61,6 +65,11 @@ def linear(call: Call) -> Any:
     result.base, result.axes = call.bases()[0], ()
     channels = table.shape[-2]
     return call.note("low rank", result, cells, total, channels * out)
+
+
+def _seconds(n: int, numel: int) -> float:
+    """About how long the product of n rows with this many weights takes: arithmetic, or reading the weights."""
+    return max(n * numel / 2e11, numel * 4 / 1e10)
 
 
 def _together(place: Place, starts: np.ndarray, groups: np.ndarray) -> Iterator[tuple[np.ndarray | None, Place]]:

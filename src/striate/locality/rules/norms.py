@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from striate.errors import InputError
 from striate.locality.local import Local, others
 from striate.locality.rules.base import Call, Norm, rule
 from striate.locality.rules.pointwise import held
@@ -39,6 +40,10 @@ def norm_of(call: Call) -> Norm | None:
     if call.number in norms:
         return norms[call.number]
     if call.name != "_native_batch_norm_legit_no_training" and call["training"]:
+        if len(call.x) != 1 or call.run.n == 1:  # instance norm runs on one item of many channels
+            where = call.run.path() or "the network itself"
+            fix = "Give it running statistics (training=False): each change would depend on the others."
+            raise InputError("a batch norm takes the statistics of its batch", where=where, fix=fix)
         return None
     mean, var, weight, bias = (call[key] for key in ("running_mean", "running_var", "weight", "bias"))
     if mean is None or any(isinstance(t, Local) for t in (mean, var, weight, bias)):

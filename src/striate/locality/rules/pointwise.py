@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -151,6 +152,8 @@ def reduction(call: Call) -> Any:
 def _over_all(call: Call, dims: Sequence[int]) -> Any:
     """Mean and sum over all axes of the windows: a running sum."""
     x = call.x
+    if call.name == "amax" and tuple(dims) == x.axes and len(dims) == 1:
+        return _greatest_of_all(call, dims[0])
     if call.name not in ("mean", "sum") or not set(x.axes) <= set(dims) or not x.dtype.is_floating_point:
         return NotImplemented
     assert x.place is not None
@@ -162,3 +165,26 @@ def _over_all(call: Call, dims: Sequence[int]) -> Any:
             size *= x.shape[dim]
         total = total / size
     return call.note("running sum", dense(call.run, total + base.value))
+
+
+def _greatest_of_all(call: Call, dim: int) -> Any:
+    """The maximum along the one axis of the windows: of theirs, and those of the base before and after them."""
+    x, base = call.x, call.bases()[0]
+    assert x.place is not None
+    size, window = x.shape[dim], x.place.sizes[0]
+
+    def around() -> tuple[torch.Tensor, torch.Tensor]:
+        """What is greatest up to each position, and from it on; one more at the end of each: nothing."""
+        rows = x.base.table(x.axes, -math.inf)[:size]
+        lowest = torch.full_like(rows[:1], -math.inf)
+        return torch.cat([lowest, rows.cummax(0)[0]]), torch.cat([rows.flip(0).cummax(0)[0].flip(0), lowest])
+
+    kept = call.run.memory.bases
+    if (call.number, "around") not in kept:
+        kept[call.number, "around"] = [Base(part) for part in around()]
+    before, after = (part.value for part in kept[call.number, "around"])
+    starts = torch.from_numpy(x.place.starts[:, 0]).to(x.device)
+    made = x.values_at(x.place).amax(1)
+    made = torch.maximum(made, torch.maximum(before[starts], after[starts + window]))
+    shape = (len(made), *base.value.shape[1:])
+    return call.note("running maximum", dense(call.run, made.reshape(shape)))

@@ -47,7 +47,7 @@ def max_pool(call: Call) -> Any:
     for number, slide in enumerate(moved):
         made = _greatest(made, 1 + number, slide, out.sizes[number])
     result = call.note("values", call.give(out, full=made, base=base[0]))
-    return (result, base[1].value) if call.name.endswith("indices") else result
+    return (result, call.absent(out, base[1])) if call.name.endswith("indices") else result
 
 
 def _greatest(data: torch.Tensor, axis: int, slide: Slide, size: int) -> torch.Tensor:
@@ -139,15 +139,55 @@ def linear(call: Call) -> Any:
     return call.note("difference", call.give(out, base=base, delta=trimmed(made, first, out)))
 
 
+@rule("replication_pad1d replication_pad2d replication_pad3d reflection_pad1d reflection_pad2d reflection_pad3d")
+def border_pad(call: Call) -> Any:
+    """The edge repeated or mirrored: windows near it grow to hold their images."""
+    x, rank = call.x, int(call.name[-2])
+    pads = [tuple(call["padding"][2 * axis : 2 * axis + 2]) for axis in reversed(range(rank))]
+    where = along(x, rank) if x.flattened is None else None
+    if where is None or any(pads[axis] != (0, 0) for axis in range(rank) if axis not in where):
+        return NotImplemented
+    assert x.place is not None
+    base = call.bases()[0]
+    low, high = (np.asarray([pads[axis][side] for axis in where]) for side in (0, 1))
+    ends = np.asarray(x.space) - 1
+    begin, last = x.place.starts, x.place.last
+    first, final = begin + low, last + low
+    if call.name.startswith("replication"):
+        first, final = np.where(begin == 0, 0, first), np.where(last == ends, ends + low + high, final)
+    else:
+        before, after = (begin <= low) & (last >= 1), (last >= ends - high) & (begin < ends)
+        first = np.where(before, np.minimum(first, low - np.minimum(last, low)), first)
+        final = np.where(after, np.maximum(final, low + 2 * ends - np.maximum(begin, ends - high)), final)
+    out = Place.clipped(first, final, base.space(x.axes))
+    sources = []
+    for axis, (start, size) in enumerate(zip(out.starts.T, out.sizes, strict=True)):
+        at = start[:, None] + np.arange(size) - low[axis]
+        if call.name.startswith("reflection"):
+            at = ends[axis] - abs(ends[axis] - abs(at))
+        sources.append(np.clip(at, 0, ends[axis]))
+    lowest, highest = (np.stack([end(at, 1) for at in sources], 1) for end in (np.min, np.max))
+    seen = Place.clipped(lowest, highest, x.space)
+    made = x.values_at(seen) if x.full is not None else x.differences_at(seen)
+    for axis, at in enumerate(sources):
+        made = _picked(made, 1 + axis, at - seen.starts[:, axis, None])
+    return call.note("values", call.alike(x, out, made, base=base))
+
+
 def _clamped(delta: torch.Tensor, place: Place, space: tuple[int, ...]) -> torch.Tensor:
     """Beyond the map, what lies at its edge."""
     for axis, size in enumerate(space):
         at = place.starts[:, axis, None] + np.arange(place.sizes[axis])
-        if at.min() >= 0 and at.max() < size:
-            continue
-        inside = np.clip(at, 0, size - 1) - place.starts[:, axis, None]
-        index = torch.from_numpy(np.clip(inside, 0, place.sizes[axis] - 1)).to(delta.device)
-        form = [1] * delta.dim()
-        form[0], form[1 + axis] = index.shape
-        delta = delta.gather(1 + axis, index.view(form).expand(*delta.shape))
+        if at.min() < 0 or at.max() >= size:
+            inside = np.clip(at, 0, size - 1) - place.starts[:, axis, None]
+            delta = _picked(delta, 1 + axis, np.clip(inside, 0, place.sizes[axis] - 1))
     return delta
+
+
+def _picked(data: torch.Tensor, axis: int, index: np.ndarray) -> torch.Tensor:
+    """For each item (axis 0) its own indices (n, k) of an axis."""
+    form = [1] * data.dim()
+    form[0], form[axis] = index.shape
+    shape = list(data.shape)
+    shape[axis] = index.shape[1]
+    return data.gather(axis, torch.from_numpy(index).to(data.device).view(form).expand(shape))

@@ -12,6 +12,7 @@ from striate.geometry.reading import Reshape
 from striate.locality.local import Base, Local, holding
 from striate.locality.place import Place, trimmed
 from striate.locality.rules.base import Call, rule
+from striate.locality.rules.convolutions import Slide, affected, read
 from striate.locality.rules.pointwise import held, union
 
 
@@ -89,10 +90,17 @@ def slice_(call: Call) -> Any:
     base = call.bases()[0]
     if dim not in x.axes:
         return _both(call, x, lambda t: t[(*[slice(None)] * dim, slice(first, last, step))], x.axes, base)
-    if step != 1 or last <= first:
+    if last <= first:
         return NotImplemented
-    by = [-first if axis == dim else 0 for axis in x.axes]
-    return _shifted(call, x, by, base)
+    if step == 1:
+        return _shifted(call, x, [-first if axis == dim else 0 for axis in x.axes], base)
+    assert x.place is not None
+    moved = [Slide(1, step, -first, 1) if axis == dim else Slide(1, 1, 0, 1) for axis in x.axes]
+    out = affected(x.place, moved, base.space(x.axes))
+    there = read(out, moved)
+    data = x.values_at(there) if x.full is not None else x.differences_at(there)
+    every = tuple(slice(None, None, slide.stride) for slide in moved)
+    return call.alike(x, out, data[(slice(None), *every)].contiguous(), base=base)
 
 
 def _everything(call: Call, x: Local) -> bool:
