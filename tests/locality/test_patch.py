@@ -161,6 +161,7 @@ def test_layers_equal_brute_force_in_the_form_expected(rank: int, name: str) -> 
     plan = engine.plan()
     assert forms <= {form for step in engine._memory.steps.values() for form in step.forms}
     assert engine.whole == plan.whole == ""
+    assert {row.form for row in plan.rows if "pool" in row.operation} <= {"values", "difference"}
     if "dense" not in forms and name != "enlarged":
         assert plan.macs < plan.full_macs
 
@@ -260,7 +261,7 @@ FUNCTIONS = [
 ]
 
 
-@pytest.mark.parametrize("function", [*FUNCTIONS, takes_every_other])
+@pytest.mark.parametrize("function", FUNCTIONS)
 def test_forwards_as_people_write_them(function: Any) -> None:
     net = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), networks.Apply(function), nn.Conv2d(2, 2, 3, padding=1))[:2]
     net = net.double().eval()

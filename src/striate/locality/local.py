@@ -106,6 +106,11 @@ class Local(torch.Tensor):
         assert data is not None
         return data
 
+    @property
+    def is_absent(self) -> bool:
+        """Whether nothing is held: see `absent`."""
+        return self.full is None and self.delta is None and self.flattened is None
+
     def become(self, other: Local) -> None:
         """Hold what the other holds (in-place operations)."""
         self.base, self.axes, self.place = other.base, other.axes, other.place
@@ -181,6 +186,17 @@ def dense(run: Run, tensor: torch.Tensor) -> Local:
     made = Local(tensor.shape, tensor, run)
     made.base, made.axes, made.place, made.full, made.delta = Base(tensor), (), None, tensor, None
     run.held(tensor.numel() // run.n * tensor.element_size())
+    return made
+
+
+def absent(run: Run, like: torch.Tensor, origin: int) -> Local:
+    """Tensors like this one that were not computed: most often nobody reads them (the indices of maxima).
+
+    Where somebody does, the operation `origin` is done again, densely.
+    """
+    made = Local((run.n, *like.shape[1:]), like, run)
+    made.base, made.axes, made.place, made.full, made.delta = Base(like), (), Place.nowhere(run.n), None, None
+    made.origin = origin
     return made
 
 

@@ -157,8 +157,8 @@ class PatchEngine:
             found = self._output(changed)
         if not isinstance(found, Local):  # does not depend on the input
             return found.expand(n, *found.shape[1:])
-        if found.full is None and found.delta is None:
-            raise NotLocalError(found.number)
+        if found.is_absent:
+            raise NotLocalError(found.origin)
         self._memory.readers.setdefault(found.number, set()).add(-1)
         self._memory.learn()
         return found.whole()

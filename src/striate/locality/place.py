@@ -30,6 +30,11 @@ class Place:
         sizes = (last - first).max(0) + 1
         return cls(np.minimum(first, most + 1 - sizes), sizes.tolist())
 
+    @classmethod
+    def nowhere(cls, n: int) -> Place:
+        """Windows on no axis."""
+        return cls(np.zeros((n, 0), np.int64), ())
+
     @property
     def last(self) -> Corners:
         """The last index of each window."""

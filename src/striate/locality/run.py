@@ -10,7 +10,7 @@ from weakref import ref
 import torch
 from torch.utils.flop_counter import flop_registry
 
-from striate.locality.local import Base, Local, dense, flat, mapped
+from striate.locality.local import Base, Local, absent, dense, flat, mapped
 from striate.locality.plan import Step
 from striate.locality.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
 
@@ -71,8 +71,11 @@ class Run:
         memory = self.memory
         locals_ = [a for a in flat((args, kwargs)) if isinstance(a, Local)]
         for local in locals_:
-            if local.full is None and local.delta is None:
-                raise NotLocalError(local.number)
+            if local.is_absent:
+                if not is_view(func):
+                    raise NotLocalError(local.origin)
+                like = torch.empty(local.shape, dtype=local.dtype, device="meta")
+                return absent(self, func(like, *args[1:], **kwargs), local.origin)
         writes = func._schema.is_mutable
         if writes:
             _check_views(args[0])

@@ -100,12 +100,6 @@ class Call:
         made.number, made.owned = self.number, owned
         return made
 
-    def absent(self, place: Place, base: Base) -> Local:
-        """A result that nobody reads, as a rule: where somebody does, the operation is done again, densely."""
-        made = Local((self.run.n, *base.value.shape[1:]), base.value, self.run)
-        made.base, made.axes, made.place, made.full, made.delta = base, self.x.axes, place, None, None
-        return made
-
     def alike(self, x: Local, place: Place, made: torch.Tensor, **rest: Any) -> Local:
         """The result, values or differences as `x` holds them."""
         return self.give(place, full=made, **rest) if x.full is not None else self.give(place, delta=made, **rest)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from striate.locality.local import Base
+from striate.locality.local import Base, absent
 from striate.locality.place import Place, trimmed
 from striate.locality.rules.base import Call, rule
 from striate.locality.rules.convolutions import Slide, affected, along, read, slides
@@ -47,7 +47,7 @@ def max_pool(call: Call) -> Any:
     for number, slide in enumerate(moved):
         made = _greatest(made, 1 + number, slide, out.sizes[number])
     result = call.note("values", call.give(out, full=made, base=base[0]))
-    return (result, call.absent(out, base[1])) if call.name.endswith("indices") else result
+    return (result, absent(call.run, base[1].value, call.number)) if call.name.endswith("indices") else result
 
 
 def _greatest(data: torch.Tensor, axis: int, slide: Slide, size: int) -> torch.Tensor:
