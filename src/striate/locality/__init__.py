@@ -6,6 +6,7 @@ scan    a classifier of crops at every position of an image at once
 stream  one step of work for one step of a signal
 """
 
-from striate.locality.scan import Scan, scan, shift_and_stitch
+from striate.locality.scan import Scan, scan
+from striate.locality.stitch import shift_and_stitch
 
 __all__ = ["Scan", "scan", "shift_and_stitch"]

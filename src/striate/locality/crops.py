@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ CHOICE = 'Pass borders="crops": exact, with crops apart from each other from thi
 
 
 @dataclass
-class Tile:
+class Lattice:
     """What all tensors of one pass have in common: items of the batch, positions and last fragments an axis."""
 
     items: int
@@ -70,32 +70,30 @@ class Crops(Tensor):
     """
 
     maps: Tensor
-    tile: Tile
+    lattice: Lattice
     box: Sizes
     fragments: Sizes
     step: Sizes
     flat: bool
     borrowed: bool
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(
         cls: type[Crops],
         maps: Tensor,
-        tile: Tile,
+        lattice: Lattice,
         box: Sizes,
         fragments: Sizes,
         step: Sizes,
         flat: bool = False,
         borrowed: bool = False,
     ) -> Crops:
-        plain = tuple(maps.shape[1 : maps.dim() - tile.rank])
+        plain = tuple(maps.shape[1 : maps.dim() - lattice.rank])
         item = (math.prod((*plain, *box)),) if flat else (*plain, *box)
-        crops: Crops = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, (tile.crops, *item), dtype=maps.dtype, device=maps.device
-        )
-        crops.maps, crops.tile, crops.box, crops.fragments = maps, tile, box, fragments
+        crops: Crops = Tensor._make_wrapper_subclass(cls, (lattice.crops, *item), dtype=maps.dtype, device=maps.device)
+        crops.maps, crops.lattice, crops.box, crops.fragments = maps, lattice, box, fragments
         crops.step = tuple(1 if q == 1 else u for q, u in zip(crops.quotients, step, strict=True))
         crops.flat, crops.borrowed = flat, borrowed
         return crops
@@ -104,21 +102,20 @@ class Crops(Tensor):
         return f"Crops(shape={tuple(self.shape)}, maps={tuple(self.maps.shape)})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = func._schema.name.removeprefix("aten::")
-        rule = RULES.get(name) or (RULES["pointwise"] if torch.Tag.pointwise in func.tags else None)
-        result = rule(func, args, kwargs) if rule is not None else NotImplemented
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        call = Call.of(func, args, kwargs or {})
+        rule = RULES.get(call.name) or (RULES["pointwise"] if torch.Tag.pointwise in func.tags else None)
+        result = rule(call) if rule is not None else NotImplemented
         if result is NotImplemented:
-            result = func.decompose(*args, **kwargs)
-        return _each_apart(func, args, kwargs) if result is NotImplemented else result
+            result = func.decompose(*args, **(kwargs or {}))
+        return _each_apart(call) if result is NotImplemented else result
 
     def like(self, maps: Tensor, **changes: Any) -> Crops:
         """Other maps, cells of the same places."""
-        same = {name: getattr(self, name) for name in ("tile", "box", "fragments", "step", "flat", "borrowed")}
+        same = {name: getattr(self, name) for name in ("lattice", "box", "fragments", "step", "flat", "borrowed")}
         return Crops(maps, **(same | changes))
 
-    def split(self, fragments: Sizes) -> Crops | None:
+    def parted(self, fragments: Sizes) -> Crops | None:
         """The same in more fragments, step 1 where a crop has one cell; None where it has more that would part."""
         if any(box > 1 and d != new for d, new, box in zip(self.fragments, fragments, self.box, strict=True)):
             return None
@@ -130,7 +127,7 @@ class Crops(Tensor):
     @property
     def quotients(self) -> Sizes:
         """Positions in each fragment."""
-        return tuple(p // d for p, d in zip(self.tile.positions, self.fragments, strict=True))
+        return tuple(p // d for p, d in zip(self.lattice.positions, self.fragments, strict=True))
 
     def common(self, stride: Sequence[int]) -> list[int]:
         """At which places an operation of this stride has to be computed: each that some crop looks at."""
@@ -155,11 +152,11 @@ class Crops(Tensor):
 
         if math.prod(apart) == 1:
             return self.like(cut(maps, cells((0,) * len(apart))), box=box, step=step, borrowed=True)
-        shape = (math.prod(apart) * maps.shape[0], *maps.shape[1 : maps.dim() - self.tile.rank], *lengths)
+        shape = (math.prod(apart) * maps.shape[0], *maps.shape[1 : maps.dim() - self.lattice.rank], *lengths)
         new = torch.empty(shape, dtype=maps.dtype, device=maps.device, memory_format=layout(maps))
         order = [size for pair in zip(apart, self.fragments, strict=True) for size in pair]
-        parts = new.unflatten(0, (*order, self.tile.items))
-        old = maps.unflatten(0, (*self.fragments, self.tile.items))
+        parts = torch.unflatten(new, 0, (*order, self.lattice.items))
+        old = torch.unflatten(maps, 0, (*self.fragments, self.lattice.items))
         for offsets in itertools.product(*map(range, apart)):
             at = [part for offset in offsets for part in (offset, slice(None))]
             parts[tuple(at)].copy_(cut(old, cells(offsets)))
@@ -168,23 +165,68 @@ class Crops(Tensor):
 
     def apart(self) -> Tensor:
         """The crops, each with its own copy: a plain tensor of this shape, the last fragments first."""
-        rank, tile = self.tile.rank, self.tile
+        rank, lattice = self.lattice.rank, self.lattice
         plain = self.maps.dim() - rank - 1
-        windows = self.maps.unflatten(0, (*self.fragments, tile.items))
+        windows = torch.unflatten(self.maps, 0, (*self.fragments, lattice.items))
         for axis, (size, step) in enumerate(zip(self.box, self.step, strict=True)):
             windows = windows.unfold(rank + 1 + plain + axis, size, step)
         # Now (*fragments, items, *plain, *quotients, *box); each quotient is split into the last one and a rest.
         first = rank + 1 + plain
         for axis in reversed(range(rank)):
-            more = tile.fragments[axis] // self.fragments[axis]
-            windows = windows.unflatten(first + axis, (-1, more))
+            more = lattice.fragments[axis] // self.fragments[axis]
+            windows = torch.unflatten(windows, first + axis, (-1, more))
         rests = [axis for a in range(rank) for axis in (first + 2 * a + 1, a)]
         quotients = range(first, first + 2 * rank, 2)
         box = range(first + 2 * rank, windows.dim())
         return windows.permute(*rests, rank, *quotients, *range(rank + 1, first), *box).reshape(self.shape)
 
 
-Rule = Callable[[Any, Any, Any], Any]
+@dataclass(frozen=True)
+class Call:
+    """An operation with its arguments by name."""
+
+    func: Any
+    arguments: dict[str, Any]
+
+    @classmethod
+    def of(cls, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+        """The call with these arguments, defaults filled in."""
+        named = {}
+        for position, argument in enumerate(func._schema.arguments):
+            default = argument.default_value if argument.has_default_value() else None
+            given = args[position] if position < len(args) else kwargs.get(argument.name, default)
+            named[argument.name] = given
+        return cls(func, named)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.arguments[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """An argument that not every operation has."""
+        return self.arguments.get(name, default)
+
+    @property
+    def name(self) -> str:
+        """Without namespace and overload."""
+        return str(self.func._schema.name).removeprefix("aten::")
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """Those among the arguments, and in lists of them."""
+        flat = [p for a in self.arguments.values() for p in (a if isinstance(a, tuple | list) else (a,))]
+        return [part for part in flat if isinstance(part, Tensor)]
+
+    @property
+    def crops(self) -> list[Crops]:
+        """Those among the tensors."""
+        return [tensor for tensor in self.tensors if isinstance(tensor, Crops)]
+
+    def run(self, of: Callable[[Crops], Tensor] = lambda crops: crops, **changes: Any) -> Any:
+        """The operation with other arguments, and with something else for each of the crops."""
+        return self.func(**{name: _replaced(value, of) for name, value in (self.arguments | changes).items()})
+
+
+Rule = Callable[[Call], Any]
 RULES: dict[str, Rule] = {}
 
 
@@ -201,7 +243,8 @@ def rule(names: str) -> Callable[[Rule], Rule]:
 
 def cut(maps: Tensor, cells: Sequence[slice]) -> Tensor:
     """These cells of the last axes."""
-    return maps[(..., *cells)]
+    index: Any = (..., *cells)
+    return maps[index]
 
 
 def layout(maps: Tensor) -> torch.memory_format:
@@ -212,10 +255,9 @@ def layout(maps: Tensor) -> torch.memory_format:
     return torch.contiguous_format
 
 
-def crops_in(things: Any) -> list[Crops]:
-    """The crops among arguments and in lists of them."""
-    flat = [part for thing in things for part in (thing if isinstance(thing, tuple | list) else (thing,))]
-    return [part for part in flat if isinstance(part, Crops)]
+def by(sizes: Sequence[int]) -> str:
+    """Sizes, for people."""
+    return "x".join(map(str, sizes))
 
 
 def aligned(given: Sequence[Crops]) -> dict[int, Crops] | None:
@@ -226,33 +268,28 @@ def aligned(given: Sequence[Crops]) -> dict[int, Crops] | None:
     fragments = tuple(math.lcm(*numbers) for numbers in zip(*(c.fragments for c in given), strict=True))
     if all((c.fragments, c.step) == (fragments, first.step) for c in given):
         return {id(c): c for c in given}
-    made = [c.split(fragments) for c in given]
+    made = [c.parted(fragments) for c in given]
     if len({None if m is None else m.step for m in made}) > 1 or made[0] is None:
         return None
     return {id(c): m for c, m in zip(given, made, strict=True) if m is not None}
 
 
-def replaced(things: Any, function: Callable[[Crops], Any]) -> Any:
-    """Arguments with something else for each of the crops."""
-    if isinstance(things, Crops):
-        return function(things)
-    if isinstance(things, tuple | list):
-        return type(things)(replaced(part, function) for part in things)
-    if isinstance(things, dict):
-        return {name: replaced(part, function) for name, part in things.items()}
-    return things
+def _replaced(value: Any, function: Callable[[Crops], Tensor]) -> Any:
+    if isinstance(value, Crops):
+        return function(value)
+    if isinstance(value, tuple | list):
+        return type(value)(_replaced(part, function) for part in value)
+    return value
 
 
-def _each_apart(func: Any, args: Any, kwargs: Any) -> Any:
+def _each_apart(call: Call) -> Any:
     """The operation on each crop for itself. It costs nothing where a crop is one cell."""
-    given = crops_in((*args, *kwargs.values()))
-    tile = given[0].tile
-    if func._schema.is_mutable:
+    lattice = call.crops[0].lattice
+    if call.func._schema.is_mutable:
         fix = "Write it with an operation that makes a new tensor."
-        raise tile.refuse("crops that share their cells cannot be written into", func._schema.name, fix)
-    if any(math.prod(crops.box) > 1 for crops in given):
-        if tile.borders != "crops":
-            what = "this operation has no form that crops share"
-            raise tile.refuse(what, func._schema.name, f"{CHOICE}.")
-        tile.apart.append(tile.layer())
-    return func(*replaced(args, Crops.apart), **replaced(kwargs, Crops.apart))
+        raise lattice.refuse("crops that share their cells cannot be written into", call.name, fix)
+    if any(math.prod(crops.box) > 1 for crops in call.crops):
+        if lattice.borders != "crops":
+            raise lattice.refuse("this operation has no form that crops share", call.name, f"{CHOICE}.")
+        lattice.apart.append(lattice.layer())
+    return call.run(Crops.apart)

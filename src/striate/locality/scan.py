@@ -30,8 +30,8 @@ from striate.geometry.shapes import like
 from striate.geometry.size import CONVOLUTIONS, advised, native
 from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.trace import trace
-from striate.locality.crops import Crops, Sizes, Tile
-from striate.locality.sharing import by
+from striate.locality import sharing  # noqa: F401 - registers the rules
+from striate.locality.crops import Crops, Lattice, Sizes, by, cut
 from striate.shapes import Float
 
 BORDERS = (None, "crops", "image")
@@ -71,29 +71,6 @@ def scan(
     return Scan(model, patch, stride, borders, budget_bytes)
 
 
-def shift_and_stitch(network: nn.Module, image: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k *positions"]:
-    """The map at every position, from a network that has one at each s-th: it runs on the image shifted by
-    0 … s-1 along each axis, and the maps are interleaved (Long, Shelhamer, Darrell 2015, section 3.2).
-
-    `network` maps images to unpadded maps of scores: a classifier made convolutional, or `scan(model, stride=s)`. On an
-    image it gives what `scan(model)` does, at s times the cost an axis where layers before the last stride are shared.
-
-    Raises InputError for a network whose output is no map, or that pads.
-    """
-    strides, sizes = _coarse(network, image)
-    counts = [side - size + 1 for side, size in zip(image.shape[2:], sizes, strict=True)]
-    stitched: Tensor | None = None
-    for shift in itertools.product(*map(range, strides)):
-        if any(r >= count for r, count in zip(shift, counts, strict=True)):
-            continue
-        scores = network(image[(..., *[slice(r, None) for r in shift])])
-        if stitched is None:
-            stitched = scores.new_empty(*scores.shape[: -len(counts)], *counts)
-        stitched[(..., *[slice(r, None, s) for r, s in zip(shift, strides, strict=True)])] = scores
-    assert stitched is not None  # shift 0 is always there
-    return stitched
-
-
 class Scan(nn.Module):
     """See `scan`. `patch` is the crop's size, `fragments` what the network's strides come to, an axis each.
 
@@ -110,31 +87,32 @@ class Scan(nn.Module):
     ) -> None:
         super().__init__()
         self.network = unwrapped(model)
-        self.borders, self.budget_bytes = _checked(self.network, borders, budget_bytes), budget_bytes
-        first = next((m for m in self.network.modules() if isinstance(m, CONVOLUTIONS)), None)
-        self.patch = _patch(self.network, patch)
-        self.stride = _strides(stride, len(self.patch))
-        self.apart: list[str] = []
-        self.fragments: Sizes = ()
-        self._reached: list[list[int]] = []
-        self._tiles: dict[Sizes, tuple[int, ...]] = {}
-        if first is not None:
-            self._prepare(first.in_channels, certain=False)
+        with torch.inference_mode(False):
+            self.borders, self.budget_bytes = _checked(self.network, borders, budget_bytes), budget_bytes
+            first = next((m for m in self.network.modules() if isinstance(m, CONVOLUTIONS)), None)
+            self.patch = _patch(self.network, patch)
+            self.stride = _strides(stride, len(self.patch))
+            self.apart: list[str] = []
+            self.fragments: Sizes = ()
+            self._reached: list[list[int]] = []
+            self._tiles: dict[Sizes, tuple[int, ...]] = {}
+            if first is not None:
+                self._prepare(first.in_channels, certain=False)
 
     def forward(self, image: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k *positions"]:
         """What the network says of each crop."""
         positions = self._positions(image)
-        if not self.fragments:
-            self._prepare(image.shape[1], certain=True)
         with _quiet(self.network):
+            if not self.fragments:
+                self._prepare(image.shape[1], certain=True)
             size = self._tile_size(image, positions)
             scores: Tensor | None = None
             for start in itertools.product(*map(range, (0,) * len(size), (image.shape[0], *positions), size)):
                 part = self._part(image, start, size, positions)
                 if scores is None:
                     scores = part.new_empty(image.shape[0], *part.shape[1 : -len(positions)], *positions)
-                at = [slice(first, first + count) for first, count in zip(start, size, strict=True)]
-                scores[(at[0], ..., *at[1:])] = part
+                items, *cells = (slice(first, first + count) for first, count in zip(start, size, strict=True))
+                cut(scores[items], cells).copy_(part)
         assert scores is not None
         return scores
 
@@ -185,16 +163,15 @@ class Scan(nn.Module):
         firsts = [first * step for first, step in zip(start[1:], self.stride, strict=True)]
         lengths = [step * (p - 1) + h for step, p, h in zip(self.stride, full, self.patch, strict=True)]
         items = image[start[0] : start[0] + size[0]]
-        cells = items[(..., *[slice(a, a + length) for a, length in zip(firsts, lengths, strict=True)])]
-        maps = _laid_out(cells, lengths)
-        tile = Tile(items.shape[0], full, fragments, self.borders)
-        with _naming(self.network) as tile.layer:
+        cells = [slice(a, a + length) for a, length in zip(firsts, lengths, strict=True)]
+        maps = _laid_out(cut(items, cells), lengths)
+        lattice = Lattice(items.shape[0], full, fragments, self.borders)
+        with _naming(self.network) as lattice.layer:
             ones = (1,) * len(full)
-            crops = Crops(maps, tile, self.patch, ones, self.stride)
+            crops = Crops(maps, lattice, self.patch, ones, self.stride)
             output = torch.func.functional_call(self.network, weights or {}, (crops,), tie_weights=False)
-        self.apart = list(dict.fromkeys(tile.apart))
-        scores = _scores(output, tile)
-        return scores[(..., *[slice(count) for count in counts])]
+        self.apart = list(dict.fromkeys(lattice.apart))
+        return cut(_scores(output, lattice), [slice(count) for count in counts])
 
     def _tile_size(self, image: Tensor, positions: Sizes) -> tuple[int, ...]:
         """Items and positions of one pass within the budget."""
@@ -301,7 +278,9 @@ def _patch(model: nn.Module, patch: Sequence[int] | None) -> Sizes:
 def _strides(stride: int | Sequence[int], rank: int) -> Sizes:
     strides = (stride,) * rank if isinstance(stride, int) else tuple(stride)
     if len(strides) != rank or min(strides) < 1:
-        raise InputError("a stride is a number of 1 or more, for all axes or for each", expected=f"{rank}", got=stride)
+        raise InputError(
+            "a stride is a number of 1 or more, for all axes or for each", expected=f"{rank} axes", got=stride
+        )
     return strides
 
 
@@ -312,7 +291,8 @@ def _reached(graph: Graph, rank: int) -> list[set[int]]:
         if field is None or len(value.shape) < rank + 2:
             continue
         for axis, terms in enumerate(field.axes):
-            own = [window.stride for driver, window in terms if driver == len(value.shape) - rank + axis]
+            driven = len(value.shape) - rank + axis
+            own = [window.stride for driver, window in terms if driver == driven and value.shape[driven] > 1]
             found[axis] |= {abs(stride) for stride in own if isinstance(stride, int) and stride}
     return found
 
@@ -328,22 +308,22 @@ def _laid_out(cells: Tensor, lengths: Sequence[int]) -> Tensor:
     last = {4: torch.channels_last, 5: torch.channels_last_3d}.get(cells.dim(), torch.contiguous_format)
     shape = (*cells.shape[:2], *lengths)
     maps = torch.zeros(shape, dtype=cells.dtype, device=cells.device).to(memory_format=last)
-    maps[(..., *[slice(side) for side in cells.shape[2:]])] = cells
+    cut(maps, [slice(side) for side in cells.shape[2:]]).copy_(cells)
     return maps
 
 
-def _scores(output: Any, tile: Tile) -> Tensor:
+def _scores(output: Any, lattice: Lattice) -> Tensor:
     """The output of all crops as a map."""
     if isinstance(output, Crops):
         output = output.apart()
-    if not isinstance(output, Tensor) or output.dim() < 1 or output.shape[0] != tile.crops:
+    if not isinstance(output, Tensor) or output.dim() < 1 or output.shape[0] != lattice.crops:
         got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__
         fix = "Wrap the network in a module that returns one tensor, an item for each of its batch."
         raise InputError("the network does not give each crop its output", expected="one tensor", got=got, fix=fix)
-    scores = tile.placed(output)
-    space = scores.shape[2 : -tile.rank]
-    if len(space) == tile.rank and math.prod(space) == 1:
-        return scores.flatten(1, -tile.rank - 1)
+    scores = lattice.placed(output)
+    space = scores.shape[2 : -lattice.rank]
+    if len(space) == lattice.rank and math.prod(space) == 1:
+        return scores.flatten(1, -lattice.rank - 1)
     return scores
 
 
@@ -351,7 +331,8 @@ def _scores(output: Any, tile: Tile) -> Tensor:
 def _quiet(model: nn.Module) -> Iterator[None]:
     """In eval mode, without gradients; the network is left as it was."""
     with torch.inference_mode(False), torch.no_grad(), preserved(model):
-        yield model.eval() and None
+        model.eval()
+        yield
 
 
 @contextlib.contextmanager
@@ -374,20 +355,4 @@ def _naming(model: nn.Module) -> Iterator[Any]:
             hook.remove()
 
 
-def _coarse(network: nn.Module, image: Tensor) -> tuple[Sizes, Sizes]:
-    """Stride and window of a network that maps images to maps."""
-    if isinstance(network, Scan):
-        return network.stride, network.patch
-    graph = trace(network, tuple(image.shape[1:]))
-    field = fields(graph, next(iter(graph.inputs.values())))[graph.outputs[0]]
-    shape = graph.values[graph.outputs[0]].shape
-    fix = "Pass scan(model, stride=…), or the network made convolutional (striate.zoo.to_convolutional)."
-    if field is None or len(shape) != image.dim():
-        raise InputError("the output of the network is no map", got=f"{by(image.shape[1:])} to {by(shape[1:])}", fix=fix)
-    terms = [axis[0] for axis in field.axes if len(axis) == 1 and isinstance(axis[0].window.stride, int)]
-    if len(terms) < len(field.axes) or any(term.window.lo != 0 for term in terms):
-        raise InputError("only a network whose windows lie within the image can be stitched", got="padding", fix=fix)
-    return tuple(int(term.window.stride) for term in terms), tuple(term.window.size for term in terms)
-
-
-__all__ = ["Scan", "scan", "shift_and_stitch"]
+__all__ = ["Scan", "scan"]
