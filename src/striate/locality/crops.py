@@ -29,13 +29,17 @@ CHOICE = 'Pass borders="crops": exact, with crops apart from each other from thi
 
 @dataclass
 class Lattice:
-    """What all tensors of one pass have in common: items of the batch, positions and last fragments an axis."""
+    """What all tensors of one pass have in common: items of the batch, positions and last fragments an axis.
+
+    `framed` gives the form of crops that padding may touch, where `borders` are those of crops.
+    """
 
     items: int
     positions: Sizes
     fragments: Sizes
     borders: str | None = None
     layer: Callable[[], str] = lambda: "?"
+    framed: Callable[[Crops], Tensor] = lambda crops: crops
     apart: list[str] = field(default_factory=list)
 
     @property
@@ -103,12 +107,14 @@ class Crops(Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # type: ignore[override]
+        if any(getattr(kind, "holds_crops", False) for kind in types):
+            return NotImplemented
         call = Call.of(func, args, kwargs or {})
         rule = RULES.get(call.name) or (RULES["pointwise"] if torch.Tag.pointwise in func.tags else None)
         result = rule(call) if rule is not None else NotImplemented
         if result is NotImplemented:
             result = func.decompose(*args, **(kwargs or {}))
-        return _each_apart(call) if result is NotImplemented else result
+        return each_apart(call, call.crops) if result is NotImplemented else result
 
     def like(self, maps: Tensor, **changes: Any) -> Crops:
         """Other maps, cells of the same places."""
@@ -129,19 +135,29 @@ class Crops(Tensor):
         """Positions in each fragment."""
         return tuple(p // d for p, d in zip(self.lattice.positions, self.fragments, strict=True))
 
+    def cells(self, axis: int, first: int, end: int, own: bool) -> Crops:
+        """Some cells of each crop along one axis; `own`: with a fragment for each position, so that none is shared."""
+        if (first, end) == (0, self.box[axis]) and not own:
+            return self
+        box = tuple(end - first if a == axis else b for a, b in enumerate(self.box))
+        apart = [q if own and a == axis else 1 for a, q in enumerate(self.quotients)]
+        begin = [slice(first if a == axis else 0, None) for a in range(len(box))]
+        return self.picked(cut(self.maps, begin), [1] * len(box), box, apart)
+
     def common(self, stride: Sequence[int]) -> list[int]:
         """At which places an operation of this stride has to be computed: each that some crop looks at."""
         axes = zip(self.step, stride, self.quotients, strict=True)
         return [s if q == 1 else math.gcd(u, s) for u, s, q in axes]
 
-    def picked(self, maps: Tensor, stride: Sequence[int], box: Sizes) -> Crops:
+    def picked(self, maps: Tensor, stride: Sequence[int], box: Sizes, apart: Sequence[int] | None = None) -> Crops:
         """Each stride-th cell of the box, as a box of this size; `maps` has what lies at the `common` places.
 
-        Neighbors of which the windows do not meet at a multiple of the stride go to fragments of their own.
+        Neighbors go to so many fragments `apart` (by default those of which the windows do not meet at a multiple of
+        the stride).
         """
         common = self.common(stride)
         every = [s // g for s, g in zip(stride, common, strict=True)]
-        apart = tuple(min(e, q) for e, q in zip(every, self.quotients, strict=True))
+        apart = apart or [min(e, q) for e, q in zip(every, self.quotients, strict=True)]
         step = tuple(max(u // g, 1) for u, g in zip(self.step, common, strict=True))
         quotients = [q // a for q, a in zip(self.quotients, apart, strict=True)]
         lengths = [u * (q - 1) + b for u, q, b in zip(step, quotients, box, strict=True)]
@@ -221,9 +237,15 @@ class Call:
         """Those among the tensors."""
         return [tensor for tensor in self.tensors if isinstance(tensor, Crops)]
 
-    def run(self, of: Callable[[Crops], Tensor] = lambda crops: crops, **changes: Any) -> Any:
-        """The operation with other arguments, and with something else for each of the crops."""
-        return self.func(**{name: _replaced(value, of) for name, value in (self.arguments | changes).items()})
+    def changed(self, of: Callable[[Tensor], Any]) -> Call:
+        """The call with something else for each of the tensors."""
+        return Call(self.func, {name: _replaced(value, of) for name, value in self.arguments.items()})
+
+    def run(self, of: Callable[[Any], Any] = lambda tensor: tensor, **changes: Any) -> Any:
+        """The operation with other arguments, and with something else for each of the tensors that hold crops."""
+        call = Call(self.func, self.arguments | changes)
+        holding = call.changed(lambda t: of(t) if isinstance(t, Crops) or hasattr(t, "holds_crops") else t)
+        return self.func(**holding.arguments)
 
 
 Rule = Callable[[Call], Any]
@@ -274,22 +296,22 @@ def aligned(given: Sequence[Crops]) -> dict[int, Crops] | None:
     return {id(c): m for c, m in zip(given, made, strict=True) if m is not None}
 
 
-def _replaced(value: Any, function: Callable[[Crops], Tensor]) -> Any:
-    if isinstance(value, Crops):
+def _replaced(value: Any, function: Callable[[Tensor], Any]) -> Any:
+    if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, tuple | list):
         return type(value)(_replaced(part, function) for part in value)
     return value
 
 
-def _each_apart(call: Call) -> Any:
+def each_apart(call: Call, given: Sequence[Any]) -> Any:
     """The operation on each crop for itself. It costs nothing where a crop is one cell."""
-    lattice = call.crops[0].lattice
+    lattice = given[0].lattice
     if call.func._schema.is_mutable:
         fix = "Write it with an operation that makes a new tensor."
         raise lattice.refuse("crops that share their cells cannot be written into", call.name, fix)
-    if any(math.prod(crops.box) > 1 for crops in call.crops):
+    if any(math.prod(crops.box) > 1 for crops in given):
         if lattice.borders != "crops":
             raise lattice.refuse("this operation has no form that crops share", call.name, f"{CHOICE}.")
         lattice.apart.append(lattice.layer())
-    return call.run(Crops.apart)
+    return call.run(lambda crops: crops.apart())

@@ -30,8 +30,8 @@ from striate.geometry.shapes import like
 from striate.geometry.size import CONVOLUTIONS, advised, native
 from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.trace import trace
-from striate.locality import sharing  # noqa: F401 - registers the rules
 from striate.locality.crops import Crops, Lattice, Sizes, by, cut
+from striate.locality.frames import Framed
 from striate.shapes import Float
 
 BORDERS = (None, "crops", "image")
@@ -165,7 +165,8 @@ class Scan(nn.Module):
         items = image[start[0] : start[0] + size[0]]
         cells = [slice(a, a + length) for a, length in zip(firsts, lengths, strict=True)]
         maps = _laid_out(cut(items, cells), lengths)
-        lattice = Lattice(items.shape[0], full, fragments, self.borders)
+        lattice = Lattice(items.shape[0], full, full if self.borders == "crops" else fragments, self.borders)
+        lattice.framed = Framed.of
         with _naming(self.network) as lattice.layer:
             ones = (1,) * len(full)
             crops = Crops(maps, lattice, self.patch, ones, self.stride)
@@ -220,7 +221,7 @@ class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.bytes = self.peak = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(issubclass(kind, Crops) for kind in types):
+        if any(issubclass(kind, Crops | Framed) for kind in types):
             return NotImplemented
         args, kwargs = tree_map_only(Tensor, _meta, (args, kwargs or {}))
         out = func(*args, **kwargs)
@@ -314,7 +315,7 @@ def _laid_out(cells: Tensor, lengths: Sequence[int]) -> Tensor:
 
 def _scores(output: Any, lattice: Lattice) -> Tensor:
     """The output of all crops as a map."""
-    if isinstance(output, Crops):
+    if isinstance(output, Crops | Framed):
         output = output.apart()
     if not isinstance(output, Tensor) or output.dim() < 1 or output.shape[0] != lattice.crops:
         got = f"shape {tuple(output.shape)}" if isinstance(output, Tensor) else type(output).__name__

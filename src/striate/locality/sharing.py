@@ -87,7 +87,7 @@ def average_pooling(call: Call) -> Any:
 def max_pooling(call: Call) -> Any:
     """The greatest of windows. Nobody can unpool by the places within shared maps: they are left out."""
     x, kernel = call["self"], list(call["kernel_size"])
-    result = slide(call, "self", kernel, (lambda c: c.run()[0]) if any(call["padding"]) else _maximum)
+    result = slide(call, "self", kernel, (lambda c: c.func(**c.arguments)[0]) if any(call["padding"]) else _maximum)
     return result if result is NotImplemented else (result, _no_places(x))
 
 
@@ -146,7 +146,7 @@ def padding(call: Call) -> Any:
         return NotImplemented
     space = pad[: 2 * rank] + [0] * (2 * rank - len(pad))
     if max(space) > 0 and not _may_pad(x, f"padding {tuple(pad)}"):
-        return NotImplemented
+        return call.run(x.lattice.framed)
     box = tuple(b + space[2 * (rank - 1 - a)] + space[2 * (rank - 1 - a) + 1] for a, b in enumerate(x.box))
     return x.like(call.run(lambda crops: crops.maps), box=box, borrowed=False)
 
@@ -167,32 +167,40 @@ def linear(call: Call) -> Any:
 
 
 def slide(
-    call: Call, name: str, kernel: Sequence[int], operation: Callable[[Call], Tensor] = lambda call: call.run()
+    call: Call,
+    name: str,
+    kernel: Sequence[int],
+    operation: Callable[[Call], Tensor] = lambda call: call.func(**call.arguments),
 ) -> Any:
     """An operation on windows: at every place that some crop looks at, then each its own."""
     x: Crops = call[name]
     ahead = len(kernel) - x.lattice.rank
     if x.flat or ahead < 0 or x.dim() != len(kernel) + 2:
         return NotImplemented
-    padding, dilation = _each(call["padding"], kernel), _each(call.get("dilation", [1]), kernel)
-    stride = _each(call["stride"] or kernel, kernel)
-    extents = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)][ahead:]
-    room = [b + 2 * p - e for b, p, e in zip(x.box, padding[ahead:], extents, strict=True)]
-    if any(padding[ahead:]) and not _may_pad(x, f"padding {by(padding[ahead:])}"):
-        return NotImplemented
+    extents, strides, paddings = zip(*sides(call, kernel), strict=True)
+    if any(paddings[ahead:]) and not _may_pad(x, f"padding {by(paddings[ahead:])}"):
+        return call.run(x.lattice.framed)
+    room = [b + 2 * p - e for b, p, e in zip(x.box, paddings[ahead:], extents[ahead:], strict=True)]
     whole = {"ceil_mode": False} if "ceil_mode" in call.arguments else {}
-    if call.get("ceil_mode") and any(r % s for r, s in zip(room, stride[ahead:], strict=True)):
+    if call.get("ceil_mode") and any(r % s for r, s in zip(room, strides[ahead:], strict=True)):
         if x.lattice.borders == "crops":
             return NotImplemented
         what = "a window that the crop's end cuts off (ceil_mode) is none that crops share"
         raise x.lattice.refuse(what, f"a map of {by(x.box)}", f"{CHOICE}.")
-    box = tuple(r // s + 1 for r, s in zip(room, stride[ahead:], strict=True))
+    box = tuple(r // s + 1 for r, s in zip(room, strides[ahead:], strict=True))
     # Where one window is left, it moves with the crops.
-    last = [u if b == 1 else s for u, b, s in zip(x.step, box, stride[ahead:], strict=True)]
-    arguments = call.arguments | whole | {name: x.maps, "stride": [*stride[:ahead], *x.common(last)]}
+    last = [u if b == 1 else s for u, b, s in zip(x.step, box, strides[ahead:], strict=True)]
+    arguments = call.arguments | whole | {name: x.maps, "stride": [*strides[:ahead], *x.common(last)]}
     made = x.picked(operation(Call(call.func, arguments)), last, box)
     made.borrowed = False
     return made
+
+
+def sides(call: Call, kernel: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Extent, stride and padding of a window, an axis each."""
+    dilation, padding = _each(call.get("dilation", [1]), kernel), _each(call["padding"], kernel)
+    extents = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
+    return list(zip(extents, _each(call["stride"] or kernel, kernel), padding, strict=True))
 
 
 def _each(values: Sequence[int], kernel: Sequence[int]) -> list[int]:
@@ -214,7 +222,7 @@ def _is_same_everywhere(tensor: Tensor, crops: Crops) -> bool:
 
 
 def _may_pad(x: Crops, got: str) -> bool:
-    """Whether maps are padded as they are; False: crop by crop."""
+    """Whether maps are padded as they are; False: each crop is."""
     if x.lattice.borders is None:
         fix = f'{CHOICE}; or borders="image": zeros only around the image, not around each crop.'
         raise x.lattice.refuse("a crop has zeros at its own border, where its neighbors have pixels", got, fix)
