@@ -135,7 +135,7 @@ steps = st.tuples(
 networks = st.tuples(st.integers(1, 3), st.lists(steps, min_size=1, max_size=6), st.integers(0, 3))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(networks, st.tuples(*[st.integers(3, 11)] * 3), st.tuples(*[st.integers(0, 6)] * 3), st.integers(1, 4))
 def test_every_crop_gets_what_the_network_says_of_it(network, patch, more, stride) -> None:
     rank, plan, head = network
@@ -147,7 +147,7 @@ def test_every_crop_gets_what_the_network_says_of_it(network, patch, more, strid
         assert difference(model.to(dtype), image, stride, patch=patch) < tolerance
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=12)
 @given(networks, st.tuples(*[st.integers(5, 15)] * 3), st.tuples(*[st.integers(0, 5)] * 3), st.integers(1, 3))
 def test_every_crop_keeps_its_own_border(network, patch, more, stride) -> None:
     rank, plan, head = network

@@ -171,12 +171,13 @@ def windows(call: Call) -> Any:
     name = "input" if call.name == "convolution" else "self"
     kernel = call["weight"].shape[2:] if name == "input" else call["kernel_size"]
     x = call[name]
-    if not isinstance(x, Framed) or call.get("transposed") or x.flat or x.dim() != len(x.box) + 2:
+    if not isinstance(x, Framed) or call.get("transposed") or x.flat or x.dim() != len(kernel) + 2:
         return NotImplemented
+    ahead = len(kernel) - len(x.box)
     uneven = call.get("count_include_pad") is False and any(call["padding"])
-    if uneven or call.get("ceil_mode") or len(kernel) != len(x.box):
+    if uneven or call.get("ceil_mode"):
         return NotImplemented
-    axes = zip(x.box, sides(call, kernel), strict=True)
+    axes = zip(x.box, sides(call, kernel)[ahead:], strict=True)
     moves = [Moves(e, s, p, (b + 2 * p - e) // s + 1) for b, (e, s, p) in axes]
     greatest = call.name.startswith("max_pool")
 
@@ -285,21 +286,18 @@ def _meets_space(call: Call) -> bool:
     x, axes = framed_in(call)[0], call.get("dim")
     if axes is None:
         return False
+    count = x.dim() + (call.name == "unsqueeze")
     axes = axes if isinstance(axes, list | tuple) else [axes]
-    return x.flat or not all(0 < axis % x.dim() < x.dim() - len(x.box) for axis in axes)
+    return x.flat or not all(0 < axis % count < count - len(x.box) for axis in axes)
 
 
-RULES: dict[str, Callable[[Call], Any]] = {
-    **dict.fromkeys(("convolution", "avg_pool1d", "avg_pool2d", "avg_pool3d"), windows),
-    **dict.fromkeys(("max_pool2d_with_indices", "max_pool3d_with_indices"), windows),
-    **dict.fromkeys(("view", "_unsafe_view", "reshape"), flattening),
-    **dict.fromkeys(("addmm", "mm"), linear),
-    **dict.fromkeys(("mean", "amax"), reduction),
-    **dict.fromkeys(
-        ("clone", "_to_copy", "detach", "alias", "copy_", "native_batch_norm", "cudnn_batch_norm"), each_part
-    ),
-    **dict.fromkeys(
-        ("cat", "_softmax", "_log_softmax", "slice", "split", "split_with_sizes", "_prelu_kernel"), each_part
-    ),
-    "constant_pad_nd": padding,
+KINDS: dict[Callable[[Call], Any], str] = {
+    windows: "convolution avg_pool1d avg_pool2d avg_pool3d max_pool2d_with_indices max_pool3d_with_indices",
+    padding: "constant_pad_nd",
+    flattening: "view _unsafe_view reshape",
+    linear: "addmm mm",
+    reduction: "mean amax",
+    each_part: "clone _to_copy detach alias copy_ native_batch_norm cudnn_batch_norm _prelu_kernel cat _softmax "
+    "_log_softmax slice split split_with_sizes squeeze unsqueeze",
 }
+RULES = {name: function for function, names in KINDS.items() for name in names.split()}

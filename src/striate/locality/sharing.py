@@ -88,7 +88,7 @@ def max_pooling(call: Call) -> Any:
     """The greatest of windows. Nobody can unpool by the places within shared maps: they are left out."""
     x, kernel = call["self"], list(call["kernel_size"])
     result = slide(call, "self", kernel, (lambda c: c.func(**c.arguments)[0]) if any(call["padding"]) else _maximum)
-    return result if result is NotImplemented else (result, _no_places(x))
+    return result if result is NotImplemented or isinstance(result, tuple) else (result, _no_places(x))
 
 
 @rule("_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_max_pool2d adaptive_max_pool3d")
@@ -261,7 +261,8 @@ def _part(x: Crops, call: Call, axes: list[int]) -> Any:
         return NotImplemented
     start, end, every = slice(call["start"], call["end"], call["step"]).indices(x.box[axis])
     box, stride = list(x.box), [1] * x.lattice.rank
-    box[axis], stride[axis] = -(-(end - start) // every), every
+    box[axis] = -(-(end - start) // every)
+    stride[axis] = every if box[axis] > 1 else x.step[axis]
     cells = [slice(None)] * x.lattice.rank
     cells[axis] = slice(start, None, x.common(stride)[axis])
     return x.picked(cut(x.maps, cells), stride, tuple(box))
