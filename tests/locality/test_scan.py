@@ -147,7 +147,7 @@ def test_every_crop_gets_what_the_network_says_of_it(network, patch, more, strid
         assert difference(model.to(dtype), image, stride, patch=patch) < tolerance
 
 
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=40)
 @given(networks, st.tuples(*[st.integers(5, 15)] * 3), st.tuples(*[st.integers(0, 5)] * 3), st.integers(1, 3))
 def test_every_crop_keeps_its_own_border(network, patch, more, stride) -> None:
     rank, plan, head = network

@@ -24,7 +24,7 @@ from torch import Tensor
 from striate.errors import InputError
 
 Sizes = tuple[int, ...]
-CHOICE = 'Pass borders="crops": exact, with crops apart from each other from this layer on'
+CHOICE = 'Pass borders="crops": exact, at the cost of computing for each crop what others do not share'
 
 
 @dataclass

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from striate.locality.crops import Call, Crops, Lattice, Sizes, each_apart
-from striate.locality.sharing import sides
+from striate.locality.sharing import same_everywhere, sides
 
 HEAD, MIDDLE, TAIL = range(3)
 Key = tuple[int, ...]
@@ -145,6 +145,9 @@ def each_part(call: Call) -> Any:
     first = given[0]
     if any((f.box, f.flat, f.dim()) != (first.box, first.flat, first.dim()) for f in given) or _meets_space(call):
         return NotImplemented
+    others = [t for t in call.tensors if not isinstance(t, Framed) and "batch_norm" not in call.name]
+    if not all(same_everywhere(t, part) for t in others for part in first.parts.values()):
+        return NotImplemented
     heads = tuple(max(f.heads[axis] for f in given) for axis in range(len(first.box)))
     tails = tuple(max(f.tails[axis] for f in given) for axis in range(len(first.box)))
     for framed in given:
@@ -156,7 +159,8 @@ def each_part(call: Call) -> Any:
     if call.func._schema.is_mutable:
         return first
     if isinstance(next(iter(made.values())), Tensor):
-        return Framed(made, heads, tails)
+        shared = all(isinstance(part, Crops) for part in made.values())
+        return Framed(made, heads, tails) if shared else NotImplemented
     middle = made[(MIDDLE,) * len(heads)]
     several = [{key: parts[n] for key, parts in made.items()} for n in range(len(middle))]
     # Of a batch norm's results only the first is a map.
@@ -202,13 +206,19 @@ def padding(call: Call) -> Any:
     return _moved(x, moves, lambda crops: crops, call["value"] or 0.0)
 
 
-def flattening(call: Call) -> Any:
-    """All cells of a crop in one axis, which a linear layer may read."""
-    x, size = call["self"], list(call.get("size") or call["shape"])
-    item = math.prod(x.shape[1:])
-    if x.flat or len(size) != 2 or size[0] not in (-1, x.shape[0]) or size[1] not in (-1, item):
+def view(call: Call) -> Any:
+    """Another shape of the axes before space; or all axes of a crop in one, which a linear layer may read."""
+    x, size, rank = call["self"], list(call.get("size") or call["shape"]), len(call["self"].box)
+    known = math.prod(s for s in size if s != -1)
+    size = [x.numel() // known if s == -1 else s for s in size]
+    if x.flat or size[0] != x.shape[0]:
         return NotImplemented
-    return Framed({key: part.like(part.maps, flat=True) for key, part in x.parts.items()}, x.heads, x.tails)
+    if len(size) == 2:
+        return Framed({key: part.like(part.maps, flat=True) for key, part in x.parts.items()}, x.heads, x.tails)
+    if tuple(size[-rank:]) != x.box:
+        return NotImplemented
+    parts = {key: part.view(*size[:-rank], *part.box) for key, part in x.parts.items()}
+    return Framed(parts, x.heads, x.tails)
 
 
 def linear(call: Call) -> Any:
@@ -294,10 +304,10 @@ def _meets_space(call: Call) -> bool:
 KINDS: dict[Callable[[Call], Any], str] = {
     windows: "convolution avg_pool1d avg_pool2d avg_pool3d max_pool2d_with_indices max_pool3d_with_indices",
     padding: "constant_pad_nd",
-    flattening: "view _unsafe_view reshape",
+    view: "view _unsafe_view reshape",
     linear: "addmm mm",
     reduction: "mean amax",
     each_part: "clone _to_copy detach alias copy_ native_batch_norm cudnn_batch_norm _prelu_kernel cat _softmax "
-    "_log_softmax slice split split_with_sizes squeeze unsqueeze",
+    "_log_softmax slice split split_with_sizes squeeze unsqueeze transpose permute",
 }
 RULES = {name: function for function, names in KINDS.items() for name in names.split()}

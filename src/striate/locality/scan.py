@@ -55,8 +55,10 @@ def scan(
     network's own stride gives the sliding window of a network made convolutional.
 
     A padded network gives each crop zeros at its own border, where its neighbors have pixels. `borders="crops"` keeps
-    that, exactly, and from the first padded layer on computes crop by crop, as it does from any layer that mixes all
-    cells of a crop. `borders="image"` has zeros around the image only: fast, other values where a crop's border counts.
+    that, exactly: what no border touches is shared, the rest is computed for each crop; and from a layer on that leaves
+    nothing to share (a norm over the crop, a gate, the last small maps) the network goes on crop by crop (`apart`).
+    `borders="image"` has zeros around the image only: as fast as without padding, and not what the network says of a
+    crop wherever its border counts.
 
     The network runs in eval mode without gradients and is left as it was; its weights are shared. Images are taken in
     tiles of crops such that one pass holds at most `budget_bytes` (by default 1 GiB), weights and output aside.

@@ -34,7 +34,7 @@ def cell_by_cell(call: Call) -> Any:
         fix = "Give the layer running statistics."
         raise first.lattice.refuse("a norm that takes the statistics of its batch mixes crops", call.name, fix)
     others = [t for t in call.tensors if not isinstance(t, Crops)]
-    if not norm and not all(_is_same_everywhere(t, first) for t in others):
+    if not norm and not all(same_everywhere(t, first) for t in others):
         return NotImplemented
     if written and (first is not call.arguments.get("self") or first.borrowed):
         return NotImplemented
@@ -212,7 +212,7 @@ def _no_places(x: Crops) -> Tensor:
     return x.maps.new_empty((0,) * x.dim(), dtype=torch.int64)
 
 
-def _is_same_everywhere(tensor: Tensor, crops: Crops) -> bool:
+def same_everywhere(tensor: Tensor, crops: Crops) -> bool:
     """Whether a tensor that meets the crops has one number for all of them and all of their cells."""
     if crops.flat:
         return tensor.numel() == 1
