@@ -54,6 +54,8 @@ def along_plain_axes(call: Call) -> Any:
     given, axes, alike = call.crops, call.get("dim"), aligned(call.crops)
     if alike is None or given[0].flat or axes is None or axes == []:
         return NotImplemented
+    if len(call.tensors) > len(given) and call.name != "index_select":
+        return NotImplemented
     first, several = alike[id(given[0])], isinstance(axes, list | tuple)
     count = first.dim() + (call.name == "unsqueeze")
     axes = [axis % count for axis in (axes if several else [axes])]
