@@ -35,8 +35,8 @@ from striate.locality.frames import Framed
 from striate.shapes import Float
 
 BORDERS = (None, "crops", "image")
-# What one pass may hold where nothing else is said.
-BUDGET = 1 << 30
+# What one pass may hold where nothing else is said; less memory is fresh each time than with more.
+BUDGET = 1 << 28
 
 
 def scan(
@@ -61,7 +61,7 @@ def scan(
     crop wherever its border counts.
 
     The network runs in eval mode without gradients and is left as it was; its weights are shared. Images are taken in
-    tiles of crops such that one pass holds at most `budget_bytes` (by default 1 GiB), weights and output aside.
+    tiles of crops such that one pass holds at most `budget_bytes` (by default 256 MiB), weights and output aside.
 
     Raises InputError for a network that pads where `borders` is not given, naming the layer; for one that does not tell
     its crop, or does not take it; for a batch norm without statistics; and where the budget is too small.
