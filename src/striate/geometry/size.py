@@ -23,6 +23,9 @@ APART = 32
 # The longest side that is tried for a number of features.
 LONGEST = 1 << 12
 
+# What tells the channels and axes of an input.
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 Sized = Callable[[int], Shape]
 
 
@@ -52,6 +55,31 @@ def least_input(model: nn.Module, input: Inputs) -> Shape | None:
         if search.left < 0:
             return sized(search.halved(sized, side, longest))
     return shape
+
+
+def native(model: nn.Module) -> Shape:
+    """The input (c, *space), square, for which a classifier with fully connected layers was made.
+
+    Raises InputError where the network takes any size, and where no square fits.
+    """
+    first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
+    if first is None:
+        raise InputError("the network has no convolution", got=type(model).__name__)
+
+    def sized(side: int) -> Shape:
+        return (first.in_channels, *[side] * len(first.kernel_size))
+
+    search = Search(model)
+    works = [side for side in (32, 64) if search.died(sized(side)) is None]
+    if len(works) == 1 and (found := least_input(model, sized(works[0]))) is not None:
+        return found
+    if not works and (side := search.fitting(sized, 0, LONGEST)) is not None:
+        return sized(side)
+    raise InputError(
+        "the layers do not say for which input the classifier was made",
+        got=type(model).__name__,
+        fix="Pass it: input=(3, 224, 224), say.",
+    )
 
 
 def advised(model: nn.Module, input: Inputs, error: DiedError) -> DiedError:

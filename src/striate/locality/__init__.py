@@ -8,5 +8,7 @@ stream  one step of work for one step of a signal
 
 from striate.locality.patch import PatchEngine
 from striate.locality.plan import Plan
+from striate.locality.scan import Scan, scan
+from striate.locality.stitch import shift_and_stitch
 
-__all__ = ["PatchEngine", "Plan"]
+__all__ = ["PatchEngine", "Plan", "Scan", "scan", "shift_and_stitch"]

@@ -18,7 +18,7 @@ from torch._subclasses import FakeTensorMode
 from torch.fx.passes.shape_prop import ShapeProp
 
 from striate.errors import InputError
-from striate.geometry.size import LONGEST, Search, least_input
+from striate.geometry.size import native
 from striate.geometry.trace import trace
 from striate.layers import RBF, ScaledTanh
 from striate.layers.by_rank import AVG_POOL, BATCH_NORM, CONV
@@ -164,31 +164,6 @@ def to_dense(model: nn.Module, input: Sequence[int]) -> fx.GraphModule:
             fix="Give the size for which one does (striate describe).",
         )
     return _cleaned(traced)
-
-
-def native(model: nn.Module) -> tuple[int, ...]:
-    """The input (c, *space), square, for which a classifier with fully connected layers was made.
-
-    Raises InputError where the network takes any size, and where no square fits.
-    """
-    first = next((module for module in model.modules() if isinstance(module, CONVOLUTIONS)), None)
-    if first is None:
-        raise InputError("the network has no convolution", got=type(model).__name__)
-
-    def sized(side: int) -> tuple[int, ...]:
-        return (first.in_channels, *[side] * len(first.kernel_size))
-
-    search = Search(model)
-    works = [side for side in (32, 64) if search.died(sized(side)) is None]
-    if len(works) == 1 and (found := least_input(model, sized(works[0]))) is not None:
-        return found
-    if not works and (side := search.fitting(sized, 0, LONGEST)) is not None:
-        return sized(side)
-    raise InputError(
-        "the layers do not say for which input the classifier was made",
-        got=type(model).__name__,
-        fix="Pass it: input=(3, 224, 224), say.",
-    )
 
 
 def as_convolution(linear: nn.Linear, space: tuple[int, ...]) -> nn.Module:
