@@ -287,9 +287,8 @@ class Rules:
             return None
         tensor = tensor.squeeze(signal.layout.index("t"))
         batch = self.letters.replace("t", "").index("b")
-        own = tensor.shape[batch] != 1
         flat = tensor.movedim(batch, 0).expand(-1, *signal.shape).flatten(1)
-        return flat if own else flat[0]
+        return flat[0] if (flat == flat[0]).all() else flat
 
     def _relaid(self, name: str) -> Signal | None:
         """The same numbers under another layout; None where the features change their order."""

@@ -109,7 +109,7 @@ def tensors_in(things: Any) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Axes:
-    """Reads which axis is what off two shapes of a tensor."""
+    """Reads which axis is what off two shapes of a tensor, one for `batch` items of `steps` steps."""
 
     batch: int
     steps: int
@@ -136,35 +136,15 @@ class Axes:
 
 
 def recorded_twice(
-    model: nn.Module,
-    inputs: Callable[[int, int], Mapping[str, Tensor]],
-    conditions: Mapping[str, Tensor],
-    batch: int,
-    lengths: Sequence[int],
-) -> tuple[Recording, Recording, Axes]:
-    """Recordings for (batch, steps) and (batch + 1, steps + LONGER), at the first of the lengths that works.
+    model: nn.Module, inputs: Callable[[int, int], Mapping[str, Tensor]], conditions: Mapping[str, Tensor], axes: Axes
+) -> tuple[Recording, Recording]:
+    """Recordings for (batch, steps) and (batch + 1, steps + LONGER).
 
-    Raises InputError where none does, or where the network does other things for another length.
+    Raises InputError where the network does other things for another length.
     """
-    failed: Exception | None = None
-    for steps in lengths:
-        try:
-            short = record(model, inputs(batch, steps), conditions)
-        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
-            failed = failed or error
-            continue
-        more = {name: torch.cat([given, given[:1]]) for name, given in conditions.items()}
-        long = record(model, inputs(batch + 1, steps + LONGER), more)
-        if [event.func for event in short.events] != [event.func for event in long.events]:
-            raise InputError(
-                "a network whose operations depend on the length cannot be streamed", got=type(model).__name__
-            )
-        return short, long, Axes(batch, steps)
-    assert failed is not None
-    if isinstance(failed, InputError):
-        raise failed
-    what = str(failed).partition("\n")[0].removesuffix(".")
-    given = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in inputs(batch, lengths[-1]).items())
-    raise InputError(
-        "the network takes no signals of this form", got=f"{given}: {what}", fix="Say its channels: channels=…"
-    ) from failed
+    short = record(model, inputs(axes.batch, axes.steps), conditions)
+    more = {name: torch.cat([given, given[:1]]) for name, given in conditions.items()}
+    long = record(model, inputs(axes.batch + 1, axes.steps + LONGER), more)
+    if [event.func for event in short.events] != [event.func for event in long.events]:
+        raise InputError("a network whose operations depend on the length cannot be streamed", got=type(model).__name__)
+    return short, long

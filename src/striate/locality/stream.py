@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -11,12 +11,15 @@ from striate.errors import InputError
 from striate.geometry.state import unwrapped
 from striate.locality.causal import Rules
 from striate.locality.program import Program
-from striate.locality.recording import recorded_twice
+from striate.locality.recording import Axes, recorded_twice
 from striate.locality.signals import Signal, copied, ordered
 from striate.shapes import Float, Tensor
 
-# Lengths on which a network is tried: no sizes that its constants may have by chance.
-LENGTHS = (107, 1009, 10007, 100003)
+# Lengths on which a network is tried, none of them a size that its constants may have by chance: without padding it
+# takes no short ones, and what a crop leaves of them does not tell much.
+LENGTHS = (107, 5003, 50021)
+
+Inputs = Callable[[int, int], Mapping[str, Tensor]]
 
 
 def stream(
@@ -70,9 +73,9 @@ def stream(
         return {name: like.new_zeros(batch, count, steps).normal_() for name, count in named.items()}
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        rules = Rules(*recorded_twice(model, inputs, given, streams, LENGTHS))
+        output = _output(model, inputs, given, streams if given else 2)
     with torch.inference_mode():
-        return Stream(rules.output, named, streams, like, look_ahead)
+        return Stream(output, named, streams, like, look_ahead)
 
 
 class Stream:
@@ -159,6 +162,27 @@ class Stream:
 
     def _result(self) -> Tensor:
         return self.program.result.clone().unflatten(1, self.shape) if self.shape else self.program.result[:, 0].clone()
+
+
+def _output(model: nn.Module, inputs: Inputs, conditions: Mapping[str, Tensor], batch: int) -> Signal:
+    """What the network returns, as a signal; by the first length that works."""
+    failed: Exception | None = None
+    for steps in LENGTHS:
+        axes = Axes(batch, steps)
+        try:
+            return Rules(*recorded_twice(model, inputs, conditions, axes), axes).output
+        except InputError as error:
+            failed = error
+            if steps != LENGTHS[0]:
+                break
+        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
+            failed = failed or error
+    if isinstance(failed, InputError):
+        raise failed
+    what = str(failed).partition("\n")[0].removesuffix(".")
+    given = ", ".join(f"{name or 'input'} {tuple(tensor.shape)}" for name, tensor in inputs(batch, steps).items())
+    fix = "Say the channels of each signal: stream(model, {'x': 3, …})."
+    raise InputError("the network takes no such signals", where=given, got=what, fix=fix) from failed
 
 
 def _listed(names: Sequence[str] | Mapping[str, Tensor]) -> str:
