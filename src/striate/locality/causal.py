@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from striate.errors import InputError
-from striate.locality.recording import Axes, Event, Recording, tensors_in
+from striate.locality.layout import Axes, flow
+from striate.locality.recording import Event, Recording, tensors_in
 from striate.locality.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps
 from striate.shapes import Tensor
 
@@ -26,7 +27,9 @@ NORMS = {"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_bat
 # Operations on the features of one step: which of their arguments are the axes that they read from end to end.
 ONE_STEP: dict[str, Callable[[Sequence[Any], int], Sequence[int]]] = {
     "native_layer_norm": lambda args, rank: range(rank - len(args[1]), rank),
-    **dict.fromkeys(("_softmax", "_log_softmax", "glu", "cumsum", "flip", "index_select"), lambda args, _: _list(args[1])),
+    **dict.fromkeys(
+        ("_softmax", "_log_softmax", "glu", "cumsum", "flip", "index_select"), lambda args, _: _list(args[1])
+    ),
     **dict.fromkeys(("sum", "mean", "amax", "amin", "logsumexp"), lambda args, _: _list(args[1])),
     "linalg_vector_norm": lambda args, _: _list(args[2]),
     "_prelu_kernel": lambda *_: (),
@@ -53,8 +56,10 @@ class Rules:
             node = Source("the input", name, tensor.shape[1], 0)
             self.signals[id(tensor)] = Signal(node, letters, (tensor.shape[1],))
             self.tensors[id(tensor)] = tensor
-        for event, again in zip(short.events, long.events, strict=True):
+        for event, again in zip(short.events, long.events, strict=False):
             self.read(event, again)
+        if (error := short.error or long.error) is not None:
+            raise error
         outputs = tensors_in(short.output)
         if len(outputs) != 1 or id(outputs[0]) not in self.signals:
             raise InputError(
@@ -97,12 +102,13 @@ class Rules:
         """Refuse an output without a step for each step of the input."""
         if "?" in letters:
             raise self.refused(
-                "does not keep one step for each step", "Only networks without strides and upsampling along time are streamed."
+                "does not keep one step for each step",
+                "Without strides along time it can be; or stop before that, stream(model, layer=…).",
             )
         if "t" not in letters and "m" not in letters:
             raise self.refused(
                 "has no axis of time left: it reads all steps at once, or one of them",
-                "Leave out the layers that pool over time or pick a step, or build the network so that it returns each step.",
+                "Stop before that, stream(model, layer=…), or build the network so that it returns each step.",
             )
 
         if "b" not in letters and "m" not in letters:
@@ -143,16 +149,23 @@ class Rules:
             return [signal]
         if torch.Tag.pointwise in event.func.tags or name in ONE_STEP or name in MOVES_AXES:
             return [self._local(name)]
-        raise self.refused("has no rule along time", "Leave the layer out, or write it with convolutions and operations by step.")
+        raise self.refused(
+            "has no rule along time", "Leave the layer out, or write it with convolutions and operations by step."
+        )
 
     # Operations that move along time
 
-    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None, stride: list[int], padding: list[int],
-                     dilation: list[int], transposed: bool, _output_padding: list[int], groups: int) -> Signal:
+    def _convolution(self, x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Signal:
+        _, padding, dilation, transposed, _, groups = rest
         signal = self.signal(x)
-        if signal.layout != "bft" or transposed or id(weight) in self.signals:
-            raise self.refused("is no convolution of a signal (n, c, t)", "Only convolutions along one axis, time, are streamed.")
-        signal = signal.padded(padding[0], padding[0], 0.0)
+        if signal.layout != "bft" or id(weight) in self.signals or (transposed and groups > 1):
+            raise self.refused(
+                "is no convolution of a signal (n, c, t)", "Only convolutions along one axis, time, are streamed."
+            )
+        sides = padding[0]
+        if transposed:  # at stride 1 the convolution with the kernel turned around
+            weight, sides = weight.transpose(0, 1).flip(2), (weight.shape[2] - 1) * dilation[0] - sides
+        signal = signal.padded(sides, sides, 0.0)
         reads = [signal.read(tap * dilation[0]) for tap in range(weight.shape[2])]
         if groups == 1:
             taps: list[Tensor | None] = [tap.t().contiguous() for tap in weight.unbind(2)]
@@ -179,14 +192,14 @@ class Rules:
         before, behind = pairs.get(signal.layout.index("t"), (0, 0))
         return replace(signal.padded(before, behind, float(value)), layout=self.letters)
 
-    def _max_pool2d_with_indices(self, x: Tensor, kernel: list[int], _stride: Any = (), padding: Any = (0, 0),
-                                 dilation: Any = (1, 1), _ceil: bool = False) -> Signal:
+    def _max_pool2d_with_indices(self, x: Tensor, kernel: Any, _stride: Any = (), *rest: Any) -> Signal:
+        padding, dilation = (*rest, *((0, 0), (1, 1))[len(rest) :])[:2]
         padding, dilation = _pair(padding), _pair(dilation)
         reads = self.window(x, kernel, padding[1], dilation[1], -math.inf)
         return self.made(Taps(*self.of(reads[0].rows), reads, function=lambda taps: taps.amax(0)))
 
-    def _avg_pool2d(self, x: Tensor, kernel: list[int], _stride: Any = (), padding: Any = (0, 0), _ceil: bool = False,
-                    counts_padding: bool = True, divisor: int | None = None) -> Signal:
+    def _avg_pool2d(self, x: Tensor, kernel: Any, _stride: Any = (), *rest: Any) -> Signal:
+        padding, _, counts_padding, divisor = (*rest, *((0, 0), False, True, None)[len(rest) :])
         padding = _pair(padding)
         if padding[1] and not counts_padding:
             raise self.refused("divides by another number at the borders", "Let the padding count (count_include_pad).")
@@ -202,12 +215,16 @@ class Rules:
         signal = signal.padded(padding, padding, value)
         return [signal.read(tap * dilation) for tap in range(width)]
 
-    def _slice(self, x: Tensor, axis: int = 0, start: int | None = None, _end: int | None = None, step: int = 1) -> Signal | None:
+    def _slice(
+        self, x: Tensor, axis: int = 0, start: int | None = None, _end: int | None = None, step: int = 1
+    ) -> Signal | None:
         signal = self.signal(x)
         axis %= x.dim()
         letter = signal.layout[axis]
         if letter == "b" or (letter == "t" and step != 1):
-            raise self.refused("picks some of the batch or of the steps", "Only each step of each item can be streamed.")
+            raise self.refused(
+                "picks some of the batch or of the steps", "Only each step of each item can be streamed."
+            )
         if letter == "f":
             return self.features(signal, axis, _inside(start or 0, x.shape[axis])) if step == 1 else None
         starts = [_inside(start or 0, event.args[0].shape[axis]) for event in self.starts]
@@ -251,8 +268,16 @@ class Rules:
             raise self.refused("joins along another axis than the features", "Join along the channels only.")
         return self.made(Joined(*self.of(sum(s.rows for s in signals)), [s.read() for s in signals]))
 
-    def _norm(self, x: Tensor, weight: Tensor | None, bias: Tensor | None, mean: Tensor | None, var: Tensor | None,
-              training: Any = False, *rest: float) -> Signal:
+    def _norm(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor | None,
+        var: Tensor | None,
+        training: Any = False,
+        *rest: float,
+    ) -> Signal:
         eps = rest[-1]
         if training is True or mean is None or var is None or len(self.signal(x).shape) != 1:
             raise self.refused("takes its statistics from all steps", "Track running statistics.")
@@ -283,7 +308,11 @@ class Rules:
         out = self.event.outputs[0]
         tensor = torch.as_tensor(value, dtype=out.dtype, device=out.device)
         tensor = tensor[(None,) * (out.dim() - tensor.dim())]
-        if len(signal.shape) + 2 != out.dim() or signal.layout != self.letters or tensor.shape[signal.layout.index("t")] != 1:
+        if (
+            len(signal.shape) + 2 != out.dim()
+            or signal.layout != self.letters
+            or tensor.shape[signal.layout.index("t")] != 1
+        ):
             return None
         tensor = tensor.squeeze(signal.layout.index("t"))
         batch = self.letters.replace("t", "").index("b")
@@ -302,7 +331,7 @@ class Rules:
             kept = [axis for axis in moved if signal.layout[axis] == "f" and x.shape[axis] > 1]
             if kept != sorted(kept):
                 return None
-        elif _flow(signal.layout, x.shape) != _flow(self.letters, self.event.outputs[0].shape):
+        elif flow(signal.layout, x.shape) != flow(self.letters, self.event.outputs[0].shape):
             raise self.refused("mixes time with channels", "Transpose, instead of a view.")
         return replace(signal, layout=self.letters, shape=self.shape(0))
 
@@ -314,7 +343,9 @@ class Rules:
             layout = self.signal(event.args[0]).layout
             rank = len(layout)
             if any(layout[axis] != "f" for axis in ONE_STEP[name](event.args, rank)):
-                raise self.refused("reads several steps at once", "Leave it out, or let it act on the channels of one step.")
+                raise self.refused(
+                    "reads several steps at once", "Leave it out, or let it act on the channels of one step."
+                )
         signals: list[Signal] = []
         args = tuple(self.argument(arg, signals) for arg in event.args)
         kwargs = {key: self.argument(arg, signals) for key, arg in event.kwargs.items()}
@@ -380,11 +411,3 @@ def _pair(value: Any) -> tuple[int, int]:
 def _inside(index: int, size: int) -> int:
     """A start of a slice, counted from the first."""
     return min(max(index + size if index < 0 else index, 0), size)
-
-
-def _flow(letters: str, shape: Sequence[int]) -> str:
-    """The order in which numbers lie: b, t, and f for features together."""
-    order = "".join("bt" if letter == "m" else letter for letter, size in zip(letters, shape, strict=True) if letter != "f" or size > 1)
-    while "ff" in order:
-        order = order.replace("ff", "f")
-    return order

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-
-from striate.locality.signals import Affine, Node, Read, ordered, readers
+from striate.locality.signals import Affine, Node, ordered, readers
 from striate.shapes import Tensor
 
 
@@ -49,7 +48,12 @@ def hand_on_biases(nodes: Sequence[Node]) -> None:
     """
     read_by = readers(nodes)
     for node in nodes:
-        if not isinstance(node, Affine) or node.bias is None or all(weight is not None for weight in node.weights) or not read_by[id(node)]:
+        if (
+            not isinstance(node, Affine)
+            or node.bias is None
+            or all(weight is not None for weight in node.weights)
+            or not read_by[id(node)]
+        ):
             continue
         if not all(isinstance(reader, Affine) for reader, _ in read_by[id(node)]):
             continue
@@ -79,5 +83,3 @@ def plus(one: Tensor | None, two: Tensor | None) -> Tensor | None:
     if one is None or two is None:
         return two if one is None else one
     return one + two
-
-

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from striate.locality.fusion import fused
+from striate.locality.layout import flat, laid
 from striate.locality.signals import Affine, Joined, Local, Node, Read, Slot, Source, Taps
 from striate.shapes import Tensor
 
@@ -43,7 +44,7 @@ class Program:
         for node in self.nodes:
             kept = self.rings.now.get(id(node))
             copies = kept is not None and kept.data_ptr() != self.memory[id(node)].data_ptr()
-            keep = [partial(kept.copy_, self.memory[id(node)])] if kept is not None and copies else []
+            keep: list[Work] = [partial(kept.copy_, self.memory[id(node)])] if kept is not None and copies else []
             self.parts.append((node, self.computed(node), keep))
         self.after += self.rings.writing
         work = [*self.before, *(w for _, compute, keep in self.parts for w in (*compute, *keep)), *self.after]
@@ -108,7 +109,7 @@ class Program:
         out = self.zeros(len(batch), self.streams, batch[0].rows)
         own = [node.bias if node.bias is not None else self.zeros(node.rows) for node in batch]
         bias = torch.stack([b.expand(self.streams, -1) for b in own]).contiguous()
-        past = self.rings.past_of(batch).unflatten(0, (len(batch), len(first)))
+        past = self.rings.past_of(batch).view(len(batch), len(first), self.streams, -1)
         into: Tensor = bias
         for tap in range(len(first)):
             chosen = [node.weights[past_products(node)[tap]] for node in batch]
@@ -127,7 +128,7 @@ class Program:
         if len(fresh) > 1:
             numbers = list(fresh.values())
             together = self.zeros(self.streams, sum(node.reads[number].rows for number in numbers))
-            parts = together.split([node.reads[number].rows for number in numbers], 1)
+            parts = torch.split(together, [node.reads[number].rows for number in numbers], 1)
             self.memory |= dict(zip(fresh, parts, strict=True))
             self.wide[id(node)] = (numbers, together)
 
@@ -145,7 +146,7 @@ class Program:
         if isinstance(node, Affine):
             return self.summed(node, out, views)
         if isinstance(node, Joined):
-            parts = out.split([view.shape[1] for view in views], 1)
+            parts = torch.split(out, [view.shape[1] for view in views], 1)
             return [partial(part.copy_, view) for part, view in zip(parts, views, strict=True)]
         if isinstance(node, Taps):
             stack, function = self.zeros(len(views), *views[0].shape), node.function
@@ -257,7 +258,9 @@ class Rings:
 
     def built(self, pieces: list[tuple[Tensor, Tensor, Tensor]], like: Tensor) -> None:
         """One index for all: (step - lag) modulo the ring's size, and the ring's first slot."""
-        lags, sizes, bases = (torch.tensor(n, dtype=torch.long, device=like.device) for n in (self.lags, self.sizes, self.bases))
+        lags, sizes, bases = (
+            torch.tensor(n, dtype=torch.long, device=like.device) for n in (self.lags, self.sizes, self.bases)
+        )
         self.first, self.phase = -lags, -lags
         index = torch.zeros_like(lags)
         if not pieces:
@@ -307,30 +310,20 @@ def writer(node: Local, views: list[Tensor], out: Tensor) -> Work | None:
     """A pointwise operation as a call that writes into `out`, where torch has one."""
     name = node.function._schema.name.removeprefix("aten::")
     packet = getattr(torch.ops.aten, name)
-    homes = [WRITERS.get(name), getattr(torch, name, None), getattr(torch._C._nn, name, None), getattr(packet, "out", None)]
+    homes = [
+        WRITERS.get(name),
+        getattr(torch, name, None),
+        getattr(torch._C._nn, name, None),
+        getattr(packet, "out", None),
+    ]
     for function in homes:
         if function is not None:
-            call = partial(function, *[views[a] if isinstance(a, Slot) else a for a in node.args], **node.kwargs, out=out)
+            call = partial(
+                function, *[views[a] if isinstance(a, Slot) else a for a in node.args], **node.kwargs, out=out
+            )
             try:
                 call()
             except (TypeError, RuntimeError):
                 continue
             return call
     return None
-
-
-def laid(rows: Tensor, letters: str, shape: tuple[int, ...]) -> Tensor:
-    """Rows (n, f) as one step in the layout of the network."""
-    x = rows.unflatten(1, shape) if shape else rows.squeeze(1)
-    items = letters.replace("t", "")
-    x = x.movedim(0, items.index("m" if "m" in items else "b"))
-    return x.unsqueeze(letters.index("t")) if "t" in letters else x
-
-
-def flat(result: Any, letters: str) -> Tensor:
-    """The way back."""
-    x: Tensor = result[0] if isinstance(result, tuple) else result
-    x = x.squeeze(letters.index("t")) if "t" in letters else x
-    items = letters.replace("t", "")
-    x = x.movedim(items.index("m" if "m" in items else "b"), 0)
-    return x.flatten(1) if x.dim() > 1 else x[:, None]

@@ -3,22 +3,21 @@ the two shapes of a tensor says which of its axes is time and which the batch.""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._pytree import tree_leaves
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from striate.errors import InputError
-from striate.geometry.failure import place
+from striate.errors import InputError, did_you_mean
+from striate.geometry.failure import MAY_BE_THE_SIZE, place
 from striate.geometry.state import preserved
+from striate.locality.layout import LONGER, Axes
 from striate.shapes import Tensor
-
-# The second recording has so many more steps (a multiple of usual strides) and one more item.
-LONGER = 60
 
 
 @dataclass(frozen=True)
@@ -53,13 +52,15 @@ class Recording:
     inputs: Mapping[str, Tensor]
     events: list[Event] = field(default_factory=list)
     output: Any = None
+    error: Exception | None = None  # why it came to no end
 
 
 class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Runs every operation, and writes down those that depend on the inputs."""
 
-    def __init__(self, model: nn.Module, inputs: Sequence[Tensor]) -> None:
+    def __init__(self, model: nn.Module, inputs: Sequence[Tensor], layer: str) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.model, self.layer = model, layer
         self.known = {id(tensor): tensor for tensor in inputs}  # kept, so that numbers of objects stay their own
         self.events: list[Event] = []
         self.stack: list[str] = [place("", model)]
@@ -79,27 +80,52 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.events.append(Event(func, tuple(args), kwargs, outputs, self.stack[-1]))
         return out
 
-    def watched(self, model: nn.Module) -> Iterator[torch.utils.hooks.RemovableHandle]:
-        """Hooks by which the layer is known."""
-        for module in model.modules():
-            yield module.register_forward_pre_hook(lambda m, _: self.stack.append(self.paths[id(m)]))
-            yield module.register_forward_hook(lambda *_: [self.stack.pop(), None][1], always_call=True)
-
-
-def record(model: nn.Module, inputs: Mapping[str, Tensor], conditions: Mapping[str, Tensor]) -> Recording:
-    """One forward in eval mode, without gradients; the network is left as it was."""
-    recorder = Recorder(model, list(inputs.values()))
-    args, named = ((), inputs) if "" not in inputs else (tuple(inputs.values()), {})
-    with preserved(model), torch.no_grad():
-        model.eval()
-        hooks = list(recorder.watched(model))
+    def output(self, *args: Any, **kwargs: Any) -> Any:
+        """What the layer returns; what comes after it is not run."""
+        modules = dict(self.model.named_modules())
+        if self.layer not in modules:
+            raise InputError("no layer of this path", got=repr(self.layer), fix=did_you_mean(self.layer, modules))
+        hooks = [h for module in modules.values() for h in self.watch(module, module is modules[self.layer])]
         try:
-            with recorder:
-                output = model(*args, **named, **conditions)
+            with self:
+                self.model(*args, **kwargs)
+        except ReachedError as reached:
+            return reached.output
         finally:
             for hook in hooks:
                 hook.remove()
-    return Recording(inputs, recorder.events, output)
+        raise InputError("the layer was not executed", where=self.layer)
+
+    def watch(self, module: nn.Module, wanted: bool) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        """Hooks by which the layer is known."""
+
+        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+            self.stack.pop()
+            if wanted and sys.exc_info()[1] is None:
+                raise ReachedError(output)
+
+        yield module.register_forward_pre_hook(lambda m, _: self.stack.append(self.paths[id(m)]))
+        yield module.register_forward_hook(leave, always_call=True)
+
+
+class ReachedError(Exception):
+    """Carries the output of the layer that was asked for out of the forward."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def record(model: nn.Module, inputs: Mapping[str, Tensor], conditions: Mapping[str, Tensor], layer: str) -> Recording:
+    """One forward in eval mode, without gradients, up to a layer; the network is left as it was."""
+    recorder = Recorder(model, list(inputs.values()), layer)
+    args, named = ((), inputs) if "" not in inputs else (tuple(inputs.values()), {})
+    with preserved(model), torch.no_grad():
+        model.eval()
+        try:
+            return Recording(inputs, recorder.events, recorder.output(*args, **named, **conditions))
+        except MAY_BE_THE_SIZE as error:
+            return Recording(inputs, recorder.events, error=error)
 
 
 def tensors_in(things: Any) -> list[Tensor]:
@@ -107,44 +133,33 @@ def tensors_in(things: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(things) if isinstance(leaf, Tensor)]
 
 
-@dataclass(frozen=True)
-class Axes:
-    """Reads which axis is what off two shapes of a tensor, one for `batch` items of `steps` steps."""
-
-    batch: int
-    steps: int
-
-    def letters(self, short: Sequence[int], long: Sequence[int]) -> str:
-        """b batch, t time, m both merged, f features (as long in both), and ? for anything else."""
-        return "".join(self._letter(a, b) for a, b in zip(short, long, strict=True))
-
-    def _letter(self, a: int, b: int) -> str:
-        if a == b:
-            return "f"
-        if (a, b) == (self.batch, self.batch + 1):
-            return "b"
-        if b - a == LONGER:
-            return "t"
-        merged = a % self.batch == 0 and b % (self.batch + 1) == 0
-        return "m" if merged and b // (self.batch + 1) - a // self.batch == LONGER else "?"
-
-    def extra(self, letters: str, short: Sequence[int]) -> int:
-        """How many more steps a tensor has than the input."""
-        if "t" in letters:
-            return short[letters.index("t")] - self.steps
-        return short[letters.index("m")] // self.batch - self.steps
-
-
 def recorded_twice(
-    model: nn.Module, inputs: Callable[[int, int], Mapping[str, Tensor]], conditions: Mapping[str, Tensor], axes: Axes
+    model: nn.Module,
+    inputs: Callable[[int, int], Mapping[str, Tensor]],
+    conditions: Mapping[str, Tensor],
+    layer: str,
+    axes: Axes,
 ) -> tuple[Recording, Recording]:
-    """Recordings for (batch, steps) and (batch + 1, steps + LONGER).
+    """Recordings for (batch, steps) and (batch + 1, steps + LONGER), of what the layer's output depends on.
 
     Raises InputError where the network does other things for another length.
     """
-    short = record(model, inputs(axes.batch, axes.steps), conditions)
+    short = record(model, inputs(axes.batch, axes.steps), conditions, layer)
     more = {name: torch.cat([given, given[:1]]) for name, given in conditions.items()}
-    long = record(model, inputs(axes.batch + 1, axes.steps + LONGER), more)
+    long = record(model, inputs(axes.batch + 1, axes.steps + LONGER), more, layer)
+    if short.error or long.error:
+        return short, long
     if [event.func for event in short.events] != [event.func for event in long.events]:
         raise InputError("a network whose operations depend on the length cannot be streamed", got=type(model).__name__)
-    return short, long
+    return Recording(short.inputs, needed(short), short.output), Recording(long.inputs, needed(long), long.output)
+
+
+def needed(recording: Recording) -> list[Event]:
+    """The events on which the output depends."""
+    wanted = {id(tensor) for tensor in tensors_in(recording.output)}
+    found = []
+    for event in reversed(recording.events):
+        if any(id(tensor) in wanted for tensor in event.outputs):
+            wanted |= {id(tensor) for tensor in tensors_in((event.args, event.kwargs))}
+            found.append(event)
+    return found[::-1]

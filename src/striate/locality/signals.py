@@ -92,7 +92,7 @@ class Local(Node):
     `pointwise`: the layouts agree, so that the rows may be passed as they lie.
     """
 
-    function: Callable[..., Any] = lambda *_: None
+    function: Any = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
     layouts: list[tuple[str, tuple[int, ...]]] = field(default_factory=list)

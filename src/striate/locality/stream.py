@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
+from striate.geometry.failure import MAY_BE_THE_SIZE
 from striate.geometry.state import unwrapped
 from striate.locality.causal import Rules
+from striate.locality.layout import Axes
 from striate.locality.program import Program
-from striate.locality.recording import Axes, recorded_twice
+from striate.locality.recording import recorded_twice
 from striate.locality.signals import Signal, copied, ordered
 from striate.shapes import Float, Tensor
 
@@ -29,6 +31,7 @@ def stream(
     streams: int = 1,
     look_ahead: bool = False,
     conditions: Mapping[str, Tensor] | None = None,
+    layer: str = "",
 ) -> Stream:
     """The network as a machine that takes one step of a signal and returns one step of its output.
 
@@ -40,6 +43,9 @@ def stream(
     `channels` are those of the signal Float[n, c, t] that the forward takes (by default those of its first layer), or
     for several signals a dict by the names of its arguments. `conditions` are arguments that are the same for all
     steps, Float[streams, …].
+
+    With `layer`, a module path, the output is what that module returns (the first time), and nothing after it is done:
+    the feature maps of a network that pools over time at its end, or one of several outputs.
 
     A network that looks ahead has its step t - delay returned at step t, where `look_ahead` allows that; `flush` gives
     the last ones, with the right border as the full run has it.
@@ -73,7 +79,7 @@ def stream(
         return {name: like.new_zeros(batch, count, steps).normal_() for name, count in named.items()}
 
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        output = _output(model, inputs, given, streams if given else 2)
+        output = _output(model, inputs, given, layer, streams if given else 2)
     with torch.inference_mode():
         return Stream(output, named, streams, like, look_ahead)
 
@@ -156,32 +162,32 @@ class Stream:
             expected = (self.streams, self.channels[name])
             if tensor.shape != expected:
                 where = name or None
-                raise InputError("a step has the shape (streams, channels)", where=where, expected=expected, got=tuple(tensor.shape))
+                raise InputError(
+                    "a step has the shape (streams, channels)", where=where, expected=expected, got=tuple(tensor.shape)
+                )
             if name in self.program.inputs:
                 self.program.inputs[name].copy_(tensor)
 
     def _result(self) -> Tensor:
-        return self.program.result.clone().unflatten(1, self.shape) if self.shape else self.program.result[:, 0].clone()
+        return self.program.result.clone().reshape(self.streams, *self.shape)
 
 
-def _output(model: nn.Module, inputs: Inputs, conditions: Mapping[str, Tensor], batch: int) -> Signal:
-    """What the network returns, as a signal; by the first length that works."""
+def _output(model: nn.Module, inputs: Inputs, conditions: Mapping[str, Tensor], layer: str, batch: int) -> Signal:
+    """What the layer returns, as a signal; by the first length that works."""
     failed: Exception | None = None
     for steps in LENGTHS:
         axes = Axes(batch, steps)
         try:
-            return Rules(*recorded_twice(model, inputs, conditions, axes), axes).output
-        except InputError as error:
+            return Rules(*recorded_twice(model, inputs, conditions, layer, axes), axes).output
+        except MAY_BE_THE_SIZE as error:
             failed = error
-            if steps != LENGTHS[0]:
+            if isinstance(error, InputError) and steps != LENGTHS[0]:
                 break
-        except (RuntimeError, ValueError, IndexError, TypeError, AssertionError) as error:
-            failed = failed or error
     if isinstance(failed, InputError):
         raise failed
     what = str(failed).partition("\n")[0].removesuffix(".")
     given = ", ".join(f"{name or 'input'} {tuple(tensor.shape)}" for name, tensor in inputs(batch, steps).items())
-    fix = "Say the channels of each signal: stream(model, {'x': 3, …})."
+    fix = "Say the channels of each signal, stream(model, {'x': 3}), or a layer before this happens, layer='features'."
     raise InputError("the network takes no such signals", where=given, got=what, fix=fix) from failed
 
 
@@ -198,4 +204,6 @@ def _channels(model: nn.Module, channels: int | Mapping[str, int] | None) -> dic
     for module in model.modules():
         if isinstance(module, nn.Conv1d):
             return {"": module.in_channels}
-    raise InputError("the network has no Conv1d that tells its channels", fix="Say its channels: stream(model, channels).")
+    raise InputError(
+        "the network has no Conv1d that tells its channels", fix="Say its channels: stream(model, channels)."
+    )

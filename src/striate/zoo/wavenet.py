@@ -202,17 +202,21 @@ def generate(
     return made
 
 
-def _check(
-    prompt: Tensor, levels: int, steps: int, temperature: float, given: list[int], streams: int
-) -> None:
+def _check(prompt: Tensor, levels: int, steps: int, temperature: float, given: list[int], streams: int) -> None:
     if steps < 1 or prompt.shape[1] < 1:
-        raise InputError("a WaveNet generates one sample or more, from one or more", got=f"{steps} from {prompt.shape[1]}")
+        raise InputError(
+            "a WaveNet generates one sample or more, from one or more", got=f"{steps} from {prompt.shape[1]}"
+        )
     if temperature < 0:
         raise InputError("a temperature is 0 or more", got=temperature)
     if any(count != streams for count in given):
         raise InputError("prompt, speaker and features have one item a stream", expected=streams, got=given)
     if not 0 <= int(prompt.min()) <= int(prompt.max()) < levels:
-        raise InputError("a prompt has levels of the network", expected=f"0 to {levels - 1}", got=f"{int(prompt.min())} to {int(prompt.max())}")
+        raise InputError(
+            "a prompt has levels of the network",
+            expected=f"0 to {levels - 1}",
+            got=f"{int(prompt.min())} to {int(prompt.max())}",
+        )
 
 
 def _inputs(network: WaveNet, levels: int) -> Float[Tensor, "levels c"]:
