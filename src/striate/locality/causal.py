@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from striate.errors import InputError
 from striate.locality.layout import Axes, flow
-from striate.locality.recording import Event, Recording, tensors_in
+from striate.locality.recording import Event, Recording, place_of, tensors_in
 from striate.locality.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps
 from striate.shapes import Tensor
 
@@ -122,9 +122,9 @@ class Rules:
         """What else lies in the memory that an operation wrote is not known any more."""
         if self.event.func._schema.is_mutable:
             written = self.event.outputs[0]
-            memory = written.untyped_storage().data_ptr()
+            memory = place_of(written)
             same = (t for t in self.tensors.values() if t is not written)
-            gone = {id(t) for t in same if t.untyped_storage().data_ptr() == memory}
+            gone = {id(t) for t in same if place_of(t) == memory}
             self.lost |= gone
             for key in gone:
                 self.signals.pop(key, None)

@@ -155,11 +155,20 @@ def recorded_twice(
 
 
 def needed(recording: Recording) -> list[Event]:
-    """The events on which the output depends."""
-    wanted = {id(tensor) for tensor in tensors_in(recording.output)}
+    """The events on which the output depends; one that writes in place belongs to all that lies in that memory."""
+    tensors = tensors_in(recording.output)
+    wanted, memory = {id(tensor) for tensor in tensors}, {place_of(tensor) for tensor in tensors}
     found = []
     for event in reversed(recording.events):
-        if any(id(tensor) in wanted for tensor in event.outputs):
-            wanted |= {id(tensor) for tensor in tensors_in((event.args, event.kwargs))}
+        writes = event.func._schema.is_mutable and place_of(event.outputs[0]) in memory
+        if writes or any(id(tensor) in wanted for tensor in event.outputs):
+            given = tensors_in((event.args, event.kwargs))
+            wanted |= {id(tensor) for tensor in given}
+            memory |= {place_of(tensor) for tensor in given}
             found.append(event)
     return found[::-1]
+
+
+def place_of(tensor: Tensor) -> int:
+    """Where its memory begins; views have that of their base."""
+    return tensor.untyped_storage().data_ptr()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -63,13 +64,12 @@ def stream(
     Source: the queues of van den Oord et al. 2016, WaveNet, as Le Paine et al. 2016, Fast WaveNet generation algorithm,
     section 2, have them; here for any network.
     """
-    if not isinstance(model, nn.Module):
-        raise InputError("this is no network", expected="a torch.nn.Module", got=type(model).__name__)
     model = unwrapped(model)
     if streams < 1:
         raise InputError("there is at least one stream", got=streams)
     named = _channels(model, channels)
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(())).detach()
+    own = itertools.chain(model.parameters(), model.buffers())
+    like = next((tensor for tensor in own if tensor.is_floating_point()), torch.zeros(())).detach()
     given = {name: tensor.detach() for name, tensor in (conditions or {}).items()}
     for name, tensor in given.items():
         if len(tensor) != streams:
@@ -177,8 +177,9 @@ def _output(model: nn.Module, inputs: Inputs, conditions: Mapping[str, Tensor], 
     failed: Exception | None = None
     for steps in LENGTHS:
         axes = Axes(batch, steps)
+        recordings = recorded_twice(model, inputs, conditions, layer, axes)
         try:
-            return Rules(*recorded_twice(model, inputs, conditions, layer, axes), axes).output
+            return Rules(*recordings, axes).output
         except MAY_BE_THE_SIZE as error:
             failed = error
             if isinstance(error, InputError) and steps != LENGTHS[0]:
