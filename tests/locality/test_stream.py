@@ -269,8 +269,8 @@ def written_through(x: Tensor) -> Tensor:
 REFUSED: dict[str, tuple[nn.Module, str]] = {
     "ahead": (
         nn.Sequential(nn.Conv1d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv1d(4, 4, 3, padding=1)),
-        r"not causal: layer 0 \(Conv1d\), aten::convolution looks 2 ahead: expected .*, got outputs that wait for 3 more. "
-        "Pass look_ahead=True: step t returns output t - 3",
+        r"not causal: layer 0 \(Conv1d\), aten::convolution looks 2 ahead: expected .*, got outputs that wait for 3 "
+        "more. Pass look_ahead=True: step t returns output t - 3",
     ),
     "stride": (
         nn.Sequential(nn.Conv1d(3, 4, 2, stride=2)),
@@ -281,9 +281,15 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         nn.Sequential(nn.Conv1d(3, 4, 1), nn.AdaptiveAvgPool1d(1)),
         r"layer 1 \(AdaptiveAvgPool1d\), aten::\w+ has no axis of time left: it reads all steps at once",
     ),
-    "last": (Apply(lambda x: x[:, :, -1]), r"aten::select has no axis of time left.* stream\(model, layer=…\), or build"),
+    "last": (
+        Apply(lambda x: x[:, :, -1]),
+        r"aten::select has no axis of time left.* stream\(model, layer=…\), or build",
+    ),
     "items": (Apply(lambda x: x.mean(0)), "aten::mean mixes the items of a batch. Let each item"),
-    "merged": (Apply(lambda x: x.transpose(1, 2).reshape(len(x), 4, -1)), "aten::_?(unsafe_)?view mixes time with channels"),
+    "merged": (
+        Apply(lambda x: x.transpose(1, 2).reshape(len(x), 4, -1)),
+        "aten::_?(unsafe_)?view mixes time with channels",
+    ),
     "group norm": (Apply(nn.GroupNorm(2, 4)), "aten::native_group_norm has no rule along time. Leave"),
     "statistics": (Apply(nn.InstanceNorm1d(4)), "cannot be streamed: layer function"),
     "no statistics": (
@@ -301,7 +307,10 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         "aten::convolution is no convolution of a signal \\(n, c, t\\)",
     ),
     "pad channels": (Apply(lambda x: F.pad(x, (0, 0, 1, 0))), "aten::constant_pad_nd pads other axes than time"),
-    "max over channels": (Apply(lambda x: F.max_pool2d(x, (2, 1))), "aten::max_pool2d_with_indices pools over two axes"),
+    "max over channels": (
+        Apply(lambda x: F.max_pool2d(x, (2, 1))),
+        "aten::max_pool2d_with_indices pools over two axes",
+    ),
     "borders": (
         Apply(nn.AvgPool1d(3, 1, padding=1, count_include_pad=False)),
         "divides by another number at the borders. Let the padding count",
@@ -317,13 +326,19 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "integers": (Apply(lambda x: (x > 0) * x), "aten::gt returns torch.bool. Stream a network of one dtype"),
     "split time": (Apply(lambda x: x.split([10, x.shape[2] - 10], 2)[1]), "aten::split_with_sizes"),
     "two": (Apply(lambda x: (x, x.relu())), "returns one tensor, .* got 2 tensors"),
-    "none": (Apply(lambda x: torch.ones(3)), "got one that does not depend on the input"),
+    "none": (Apply(lambda _: torch.ones(3)), "got one that does not depend on the input"),
     "length": (Apply(lambda x: x.relu() if x.shape[2] > 120 else x), "operations depend on the length .* got Apply"),
-    "matrix": (Apply(lambda x: torch.baddbmm(x, x, x.new_ones(len(x), x.shape[2], x.shape[2]))), "has no rule along time"),
+    "matrix": (
+        Apply(lambda x: torch.baddbmm(x, x, x.new_ones(len(x), x.shape[2], x.shape[2]))),
+        "has no rule along time",
+    ),
     "no linear": (Apply(lambda x: torch.einsum("nct,ndt->ncd", x, x)), "cannot be streamed: the network itself"),
     "size": (nn.Sequential(nn.Conv1d(3, 4, 1), nn.Flatten(), nn.Linear(40, 2)), "mixes time|does not keep one step"),
     "linear": (nn.Sequential(nn.Conv1d(3, 4, 1), nn.Linear(40, 2)), "cannot be streamed|takes no such signals"),
-    "channels": (nn.Sequential(nn.Conv1d(5, 4, 1)), r"takes no such signals: input \(2, 3, 50021\): got .* Say the channels"),
+    "channels": (
+        nn.Sequential(nn.Conv1d(5, 4, 1)),
+        r"takes no such signals: input \(2, 3, 50021\): got .* Say the channels",
+    ),
 }
 
 
@@ -338,12 +353,12 @@ def test_bad_arguments() -> None:
     net = small()
     with pytest.raises(InputError, match="there is at least one stream: got 0"):
         stream(net, 3, streams=0)
-    with pytest.raises(InputError, match=r"no Conv1d that tells its channels. Say its channels: stream\(model, channels\)"):
+    with pytest.raises(InputError, match=r"no Conv1d that tells its channels. Say its channels: stream\(model"):
         stream(nn.Linear(3, 3))
     with pytest.raises(InputError, match="no layer of this path: got 'layers.9'. Did you mean layers."):
         stream(net, 3, layer="layers.9")
+    net.spare = nn.Conv1d(1, 1, 1)
     with pytest.raises(InputError, match="the layer was not executed: spare"):
-        net.spare = nn.Conv1d(1, 1, 1)
         stream(net, 3, layer="spare")
     with pytest.raises(InputError, match="a condition has one item a stream: speaker: expected 2, got 3"):
         stream(net, 3, streams=2, conditions={"speaker": torch.zeros(3, 2)})
@@ -370,7 +385,7 @@ class Fails(nn.Module):
         super().__init__()
         self.conv = nn.Conv1d(3, 3, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, _: Tensor) -> Tensor:
         torch.rand(1)
         raise KeyError("gone")
 

@@ -10,12 +10,11 @@ from itertools import accumulate
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from striate.errors import InputError
-from striate.locality.layout import Axes, flow
+from striate.locality.layout import Axes, flow, inside
 from striate.locality.recording import Event, Recording, place_of, tensors_in
-from striate.locality.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps
+from striate.locality.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps, grouped
 from striate.shapes import Tensor
 
 SAME_NUMBERS = {
@@ -193,15 +192,15 @@ class Rules:
         return replace(signal.padded(before, behind, float(value)), layout=self.letters)
 
     def _max_pool2d_with_indices(self, x: Tensor, kernel: Any, _stride: Any = (), *rest: Any) -> Signal:
-        padding, dilation = (*rest, *((0, 0), (1, 1))[len(rest) :])[:2]
-        padding, dilation = _pair(padding), _pair(dilation)
+        padding = _pair(rest[0]) if rest else (0, 0)
+        dilation = _pair(rest[1]) if len(rest) > 1 else (1, 1)
         reads = self.window(x, kernel, padding[1], dilation[1], -math.inf)
         return self.made(Taps(*self.of(reads[0].rows), reads, function=lambda taps: taps.amax(0)))
 
     def _avg_pool2d(self, x: Tensor, kernel: Any, _stride: Any = (), *rest: Any) -> Signal:
-        padding, _, counts_padding, divisor = (*rest, *((0, 0), False, True, None)[len(rest) :])
-        padding = _pair(padding)
-        if padding[1] and not counts_padding:
+        padding = _pair(rest[0]) if rest else (0, 0)
+        divisor = rest[3] if len(rest) > 3 else None
+        if padding[1] and not (rest[2] if len(rest) > 2 else True):
             raise self.refused("divides by another number at the borders", "Let the padding count (count_include_pad).")
         reads = self.window(x, kernel, padding[1], 1, 0.0)
         by = divisor or len(reads)
@@ -226,8 +225,8 @@ class Rules:
                 "picks some of the batch or of the steps", "Only each step of each item can be streamed."
             )
         if letter == "f":
-            return self.features(signal, axis, _inside(start or 0, x.shape[axis])) if step == 1 else None
-        starts = [_inside(start or 0, event.args[0].shape[axis]) for event in self.starts]
+            return self.features(signal, axis, inside(start or 0, x.shape[axis])) if step == 1 else None
+        starts = [inside(start or 0, event.args[0].shape[axis]) for event in self.starts]
         if starts[0] != starts[1]:
             raise self.refused("counts from the end of the signal, which is not known", "Count from the start.")
         return replace(signal, shift=signal.shift + starts[0], extra=self.extra)
@@ -397,17 +396,7 @@ class Rules:
         return math.prod(self.shape(number))
 
 
-def grouped(weight: Tensor, bias: Tensor | None, groups: int, taps: Tensor) -> Tensor:
-    """A convolution in groups of one window, taps (k, n, c)."""
-    return F.conv1d(taps.permute(1, 2, 0), weight, bias, groups=groups)[:, :, 0]
-
-
 def _pair(value: Any) -> tuple[int, int]:
     if isinstance(value, int):
         return (value, value)
     return (value[0], value[-1]) if value else (0, 0)
-
-
-def _inside(index: int, size: int) -> int:
-    """A start of a slice, counted from the first."""
-    return min(max(index + size if index < 0 else index, 0), size)

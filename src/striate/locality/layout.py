@@ -54,6 +54,11 @@ def flow(letters: str, shape: Sequence[int]) -> str:
     return order
 
 
+def inside(index: int, size: int) -> int:
+    """A start of a slice, counted from the first."""
+    return min(max(index + size if index < 0 else index, 0), size)
+
+
 def laid(rows: Tensor, letters: str, shape: tuple[int, ...]) -> Tensor:
     """Rows (n, f) as one step in the layout of the network."""
     x = torch.unflatten(rows, 1, shape) if shape else rows.squeeze(1)

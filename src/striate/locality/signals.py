@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch.nn.functional as F
+
 from striate.shapes import Tensor
 
 
@@ -154,6 +156,11 @@ class Signal:
         """The same as a node of its own, neither moved nor padded."""
         node = copied(self.read(), self.extra)
         return Signal(node, self.layout, self.shape, extra=self.extra)
+
+
+def grouped(weight: Tensor, bias: Tensor | None, groups: int, taps: Tensor) -> Tensor:
+    """A convolution in groups of one window, taps (k, n, c)."""
+    return F.conv1d(taps.permute(1, 2, 0), weight, bias, groups=groups)[:, :, 0]
 
 
 def copied(read: Read, extra: int) -> Affine:
