@@ -78,7 +78,7 @@ def stream(
     def inputs(batch: int, steps: int) -> dict[str, Tensor]:
         return {name: like.new_zeros(batch, count, steps).normal_() for name, count in named.items()}
 
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
         output = _output(model, inputs, given, layer, streams if given else 2)
     with torch.inference_mode():
         return Stream(output, named, streams, like, look_ahead)
