@@ -219,6 +219,12 @@ def test_a_result_is_not_overwritten_and_takes_no_part_in_gradients() -> None:
     assert not first.is_inference()
 
 
+def test_made_and_run_in_inference_mode() -> None:
+    net, x = small(), torch.randn(1, 3, 20, dtype=torch.float64)
+    with torch.inference_mode():
+        assert error(net, stream(net, 3), x) < 1e-10
+
+
 def test_what_a_stream_costs_does_not_grow_with_the_field() -> None:
     calls = [len(stream(small_wavenet(layers), 3).program.calls) for layers in (4, 5, 6)]
     assert calls[1] - calls[0] == calls[2] - calls[1]  # dilations 1 to 8, 16, 32: one layer more each

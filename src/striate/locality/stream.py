@@ -37,9 +37,9 @@ def stream(
     """The network as a machine that takes one step of a signal and returns one step of its output.
 
     Each layer keeps as many of its last inputs as its taps reach back, in a ring, and computes one step of output from
-    them: y = stream(model); y.step(x[:, :, 0]), y.step(x[:, :, 1]), … are the steps of model(x), padding at every
-    layer included. `streams` signals are run side by side, in the dtype and on the device of the network, in eval mode,
-    with the weights that it has now; the network is left as it was.
+    them: step(x[:, :, 0]), step(x[:, :, 1]), … are the steps of model(x), padding at every layer included. `streams`
+    signals are run side by side, in the dtype and on the device of the network, in eval mode, with the weights that it
+    has now; the network is left as it was.
 
     `channels` are those of the signal Float[n, c, t] that the forward takes (by default those of its first layer), or
     for several signals a dict by the names of its arguments. `conditions` are arguments that are the same for all
@@ -61,8 +61,10 @@ def stream(
     >>> [running.step(torch.tensor([[x]])).item() for x in (1.0, 2.0, 3.0)]
     [1.0, 12.0, 23.0]
 
-    Source: the queues of van den Oord et al. 2016, WaveNet, as Le Paine et al. 2016, Fast WaveNet generation algorithm,
-    section 2, have them; here for any network.
+    The products of a step are small, and threads mostly wait for each other: for few streams one thread
+    (torch.set_num_threads) is as fast as several, and far faster where the machine has other work.
+
+    Source: the queues of Le Paine et al. 2016, Fast WaveNet generation algorithm, section 2, for any network.
     """
     model = unwrapped(model)
     if streams < 1:
@@ -76,9 +78,9 @@ def stream(
             raise InputError("a condition has one item a stream", where=name, expected=streams, got=len(tensor))
 
     def inputs(batch: int, steps: int) -> dict[str, Tensor]:
-        return {name: like.new_zeros(batch, count, steps).normal_() for name, count in named.items()}
+        return {name: like.new_zeros(batch, count, steps) for name, count in named.items()}
 
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         output = _output(model, inputs, given, layer, streams if given else 2)
     with torch.inference_mode():
         return Stream(output, named, streams, like, look_ahead)

@@ -243,7 +243,7 @@ def mu_law_encode(amplitudes: Float[Tensor, "*any"], levels: int = 256) -> Int64
     Source: van den Oord et al. 2016, section 2.2 (ITU-T G.711).
 
     >>> mu_law_encode(torch.tensor([-1.0, 0.0, 0.01, 1.0])).tolist()
-    [0, 128, 156, 255]
+    [0, 128, 157, 255]
     """
     mu = levels - 1
     compressed = amplitudes.sign() * (mu * amplitudes.abs()).log1p() / math.log1p(mu)
