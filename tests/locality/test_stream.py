@@ -219,6 +219,11 @@ def test_a_result_is_not_overwritten_and_takes_no_part_in_gradients() -> None:
     assert not first.is_inference()
 
 
+def test_a_slice_of_all_items_is_none() -> None:
+    net, x = Apply(lambda x: x.narrow(0, 0, len(x)).relu()).double(), torch.randn(2, 3, 9, dtype=torch.float64)
+    assert error(net, stream(net, streams=2), x) < 1e-10
+
+
 def test_made_and_run_in_inference_mode() -> None:
     net, x = small(), torch.randn(1, 3, 20, dtype=torch.float64)
     with torch.inference_mode():
@@ -331,6 +336,18 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "indices": (Apply(lambda x: x * F.max_pool1d(x, 1, 1, return_indices=True)[1]), "reads what is not known here"),
     "integers": (Apply(lambda x: (x > 0) * x), "aten::gt returns torch.bool. Stream a network of one dtype"),
     "split time": (Apply(lambda x: x.split([10, x.shape[2] - 10], 2)[1]), "aten::split_with_sizes"),
+    "split second": (
+        Apply(lambda x: x.unflatten(1, (2, 2)).split([1, 1], 2)[0][:, :, 0]),
+        "splits the second axis of features. Split the first",
+    ),
+    "join second": (
+        Apply(lambda x: torch.cat([x.unflatten(1, (2, 2))] * 2, 2).flatten(1, 2)),
+        "aten::cat joins along another axis than the features",
+    ),
+    "scaled bias": (
+        Apply(lambda x: torch.addmm(torch.ones(4), x.transpose(1, 2).reshape(-1, 4), torch.ones(4, 4), beta=2)),
+        "aten::addmm is no linear layer. Write it as a linear layer",
+    ),
     "two": (Apply(lambda x: (x, x.relu())), "returns one tensor, .* got 2 tensors"),
     "none": (Apply(lambda _: torch.ones(3)), "got one that does not depend on the input"),
     "length": (Apply(lambda x: x.relu() if x.shape[2] > 120 else x), "operations depend on the length .* got Apply"),

@@ -220,10 +220,8 @@ class Rules:
         signal = self.signal(x)
         axis %= x.dim()
         letter = signal.layout[axis]
-        if letter == "b" or (letter == "t" and step != 1):
-            raise self.refused(
-                "picks some of the batch or of the steps", "Only each step of each item can be streamed."
-            )
+        if letter == "b":  # all of it, or the letter of the result would be another
+            return signal
         if letter == "f":
             return self.features(signal, axis, inside(start or 0, x.shape[axis])) if step == 1 else None
         starts = [inside(start or 0, event.args[0].shape[axis]) for event in self.starts]
