@@ -10,5 +10,6 @@ from striate.locality.patch import PatchEngine
 from striate.locality.plan import Plan
 from striate.locality.scan import Scan, scan
 from striate.locality.stitch import shift_and_stitch
+from striate.locality.stream import Stream, stream
 
-__all__ = ["PatchEngine", "Plan", "Scan", "scan", "shift_and_stitch"]
+__all__ = ["PatchEngine", "Plan", "Scan", "Stream", "scan", "shift_and_stitch", "stream"]

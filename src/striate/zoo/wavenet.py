@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from typing import Annotated
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
 from striate.errors import InputError
+from striate.geometry.state import unwrapped
+from striate.locality.stream import stream
 from striate.registry import Between
-from striate.shapes import Float, Tensor
+from striate.shapes import Float, Int64, Tensor
 from striate.zoo.registry import architecture
 
 Channels = Annotated[int, Between(1, 65536, whole=True)]
 Condition = Annotated[int, Between(0, 65536, whole=True)]
+# Random numbers are drawn for so many steps at a time.
+DRAWN = 256
 
 
 @architecture(
@@ -135,3 +142,116 @@ class Layer(nn.Module):
         filtered, gate = gates.chunk(2, 1)
         z = filtered.tanh() * gate.sigmoid()
         return (x if self.residual is None else x + self.residual(z)), self.skip(z)
+
+
+def generate(
+    model: nn.Module,
+    steps: int,
+    *,
+    streams: int = 1,
+    prompt: Int64[Tensor, "n p"] | None = None,
+    speaker: Float[Tensor, "speakers g"] | None = None,
+    features: Float[Tensor, "items l t"] | None = None,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+    progress: bool = False,
+) -> Int64[Tensor, "n steps"]:
+    """Levels that a WaveNet makes up one after the other, each drawn given all before it: Int64[n, steps].
+
+    The network runs as a stream: one step of work for one sample, all streams at once. `prompt` are levels to go on
+    from (by default one of silence, the middle level); they are not returned. `speaker` and `features` condition as in
+    the forward; the features are those of all samples that the network reads, the prompt and all new ones but the last.
+    Levels are drawn from softmax(logits / `temperature`), with `generator`'s random numbers; at 0 the likeliest is
+    taken. `mu_law_decode` makes amplitudes of them.
+
+    Raises InputError for a network that is no WaveNet or has channels for neither levels nor amplitudes, for levels out
+    of range, and for conditions that do not fit.
+    """
+    network = unwrapped(model)
+    if not isinstance(network, WaveNet):
+        fix = "Stream other networks with striate.locality.stream."
+        raise InputError("only a WaveNet generates levels", got=type(network).__name__, fix=fix)
+    given = [len(tensor) for tensor in (prompt, speaker, features) if tensor is not None]
+    streams = given[0] if given and streams == 1 else streams
+    like, levels = network.post2.weight, network.post2.out_channels
+    if prompt is None:
+        prompt = torch.full((streams, 1), levels // 2, device=like.device)
+    read = prompt.shape[1] + steps - 1
+    _check(prompt, levels, steps, temperature, given, streams)
+    if features is not None and features.shape[2] != read:
+        raise InputError("features are given for each sample that is read", expected=read, got=features.shape[2])
+    network._check(speaker=speaker, features=features)
+    channels = {"x": network.first.in_channels} | ({} if features is None else {"features": features.shape[1]})
+    conditions = {} if speaker is None else {"speaker": speaker}
+    running = stream(network, channels, streams=streams, conditions=conditions)
+    inputs = _inputs(network, levels)
+    made = torch.empty(streams, steps, dtype=torch.long, device=like.device)
+    for t in _counted(read, progress):
+        level = prompt[:, t] if t < prompt.shape[1] else made[:, t - prompt.shape[1]]
+        more = {} if features is None else {"features": features[:, :, t]}
+        logits = running.step(inputs[level], **more)
+        new = t - prompt.shape[1] + 1
+        if logits is None or new < 0:
+            continue
+        if temperature:
+            if new % DRAWN == 0:
+                noise = -like.new_empty(DRAWN, streams, levels).exponential_(generator=generator).log()
+            # The greatest of logits with Gumbel noise is a draw from their softmax.
+            logits = torch.add(noise[new % DRAWN], logits, alpha=1 / temperature)
+        torch.argmax(logits, 1, out=made[:, new])
+    return made
+
+
+def _check(prompt: Tensor, levels: int, steps: int, temperature: float, given: list[int], streams: int) -> None:
+    if steps < 1 or prompt.shape[1] < 1:
+        raise InputError(
+            "a WaveNet generates one sample or more, from one or more", got=f"{steps} from {prompt.shape[1]}"
+        )
+    if temperature < 0:
+        raise InputError("a temperature is 0 or more", got=temperature)
+    if any(count != streams for count in given):
+        raise InputError("prompt, speaker and features have one item a stream", expected=streams, got=given)
+    if not 0 <= int(prompt.min()) <= int(prompt.max()) < levels:
+        raise InputError(
+            "a prompt has levels of the network",
+            expected=f"0 to {levels - 1}",
+            got=f"{int(prompt.min())} to {int(prompt.max())}",
+        )
+
+
+def _inputs(network: WaveNet, levels: int) -> Float[Tensor, "levels c"]:
+    """What the network reads for each level: one-hot, or the amplitude."""
+    like, channels = network.post2.weight, network.first.in_channels
+    if channels == levels:
+        return torch.eye(levels, dtype=like.dtype, device=like.device)
+    if channels == 1:
+        return mu_law_decode(torch.arange(levels, device=like.device), levels).to(like.dtype)[:, None]
+    raise InputError("a WaveNet goes on from its own levels", expected=f"in_channels {levels}, or 1", got=channels)
+
+
+def _counted(count: int, progress: bool) -> Iterable[int]:
+    if not progress:
+        return range(count)
+    from rich.progress import track
+
+    return track(range(count), description="samples")
+
+
+def mu_law_encode(amplitudes: Float[Tensor, "*any"], levels: int = 256) -> Int64[Tensor, "*any"]:
+    """Levels 0 … levels - 1 of amplitudes -1 … 1, finer near silence: sign(x) ln(1 + µ|x|) / ln(1 + µ), µ = levels - 1.
+
+    Source: van den Oord et al. 2016, section 2.2 (ITU-T G.711).
+
+    >>> mu_law_encode(torch.tensor([-1.0, 0.0, 0.01, 1.0])).tolist()
+    [0, 128, 157, 255]
+    """
+    mu = levels - 1
+    compressed = amplitudes.sign() * (mu * amplitudes.abs()).log1p() / math.log1p(mu)
+    return ((compressed.clamp(-1, 1) + 1) / 2 * mu + 0.5).long()
+
+
+def mu_law_decode(codes: Int64[Tensor, "*any"], levels: int = 256) -> Float[Tensor, "*any"]:
+    """The amplitude in the middle of each level: the inverse of `mu_law_encode`."""
+    mu = levels - 1
+    compressed = 2 * codes.to(torch.get_default_dtype()) / mu - 1
+    return compressed.sign() * (compressed.abs() * math.log1p(mu)).expm1() / mu

@@ -1,0 +1,174 @@
+"""The operations that a network executes, written down twice, for two lengths and two batches: what differs between
+the two shapes of a tensor says which of its axes is time and which the batch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from striate.errors import InputError, did_you_mean
+from striate.geometry.failure import MAY_BE_THE_SIZE, place
+from striate.geometry.state import preserved
+from striate.locality.layout import LONGER, Axes
+from striate.shapes import Tensor
+
+
+@dataclass(frozen=True)
+class Event:
+    """One operation: the function, what it was given, what it returned (tensors only), and where."""
+
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[Tensor]
+    path: str
+
+    @property
+    def name(self) -> str:
+        """As torch has it, aten::relu; one that writes in place is told as one that does not."""
+        name: str = self.func._schema.name
+        return name.removesuffix("_") if self.func._schema.is_mutable else name
+
+    @property
+    def functional(self) -> Any:
+        """The function that returns its result, where this one writes it into its first argument."""
+        if not self.func._schema.is_mutable:
+            return self.func
+        packet = getattr(torch.ops.aten, self.name.removeprefix("aten::"))
+        return getattr(packet, self.func._overloadname)
+
+
+@dataclass
+class Recording:
+    """What one forward did, on inputs of which the signals are given by name."""
+
+    inputs: Mapping[str, Tensor]
+    events: list[Event] = field(default_factory=list)
+    output: Any = None
+    error: Exception | None = None  # why it came to no end
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Runs every operation, and writes down those that depend on the inputs."""
+
+    def __init__(self, model: nn.Module, inputs: Sequence[Tensor], layer: str) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.model, self.layer = model, layer
+        self.known = {id(tensor): tensor for tensor in inputs}  # kept, so that numbers of objects stay their own
+        self.events: list[Event] = []
+        self.stack: list[str] = [place("", model)]
+        self.paths = {id(module): place(path, module) for path, module in model.named_modules()}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        given = tensors_in((args, kwargs))
+        if any(id(tensor) in self.known for tensor in given):
+            outputs = tensors_in(out)
+            self.known |= {id(tensor): tensor for tensor in (*given, *outputs)}
+            self.events.append(Event(func, tuple(args), kwargs, outputs, self.stack[-1]))
+        return out
+
+    def output(self, *args: Any, **kwargs: Any) -> Any:
+        """What the layer returns; what comes after it is not run."""
+        modules = dict(self.model.named_modules())
+        if self.layer not in modules:
+            raise InputError("no layer of this path", got=repr(self.layer), fix=did_you_mean(self.layer, modules))
+        hooks = [h for module in modules.values() for h in self.watch(module, module is modules[self.layer])]
+        try:
+            with self:
+                self.model(*args, **kwargs)
+        except ReachedError as reached:
+            return reached.output
+        finally:
+            for hook in hooks:
+                hook.remove()
+        raise InputError("the layer was not executed", where=self.layer)
+
+    def watch(self, module: nn.Module, wanted: bool) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        """Hooks by which the layer is known."""
+
+        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
+            self.stack.pop()
+            if wanted and sys.exc_info()[1] is None:
+                raise ReachedError(output)
+
+        yield module.register_forward_pre_hook(lambda m, _: self.stack.append(self.paths[id(m)]))
+        yield module.register_forward_hook(leave, always_call=True)
+
+
+class ReachedError(Exception):
+    """Carries the output of the layer that was asked for out of the forward."""
+
+    def __init__(self, output: Any) -> None:
+        super().__init__()
+        self.output = output
+
+
+def record(model: nn.Module, inputs: Mapping[str, Tensor], conditions: Mapping[str, Tensor], layer: str) -> Recording:
+    """One forward in eval mode, without gradients, up to a layer; the network is left as it was."""
+    recorder = Recorder(model, list(inputs.values()), layer)
+    args, named = ((), inputs) if "" not in inputs else (tuple(inputs.values()), {})
+    with preserved(model), torch.no_grad():
+        model.eval()
+        try:
+            return Recording(inputs, recorder.events, recorder.output(*args, **named, **conditions))
+        except MAY_BE_THE_SIZE as error:
+            return Recording(inputs, recorder.events, error=error)
+
+
+def tensors_in(things: Any) -> list[Tensor]:
+    """The tensors in nested sequences and mappings."""
+    return [leaf for leaf in tree_leaves(things) if isinstance(leaf, Tensor)]
+
+
+def recorded_twice(
+    model: nn.Module,
+    inputs: Callable[[int, int], Mapping[str, Tensor]],
+    conditions: Mapping[str, Tensor],
+    layer: str,
+    axes: Axes,
+) -> tuple[Recording, Recording]:
+    """Recordings for (batch, steps) and (batch + 1, steps + LONGER), of what the layer's output depends on.
+
+    Raises InputError where the network does other things for another length.
+    """
+    short = record(model, inputs(axes.batch, axes.steps), conditions, layer)
+    more = {name: torch.cat([given, given[:1]]) for name, given in conditions.items()}
+    long = record(model, inputs(axes.batch + 1, axes.steps + LONGER), more, layer)
+    if short.error or long.error:
+        return short, long
+    if [event.func for event in short.events] != [event.func for event in long.events]:
+        raise InputError("a network whose operations depend on the length cannot be streamed", got=type(model).__name__)
+    return Recording(short.inputs, needed(short), short.output), Recording(long.inputs, needed(long), long.output)
+
+
+def needed(recording: Recording) -> list[Event]:
+    """The events on which the output depends; one that writes in place belongs to all that lies in that memory."""
+    tensors = tensors_in(recording.output)
+    wanted, memory = {id(tensor) for tensor in tensors}, {place_of(tensor) for tensor in tensors}
+    found = []
+    for event in reversed(recording.events):
+        writes = event.func._schema.is_mutable and place_of(event.outputs[0]) in memory
+        if writes or any(id(tensor) in wanted for tensor in event.outputs):
+            given = tensors_in((event.args, event.kwargs))
+            wanted |= {id(tensor) for tensor in given}
+            memory |= {place_of(tensor) for tensor in given}
+            found.append(event)
+    return found[::-1]
+
+
+def place_of(tensor: Tensor) -> int:
+    """Where its memory begins; views have that of their base."""
+    return tensor.untyped_storage().data_ptr()
