@@ -22,7 +22,7 @@ from striate.geometry.attention import fused
 from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, explained, is_own, place
 from striate.geometry.graph import Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
-from striate.geometry.reading import Readings
+from striate.geometry.reading import Readings, Shape
 from striate.geometry.rules import COMPOSED, PRODUCTS, Call, Facts, facts_of, writes
 from striate.geometry.shapes import like, shape_function
 from striate.geometry.state import State, preserved, unwrapped
@@ -56,7 +56,8 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
     try:
-        with preserved(model), fused(), torch.set_grad_enabled(training), tracer.watching():
+        # In inference mode operations are seen before they are taken apart.
+        with preserved(model), fused(), torch.inference_mode(False), torch.set_grad_enabled(training), tracer.watching():
             model.train(training)
             outputs = torch.func.functional_call(model, state, tuple(args), kwargs, tie_weights=False)
     except Exception as error:
@@ -249,6 +250,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 tuple(made),
                 tuple(order),
                 facts.counts,
+                _constants(call, tensors, self.values.known),
             )
         )
         self.saved.append(self.early)
@@ -299,6 +301,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _base(view: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:
     """The argument that a result is a view of."""
     return next((t for t in tensors if t is not view and storage(t) == storage(view)), None)
+
+
+def _constants(call: Call, tensors: Sequence[torch.Tensor], known: Mapping[int, int]) -> tuple[Shape | float, ...]:
+    """What an operation was given that does not depend on the input."""
+    shapes = [tuple(t.shape) for t in tensors if id(t) not in known]
+    given = call.arguments if torch.Tag.pointwise in call.func.tags else ()
+    return (*shapes, *(float(value) for value in given if isinstance(value, int | float)))
 
 
 def _nth(facts: Facts, number: int) -> Readings:

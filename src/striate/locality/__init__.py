@@ -5,3 +5,7 @@ tile    inputs larger than memory, tile by tile, equal to the whole
 scan    a classifier of crops at every position of an image at once
 stream  one step of work for one step of a signal
 """
+
+from striate.locality.tile import tile
+
+__all__ = ["tile"]
