@@ -7,9 +7,10 @@ border is padding in both, and what lies beyond an edge of the crop is needed by
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from itertools import zip_longest
@@ -33,6 +34,7 @@ Place = tuple[int, ...]
 class Line:
     """One spatial axis of an input cut into crops. Crops begin at multiples of `period`, by which outputs advance
     `advance`; at an edge that is no border of the input, `before` outputs are lost at the start, `behind` at the end.
+    Crops of fewer than `least` inputs are not used.
     """
 
     size: int
@@ -41,6 +43,7 @@ class Line:
     advance: int
     before: int
     behind: int
+    least: int = 1
 
     def placed(self, start: int) -> int:
         """Where the outputs begin of a crop that begins here."""
@@ -67,7 +70,7 @@ class Line:
     def sizes(self) -> list[int]:
         """For 1, 2, 3, 4, 6, 8, 11, … crops the least size with which so many do, greatest first."""
         found = [self.size]
-        most = (self.size - 1) // self.period
+        most = max(0, (self.size - self.least) // self.period)
         least = _first(most, lambda k: not self.spans(self.size - (most - k) * self.period))
         count, end = 1, len(self.spans(self.size - (most - least) * self.period))
         while count < end:
@@ -111,7 +114,42 @@ def lines(model: nn.Module, shape: Shape) -> tuple[Line, ...]:
             refuse(graph, end, "does not move with the input along an axis")
         lost = [_lost(near, far, at, axis, side) for side in (False, True)]
         found.append(Line(shape[axis - 1], value.shape[axis], periods[axis - 2], count, *lost))
-    return tuple(found)
+    return _usable(model, graph, found)
+
+
+def _usable(model: nn.Module, whole: Graph, found: Sequence[Line]) -> tuple[Line, ...]:
+    """The lines with the least crops in which the network does what it does in large ones: a map of one position, or
+    one smaller than what is reflected into its padding, is another matter."""
+    channels = whole.values[0].shape[1]
+    while True:
+        sizes = [line.sizes()[-1] for line in found]
+        if all(size == line.size for size, line in zip(sizes, found, strict=True)):
+            return tuple(found)
+        with contextlib.suppress(InputError):
+            if flaw(trace(model, (channels, *sizes)), whole, found) is None:
+                return tuple(found)
+        found = [replace(line, least=size + line.period) for size, line in zip(sizes, found, strict=True)]
+
+
+def flaw(part: Graph, whole: Graph, cut: Sequence[Line]) -> int | None:
+    """The value because of which a kind of crop, at either border or between them, does not give what the whole gives;
+    None where all do. `part` is the network on a crop. Raises InputError as `places` does."""
+    spans = [line.spans(size) for line, size in zip(cut, part.values[next(iter(part.inputs.values()))].shape[2:])]
+    for end in (0, -1):
+        place = places(part, whole, [own[end][0] for own in spans])
+        for by, near, far in zip(place, part.values, whole.values, strict=True):
+            border = [n if end else 0 for n in (b - a for a, b in zip(near.shape, far.shape, strict=True))]
+            if list(by) != border:
+                return far.index
+    for axis, own in enumerate(spans):
+        for cell in dict.fromkeys((*own[:2], own[len(own) // 2], *own[-2:])):
+            cells = [other[0] for other in spans]
+            cells[axis] = cell
+            at = places(part, whole, [start for start, _, _ in cells])
+            index = differs(part, whole, at, [(first, last) for _, first, last in cells])
+            if index is not None or at[whole.outputs[0]][2 + axis] != cut[axis].placed(cell[0]):
+                return whole.outputs[0] if index is None else index
+    return None
 
 
 def places(part: Graph, whole: Graph, starts: Sequence[int]) -> list[Place]:

@@ -21,7 +21,7 @@ from striate.geometry.report import size as by_bytes
 from striate.geometry.state import preserved, unwrapped
 from striate.geometry.trace import trace
 from striate.locality.footprint import Footprint
-from striate.locality.halo import Line, differs, lines, places, refuse
+from striate.locality.halo import Line, flaw, lines, refuse
 from striate.locality.ledger import Ledger, Result, digest
 from striate.locality.source import Source, open_source
 from striate.shapes import Float, Num, Tensor
@@ -96,16 +96,19 @@ def tile(
         cost = _cost(reader, cut)
         shape = (source.shape[0], cost.channels, *(line.outputs for line in cut))
         total = math.prod(shape) * cost.dtype.itemsize
-        held = total if out is None and total <= budget_bytes // 2 else 0
-        grid = _grid(cut, cost, budget_bytes, held)
-        _prove(model, item, cut, grid)
+        least = cost.bytes(cost.sizes)
+        held = total if out is None and total <= min(budget_bytes // 2, budget_bytes - least) else 0
+        grid = _grid(cut, cost, budget_bytes - held)
+        whole = trace(model, item)
+        if (index := flaw(trace(model, (item[0], *grid.crop)), whole, cut)) is not None:
+            refuse(whole, index, "reads around a border of its input")
         told = {"network": digest(model), "input": source.identity, "crop": grid.crop}
         with _result(out, shape, cost.dtype, bool(held), told) as result:
             cells = list(product(range(source.shape[0]), *grid.spans))
             for number, *cell in _shown(cells, result.done, progress):
                 part = _run(reader, number, cell, grid.crop, cut)
                 result.write((slice(number, number + 1), slice(None), *(slice(a, b + 1) for _, a, b in cell)), part)
-        return result.tensor
+            return result.tensor
 
 
 @dataclass(frozen=True)
@@ -202,12 +205,12 @@ def _cost(reader: Reader, cut: Sequence[Line]) -> Cost:
     return Cost(sizes, peak, tuple(seen.results), seen.macs, made.shape[1], dtype)
 
 
-def _grid(cut: Sequence[Line], cost: Cost, budget: int, held: int) -> Grid:
+def _grid(cut: Sequence[Line], cost: Cost, budget: int) -> Grid:
     """The crops that do the least work in all and fit in the budget."""
     counts = [{size: len(line.spans(size)) for size in line.sizes()} for line in cut]
-    fitting = [sizes for sizes in product(*counts) if cost.bytes(sizes) <= budget - held]
+    fitting = [sizes for sizes in product(*counts) if cost.bytes(sizes) <= budget]
     if not fitting:
-        least = cost.bytes(cost.sizes) + held
+        least = cost.bytes(cost.sizes)
         raise InputError(
             "the budget is too small for the least crop that makes an output",
             where=f"{_by(cost.sizes)} of {_by([line.size for line in cut])} positions",
@@ -220,21 +223,6 @@ def _grid(cut: Sequence[Line], cost: Cost, budget: int, held: int) -> Grid:
 
     crop = min(fitting, key=work)
     return Grid(crop, tuple(tuple(line.spans(size)) for line, size in zip(cut, crop, strict=True)))
-
-
-def _prove(model: nn.Module, item: Sequence[int], cut: Sequence[Line], grid: Grid) -> None:
-    """Every kind of crop, at either border and between them, gives what the whole gives."""
-    whole = trace(model, tuple(item))
-    part = trace(model, (item[0], *grid.crop))
-    for axis, spans in enumerate(grid.spans):
-        for cell in dict.fromkeys((*spans[:2], spans[len(spans) // 2], *spans[-2:])):
-            cells = [own[0] for own in grid.spans]
-            cells[axis] = cell
-            at = places(part, whole, [start for start, _, _ in cells])
-            index = differs(part, whole, at, [(first, last) for _, first, last in cells])
-            lies = at[whole.outputs[0]][2 + axis] == cut[axis].placed(cell[0])
-            if index is not None or not lies:
-                refuse(whole, whole.outputs[0] if index is None else index, "reads around a border of its input")
 
 
 def _run(reader: Reader, item: int, cell: Sequence[Span], crop: Sequence[int], cut: Sequence[Line]) -> Tensor:
