@@ -134,12 +134,13 @@ def _usable(model: nn.Module, whole: Graph, found: Sequence[Line]) -> tuple[Line
 def flaw(part: Graph, whole: Graph, cut: Sequence[Line]) -> int | None:
     """The value because of which a kind of crop, at either border or between them, does not give what the whole gives;
     None where all do. `part` is the network on a crop. Raises InputError as `places` does."""
-    spans = [line.spans(size) for line, size in zip(cut, part.values[next(iter(part.inputs.values()))].shape[2:])]
+    crop = part.values[next(iter(part.inputs.values()))].shape[2:]
+    spans, needed = [line.spans(size) for line, size in zip(cut, crop, strict=True)], _needed(whole)
     for end in (0, -1):
         place = places(part, whole, [own[end][0] for own in spans])
         for by, near, far in zip(place, part.values, whole.values, strict=True):
             border = [n if end else 0 for n in (b - a for a, b in zip(near.shape, far.shape, strict=True))]
-            if list(by) != border:
+            if far.index in needed and list(by) != border:
                 return far.index
     for axis, own in enumerate(spans):
         for cell in dict.fromkeys((*own[:2], own[len(own) // 2], *own[-2:])):
@@ -162,8 +163,11 @@ def places(part: Graph, whole: Graph, starts: Sequence[int]) -> list[Place]:
             node = other or one
             refuse(whole if other else part, node.outputs[0], "does other things at another size of the input")
     found: list[Place] = []
-    inputs = whole.inputs.values()
+    inputs, needed = whole.inputs.values(), _needed(whole)
     for near, far in zip(part.values, whole.values, strict=True):
+        if far.index not in needed:
+            found.append((0,) * len(far.shape))
+            continue
         place = (0, 0, *starts) if near.index in inputs else _place(near, far, found)
         if place is None:
             refuse(whole, far.index, _why(near, far, whole))
@@ -197,6 +201,15 @@ def differs(part: Graph, whole: Graph, at: Sequence[Place], box: Sequence[tuple[
                 both = (read, *([hull([before])] if before else []))
                 needed[source] = _box([(min(a for a, _ in s), max(b for _, b in s)) for s in zip(*both, strict=True)])
     return None
+
+
+def _needed(graph: Graph) -> set[int]:
+    """The values that the output depends on."""
+    needed = {graph.outputs[0]}
+    for value in reversed(graph.values):
+        if value.index in needed:
+            needed |= {reading.source for reading in value.readings}
+    return needed
 
 
 def _box(spans: Sequence[tuple[int, int]]) -> Box:
