@@ -32,6 +32,7 @@ from striate.geometry.values import Values, storage
 INDEXED = ("aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_")
 
 
+@torch.inference_mode(False)  # in it, operations are seen before they are taken apart
 def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     """The operations that `model` executes on an input of this shape.
 
@@ -56,8 +57,7 @@ def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # one opaque operation for a whole encoder layer
     try:
-        # In inference mode operations are seen before they are taken apart.
-        with preserved(model), fused(), torch.inference_mode(False), torch.set_grad_enabled(training), tracer.watching():
+        with preserved(model), fused(), torch.set_grad_enabled(training), tracer.watching():
             model.train(training)
             outputs = torch.func.functional_call(model, state, tuple(args), kwargs, tie_weights=False)
     except Exception as error:

@@ -13,7 +13,7 @@ from torch.utils._pytree import tree_leaves
 BLOCK = 16
 
 
-class Footprint(TorchDispatchMode):  # type: ignore[misc]
+class Footprint(TorchDispatchMode):
     """The most bytes alive at a time while it is entered, and the size of every result."""
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Footprint(TorchDispatchMode):  # type: ignore[misc]
         for tensor in tree_leaves(out):
             if isinstance(tensor, torch.Tensor):
                 self._add(tensor)
-        self._alive = {key: kept for key, kept in self._alive.items() if not kept[0].expired()}
+        self._alive = {key: kept for key, kept in self._alive.items() if not _gone(kept[0])}
         scratch = 0
         if func is torch.ops.aten.convolution.default:
             scratch = _scratch(args[0], args[1], out)
@@ -40,19 +40,23 @@ class Footprint(TorchDispatchMode):  # type: ignore[misc]
     def _add(self, tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-        if reference.cdata not in self._alive or self._alive[reference.cdata][0].expired():
+        if reference.cdata not in self._alive or _gone(self._alive[reference.cdata][0]):
             self._alive[reference.cdata] = reference, storage.nbytes()
             self.results.append(storage.nbytes())
 
 
+def _gone(reference: StorageWeakRef) -> bool:
+    return bool(reference.expired())  # type: ignore[no-untyped-call]
+
+
 def _scratch(x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> int:
-    """Bytes that a convolution takes for itself: copies in blocks of channels, or, where oneDNN has no kernel, columns."""
+    """Bytes that a convolution takes for itself: copies in blocks of channels; or columns, where oneDNN has no kernel."""
     if not x.is_cpu:
         return 0
     if x.dtype != torch.float32:
         small = min(x, out, key=torch.Tensor.numel)
         return small[:, 0].numel() * weight.numel() // min(weight.shape[:2]) * x.itemsize
-    if 2 < x.dim() and not out.is_contiguous() and _is_channels_last(out):
+    if x.dim() > 2 and not out.is_contiguous() and _is_channels_last(out):
         return 0
     return sum(t[:, 0].numel() * -(-t.shape[1] // BLOCK) * BLOCK * t.itemsize for t in (x, out))
 

@@ -103,15 +103,17 @@ def lines(model: nn.Module, shape: Shape) -> tuple[Line, ...]:
     periods = tuple(_period(seen, axis, size) for axis, size in enumerate(shape[1:]))
     # A crop long enough that its middle sees neither end, in a whole that goes on for as much at both.
     steps = [-(-(size + period) // period) for size, period in zip(reach, periods, strict=True)]
-    near = _larger(model, shape, [2 * k * p for k, p in zip(steps, periods, strict=True)], graph)
-    far = _larger(model, shape, [4 * k * p for k, p in zip(steps, periods, strict=True)], graph)
+    near = _larger(model, shape, [2 * k * p for k, p in zip(steps, periods, strict=True)])
+    far = _larger(model, shape, [4 * k * p for k, p in zip(steps, periods, strict=True)])
     at = places(near, far, tuple(k * p for k, p in zip(steps, periods, strict=True)))
+    if any(driver != axis for axis, terms in enumerate(field.axes, 2) for driver, _ in terms):
+        refuse(graph, end, "does not move with the input, axis by axis")
     made, place = near.values[end].shape, at[end]
     found = []
     for axis in range(2, len(made)):
         count, rest = divmod(place[axis], steps[axis - 2])
         if rest or count < 1:
-            refuse(graph, end, "does not move with the input along an axis")
+            refuse(graph, end, "does not move with the input, axis by axis")
         lost = [_lost(near, far, at, axis, side) for side in (False, True)]
         found.append(Line(shape[axis - 1], value.shape[axis], periods[axis - 2], count, *lost))
     return _usable(model, graph, found)
@@ -241,7 +243,7 @@ def _period(seen: Sequence[Field | None], axis: int, size: int) -> int:
     return period
 
 
-def _larger(model: nn.Module, shape: Shape, more: Sequence[int], graph: Graph) -> Graph:
+def _larger(model: nn.Module, shape: Shape, more: Sequence[int]) -> Graph:
     larger = (shape[0], *(size + by for size, by in zip(shape[1:], more, strict=True)))
     try:
         return trace(model, larger)

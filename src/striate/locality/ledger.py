@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError, StorageError
+from striate.locality.source import runs
 from striate.shapes import Float, Tensor
 
 # Seconds of work, at most, that a kill may cost.
@@ -46,14 +47,17 @@ class Ledger:
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: str, told: dict[str, Any]) -> None:
         self.path, self.beside = path, path.with_name(path.name + ".json")
         self.told: dict[str, Any] = json.loads(json.dumps({**told, "shape": shape, "dtype": dtype}))
-        self.done, self._kept, self._last = 0, -1, time.monotonic()
+        self.shape, self.done, self._kept, self._last = shape, 0, -1, time.monotonic()
         if self.beside.exists():
             self.done = self._kept = self._found()
-            return
-        if path.exists():
+        elif path.exists():
             raise InputError("a file is there already, and no result that can go on", where=path, fix=REMEDY)
-        self._allocate(shape, dtype)
-        self._keep()
+        else:
+            self._allocate(np.dtype(dtype))
+        self._offset = np.load(path, mmap_mode="r").offset
+        self._file = path.open("r+b", buffering=0)
+        if self._kept < 0:
+            self._keep()
 
     @property
     def tensor(self) -> Float[Tensor, "n k *space"]:
@@ -61,19 +65,21 @@ class Ledger:
         return torch.from_numpy(np.load(self.path, mmap_mode="c"))
 
     def write(self, place: tuple[slice, ...], part: Float[Tensor, "n k *space"]) -> None:
-        """Write the next part. The file is mapped for as long as that takes: mapped pages count as memory."""
-        mapped = np.load(self.path, mmap_mode="r+")
-        mapped[place] = part.float() if part.dtype == torch.bfloat16 else part
+        """Write the next part."""
+        array = (part.float() if part.dtype == torch.bfloat16 else part).contiguous().numpy()
+        starts, length = runs(self.shape, place)
+        for row, start in zip(array.reshape(len(starts), length), starts, strict=True):
+            self._file.seek(self._offset + int(start) * array.itemsize)
+            self._file.write(row.data)
         self.done += 1
         if time.monotonic() - self._last >= EVERY:
-            mapped.flush()
             self._keep()
 
     def close(self) -> None:
         """Put down what was written since."""
         if self._kept != self.done:
-            np.load(self.path, mmap_mode="r+").flush()
             self._keep()
+        self._file.close()
 
     def _found(self) -> int:
         try:
@@ -94,22 +100,22 @@ class Ledger:
             raise InputError("the result that was begun is gone", where=self.path, fix=f"Delete {self.beside}.")
         return done
 
-    def _allocate(self, shape: tuple[int, ...], dtype: str) -> None:
+    def _allocate(self, kind: np.dtype[Any]) -> None:
         """The file in its full length, all of it on the disk: a full one is found now."""
-        kind = np.dtype(dtype)
         try:
             with self.path.open("wb") as file:
-                header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": shape}
+                header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": self.shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 file.flush()
-                if length := math.prod(shape) * kind.itemsize:
+                if length := math.prod(self.shape) * kind.itemsize:
                     os.posix_fallocate(file.fileno(), file.tell(), length)
         except OSError as error:
             self.path.unlink(missing_ok=True)
             raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
 
     def _keep(self) -> None:
-        """Replace the JSON file as a whole, so that a kill leaves the old one or the new one."""
+        """Replace the JSON file as a whole, so that a kill leaves the old one or the new one; the parts come first."""
+        os.fsync(self._file.fileno())
         new = self.beside.with_name(self.beside.name + ".new")
         new.write_text(json.dumps({"made_of": self.told, "done": self.done}, indent=1) + "\n")
         new.replace(self.beside)

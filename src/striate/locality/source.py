@@ -93,59 +93,78 @@ def _open_file(path: Path, axes: str | None) -> Source:
             array = np.load(path, mmap_mode="r")
         except ValueError as error:
             raise InputError("this file cannot be mapped", where=path, got=error) from error
-        # Mapped anew for each part: pages that were read count as memory of the process while they are mapped.
-        return _arranged(array.shape, axes, lambda part: np.array(np.load(path, mmap_mode="r")[part]), identity)
+        kind, offset, shape = array.dtype, array.offset, array.shape
+        if shape and not array.flags.c_contiguous:
+            raise InputError("this file has its first axis innermost", where=path, fix="Save np.ascontiguousarray(x).")
+        return _arranged(shape, axes, lambda part: read_part(path, kind, offset, shape, part), identity)
     try:
-        file = tifffile.TiffFile(path)
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            shape, letters = tuple(series.shape), series.axes.lower()
+            kind, offset = np.dtype(series.dtype).newbyteorder(file.byteorder), series.dataoffset
     except tifffile.TiffFileError as error:
         raise InputError("this is neither a .npy file nor a TIFF", where=path, got=error) from error
-    series = file.series[0]
-    shape = tuple(series.shape)
-    letters = axes or series.axes.lower().replace("s", "c")
-    if series.dataoffset is not None:
-        kind, offset = np.dtype(series.dtype).newbyteorder(file.byteorder), series.dataoffset
-        file.close()
-
-        def get(part: Part) -> NDArray[Any]:
-            return np.array(np.memmap(path, kind, "r", offset, shape)[part])
-
-        return _arranged(shape, letters, get, identity)
-    return _arranged(shape, letters, lambda part: _from_segments(series, part), identity)
+    if offset is not None:
+        return _arranged(shape, axes or letters, lambda part: read_part(path, kind, offset, shape, part), identity)
+    return _arranged(shape, axes or letters, lambda part: _from_segments(path, part), identity)
 
 
-def _from_segments(series: tifffile.TiffPageSeries, part: Part) -> NDArray[Any]:
+def runs(shape: Shape, part: Part) -> tuple[NDArray[np.int64], int]:
+    """Where the runs of neighbors begin that make a part of an array stored row by row, and how long each is."""
+    bounds = [at.indices(side)[:2] for at, side in zip(part, shape, strict=True)]
+    inner = len(shape) - 1
+    while inner and bounds[inner] == (0, shape[inner]):
+        inner -= 1
+    steps = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
+    starts = np.array(bounds[inner][0] * steps[inner], np.int64)
+    for (first, last), step in zip(bounds[:inner], steps, strict=False):
+        starts = starts[..., None] + np.arange(first, last) * step
+    return starts.ravel(), (bounds[inner][1] - bounds[inner][0]) * steps[inner]
+
+
+def read_part(path: Path, kind: np.dtype[Any], offset: int, shape: Shape, part: Part) -> NDArray[Any]:
+    """A part of an array in a file. It is read, not mapped: mapped pages, and those around, count as memory."""
+    starts, length = runs(shape, part)
+    out = np.empty((len(starts), length), kind)
+    with path.open("rb", buffering=0) as file:
+        for row, start in zip(out, starts, strict=True):
+            file.seek(offset + int(start) * kind.itemsize)
+            file.readinto(row.data.cast("B"))
+    return out.reshape([len(range(*at.indices(side))) for at, side in zip(part, shape, strict=True)])
+
+
+def _from_segments(path: Path, part: Part) -> NDArray[Any]:
     """A part of a TIFF that is compressed or tiled: only the segments that it touches are read and decoded."""
-    first = series.pages[0]
-    lead = len(series.shape) - len(first.shape)
-    bounds = [at.indices(size)[:2] for at, size in zip(part, series.shape, strict=True)]
-    out = np.zeros([last - start for start, last in bounds], series.dtype)
-    for place in product(*(range(*bound) for bound in bounds[:lead])):
-        number = int(np.ravel_multi_index(place, series.shape[:lead])) if lead else 0
-        target = out[tuple(at - bound[0] for at, bound in zip(place, bounds, strict=False))]
-        _read_page(series.pages[number], bounds[lead:], target)
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        lead = len(series.shape) - len(series.keyframe.shape)
+        bounds = [at.indices(side)[:2] for at, side in zip(part, series.shape, strict=True)]
+        out = np.zeros([last - first for first, last in bounds], series.dtype)
+        for place in product(*(range(*bound) for bound in bounds[:lead])):
+            number = int(np.ravel_multi_index(place, series.shape[:lead])) if lead else 0
+            page = series.pages[number]
+            if page is not None:  # one that was left out is empty
+                target = out[tuple(at - first for at, (first, _) in zip(place, bounds, strict=False))]
+                _read_page(page.aspage(), bounds[lead:], target)
     return out
 
 
-def _read_page(page: Any, bounds: Sequence[tuple[int, int]], out: NDArray[Any]) -> None:
+def _read_page(page: tifffile.TiffPage, bounds: Sequence[tuple[int, int]], out: NDArray[Any]) -> None:
     """The part of one page within these bounds, into `out`."""
-    if page is None:
-        return
-    page = page.aspage()
-    chunks = page.chunks
-    grid = [range(a // n, -(-b // n)) for (a, b), n in zip(bounds, chunks, strict=True)]
-    handle = page.parent.filehandle
-    for place in product(*grid):
+    # A page with its samples one after another has one of them in a segment.
+    chunks, handle = (1,) * (len(page.shape) - len(page.chunks)) + page.chunks, page.parent.filehandle
+    for place in product(*(range(a // n, -(-b // n)) for (a, b), n in zip(bounds, chunks, strict=True))):
         index = int(np.ravel_multi_index(place, page.chunked))
         if not page.databytecounts[index]:
-            continue  # a segment that was left out is empty
+            continue
         handle.seek(page.dataoffsets[index])
-        decoded, _, shape = page.decode(handle.read(page.databytecounts[index]), index, jpegtables=page.jpegtables)
+        decoded = page.decode(handle.read(page.databytecounts[index]), index, jpegtables=page.jpegtables)[0]
+        assert decoded is not None
+        lengths = dict(zip("ZYXS", decoded.shape, strict=True))
+        block = decoded.reshape([lengths.get(letter, 1) for letter in page.axes])
         corner = [p * n for p, n in zip(place, chunks, strict=True)]
-        sizes = [min(n, side - c) for c, n, side in zip(corner, chunks, page.shape, strict=True)]
-        block = decoded[tuple(slice(side) for side in shape)].reshape(sizes)
-        spans = [
-            (max(a, c), min(b, c + n)) for (a, b), c, n in zip(bounds, corner, sizes, strict=True)
-        ]
+        ends = [min(c + n, b) for c, n, (_, b) in zip(corner, block.shape, bounds, strict=True)]
+        spans = [(max(c, a), end) for c, (a, _), end in zip(corner, bounds, ends, strict=True)]
         into = tuple(slice(s - a, e - a) for (s, e), (a, _) in zip(spans, bounds, strict=True))
         out[into] = block[tuple(slice(s - c, e - c) for (s, e), c in zip(spans, corner, strict=True))]
 

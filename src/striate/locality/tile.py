@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,10 +28,11 @@ from striate.locality.source import Source, open_source
 from striate.shapes import Float, Num, Tensor
 
 Span = tuple[int, int, int]
-# Bytes of the allocator's own, of small things, and what a machine with other kernels takes more.
-SLACK = 1.15
-# The C library gives blocks above this size back at once, and the next one comes in new pages: writing to those costs,
-# a byte, about as much as so many multiply-adds; writing elsewhere, so many.
+# What an allocator takes more than it is asked for at first; and how many times that it may grow to, when blocks that
+# came and went leave holes: where the budget is less, free memory is given back after each crop.
+SLACK, HOLES = 1.5, 4
+# Blocks of this size are given back at once, and the next one comes in new pages: writing to those costs, a byte, about
+# as much as so many multiply-adds; writing elsewhere, so many.
 LARGE, NEW, OLD = 32 << 20, 100, 10
 
 
@@ -58,9 +60,9 @@ def tile(
 
     `x`: Num[n, c, *space] as a tensor or array (of numpy, or what reads like it), or the path of a .npy file or TIFF,
     which is read as it is needed: of a compressed TIFF the tiles or strips that a crop touches (one strip: all of it).
-    `axes` names its axes by a letter each, n items, c channels, any other space ("yxc"); by default n, c, space, or what
-    the TIFF says. Numbers become those of the network; `prepare` maps each crop Float[1, c, *space] point by point, say
-    `lambda x: x / 255`.
+    `axes` names its axes by a letter each, n items, c channels, any other space ("yxc"); by default n, c, space, or
+    what the TIFF says. Numbers become those of the network; `prepare` maps each crop Float[1, c, *space] point by
+    point, say `lambda x: x / 255`.
 
     `budget_bytes`: the most memory that the call takes beside the network and an `x` in memory: crop, activations,
     scratch, and the result unless it has `out` (or is more than half of the budget, and so goes to a temporary file).
@@ -71,8 +73,8 @@ def tile(
     `channels_last` stores images and volumes with the channels innermost, which takes less time and memory; a network
     whose forward does not accept that runs with False. `progress` draws a bar.
 
-    The network runs in eval mode on its own device, and is left as it was. Source of the idea: Ronneberger, Fischer, Brox
-    2015, figure 2 (overlap-tile), there for networks without padding.
+    The network runs in eval mode on its own device, and is left as it was. Source of the idea: Ronneberger, Fischer,
+    Brox 2015, figure 2 (overlap-tile), there for networks without padding.
 
     Raises InputError where the network is not local, naming the layer (global pooling, attention, norms over space,
     position codes, resizing to a fixed size); where the least crop takes more than the budget, saying how much; where
@@ -83,10 +85,8 @@ def tile(
     >>> torch.allclose(tile(net, x, budget_bytes=60_000), net(x), atol=1e-6)
     True
     """
-    if not isinstance(budget_bytes, int) or budget_bytes < 1:
-        raise InputError("a budget is a number of bytes", expected="a whole number from 1", got=repr(budget_bytes))
-    if not isinstance(model, nn.Module):
-        raise InputError("this is no network", expected="a torch.nn.Module", got=type(model).__name__)
+    if budget_bytes < 1:
+        raise InputError("a budget is a number of bytes", expected="1 or more", got=budget_bytes)
     reader = Reader(unwrapped(model), open_source(x, axes), prepare, channels_last)
     source, model = reader.source, reader.model
     with preserved(model):
@@ -99,6 +99,7 @@ def tile(
         least = cost.bytes(cost.sizes)
         held = total if out is None and total <= min(budget_bytes // 2, budget_bytes - least) else 0
         grid = _grid(cut, cost, budget_bytes - held)
+        tight = cost.bytes(grid.crop) * HOLES > budget_bytes - held
         whole = trace(model, item)
         if (index := flaw(trace(model, (item[0], *grid.crop)), whole, cut)) is not None:
             refuse(whole, index, "reads around a border of its input")
@@ -108,6 +109,8 @@ def tile(
             for number, *cell in _shown(cells, result.done, progress):
                 part = _run(reader, number, cell, grid.crop, cut)
                 result.write((slice(number, number + 1), slice(None), *(slice(a, b + 1) for _, a, b in cell)), part)
+                if tight:
+                    _trim()
             return result.tensor
 
 
@@ -190,9 +193,10 @@ class Grid:
 def _cost(reader: Reader, cut: Sequence[Line]) -> Cost:
     """That of the least crop, which is run once on zeros."""
     sizes = tuple(line.sizes()[-1] for line in cut)
-    crop = reader.empty(sizes).zero_()
-    with torch.inference_mode(False), torch.no_grad(), Footprint() as seen:
-        made = reader.model(crop)
+    with torch.inference_mode(False), torch.no_grad():
+        crop = reader.empty(sizes).zero_()
+        with Footprint() as seen:
+            made = reader.model(crop)
     if not isinstance(made, torch.Tensor) or not made.is_floating_point():
         raise InputError(
             "a network that runs in tiles returns one tensor of floating-point numbers",
@@ -234,20 +238,25 @@ def _run(reader: Reader, item: int, cell: Sequence[Span], crop: Sequence[int], c
         return made.cpu()  # type: ignore[no-any-return]
 
 
+def _trim() -> None:
+    """Have the C library give back what is free, where it can; the next crop pays for new pages."""
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 @contextlib.contextmanager
 def _result(
     out: Any, shape: tuple[int, ...], dtype: torch.dtype, held: bool, told: dict[str, Any]
 ) -> Iterator[Result | Ledger]:
     """Where the parts of the output go."""
+    name = str(torch.empty(0, dtype=dtype).numpy().dtype)
     if held:
         yield Result(torch.empty(shape, dtype=dtype))
-    elif out is None or isinstance(out, str | Path):
-        with contextlib.ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) if out is None else None
-            name = str(torch.empty(0, dtype=dtype).numpy().dtype)
-            ledger = Ledger(folder / "result.npy" if folder else Path(out), shape, name, told)
-            stack.callback(ledger.close)
-            yield ledger
+    elif out is None:
+        with tempfile.TemporaryDirectory() as folder:
+            yield from _ledger(Path(folder) / "result.npy", shape, name, {})
+    elif isinstance(out, str | Path):
+        yield from _ledger(Path(out), shape, name, told)
     else:
         target = torch.from_numpy(out) if isinstance(out, np.ndarray) else out
         if not isinstance(target, torch.Tensor) or tuple(target.shape) != shape or not target.is_floating_point():
@@ -257,6 +266,14 @@ def _result(
                 got=f"shape {tuple(out.shape)} of {out.dtype}" if hasattr(out, "shape") else type(out).__name__,
             )
         yield Result(target)
+
+
+def _ledger(path: Path, shape: tuple[int, ...], dtype: str, told: dict[str, Any]) -> Iterator[Ledger]:
+    ledger = Ledger(path, shape, dtype, told)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
 
 
 def _shown(cells: list[Any], done: int, progress: bool) -> Iterator[Any]:
