@@ -50,7 +50,7 @@ def _gone(reference: StorageWeakRef) -> bool:
 
 
 def _scratch(x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> int:
-    """Bytes that a convolution takes for itself: copies in blocks of channels; or columns, where oneDNN has no kernel."""
+    """Bytes that a convolution takes for itself: copies in blocks of channels, or without oneDNN columns."""
     if not x.is_cpu:
         return 0
     if x.dtype != torch.float32:

@@ -31,6 +31,8 @@ Span = tuple[int, int, int]
 # What an allocator takes more than it is asked for at first; and how many times that it may grow to, when blocks that
 # came and went leave holes: where the budget is less, free memory is given back after each crop.
 SLACK, HOLES = 1.5, 4
+# Beside the tensors, what planning and the kernels' code take, as far as that is less than a third of the tensors.
+ROOM = 12 << 20
 # Blocks of this size are given back at once, and the next one comes in new pages: writing to those costs, a byte, about
 # as much as so many multiply-adds; writing elsewhere, so many.
 LARGE, NEW, OLD = 32 << 20, 100, 10
@@ -171,7 +173,8 @@ class Cost:
 
     def bytes(self, sizes: Sequence[int]) -> int:
         """The most memory at a time."""
-        return int(self.peak * self._times(sizes) * SLACK)
+        tensors = self.peak * self._times(sizes) * SLACK
+        return int(tensors + min(tensors / 3, ROOM))
 
     def work(self, sizes: Sequence[int]) -> float:
         """Time, in multiply-adds."""
@@ -278,9 +281,10 @@ def _ledger(path: Path, shape: tuple[int, ...], dtype: str, told: dict[str, Any]
 
 def _shown(cells: list[Any], done: int, progress: bool) -> Iterator[Any]:
     """The cells that are left, with a bar where one is wanted."""
+    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(disable=not progress) as bar:
+    with Progress(console=Console(stderr=True), disable=not progress) as bar:
         task = bar.add_task("tiles", total=len(cells), completed=done)
         for cell in cells[done:]:
             yield cell
