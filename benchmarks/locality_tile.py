@@ -6,7 +6,7 @@
 channels_last; `tile` on an image of `TILED` a side; MONAI's `sliding_window_inference` on the same, with windows as
 large as the crops of `tile`, half of each overlapping, one at a time (its default) and four; and the same as a plain
 loop that keeps the middle of each window. (b) In a process of its own: an image of `--side` a side in a file of 8-bit
-numbers, read as it is needed and written to a file, within `MEMORY`; seconds, and the most memory that the process held.
+numbers, read as it is needed and written to a file, within `MEMORY`; seconds, and the most that the process held.
 
 The result of `tile` equals the whole to 1e-5 of its greatest value, asserted where the whole fits. What the others
 differ by is written down: their windows see padding where the image goes on.
