@@ -70,6 +70,28 @@ def drawn(data: st.DataObject, rank: int, plan: list[Any]) -> tuple[nn.Module, T
     return Free(rank, plan), x
 
 
+# How an axis is cut
+
+
+@given(*[st.integers(1, 6)] * 3, *[st.integers(0, 20)] * 2, st.integers(1, 40), st.integers(0, 5))
+def test_the_cells_of_an_axis_are_all_its_outputs_once(
+    period: int, advance: int, rest: int, before: int, behind: int, periods: int, more: int
+) -> None:
+    size, outputs = period * periods + rest, advance * periods + more + 1
+    line = halo.Line(size, outputs, period, advance, before, behind)
+    counts = [line.count(crop) for crop in line.sizes()]
+    assert counts[0] == 1
+    assert sorted(counts) == counts
+    for crop, count in zip(line.sizes(), counts, strict=True):
+        cells = [line.cell(crop, number) for number in range(count)]
+        assert [o for _, first, last in cells for o in range(first, last + 1)] == list(range(outputs))
+        assert all(0 <= start <= size - crop and start % period == 0 for start, _, _ in cells)
+        for start, first, last in cells:  # and none is lost at an end of a crop that is no border
+            placed = line.placed(start)
+            assert first >= placed + before * (start > 0)
+            assert last < placed + line.made(crop) - behind * (start + crop < size)
+
+
 # Equal to the whole
 
 

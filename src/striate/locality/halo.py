@@ -53,35 +53,42 @@ class Line:
         """How many outputs a crop of this size has."""
         return self.outputs - self.placed(self.size - crop)
 
-    def spans(self, crop: int) -> list[tuple[int, int, int]]:
-        """Crops of this size that make all outputs: start, first and last output; none where it is too small."""
-        found: list[tuple[int, int, int]] = []
-        first, made = 0, self.made(crop)
-        while first < self.outputs:
-            start = self.period * ((first - self.before) // self.advance) if first else 0
-            start = min(start, self.size - crop)
-            last = self.placed(start) + made - 1 - self.behind if start < self.size - crop else self.outputs - 1
-            if start < 0 or (found and start == found[-1][0]) or last < first:
-                return []
-            found.append((start, first, last))
-            first = last + 1
-        return found
+    def count(self, crop: int) -> int:
+        """How many crops of this size make all outputs; 0 where it is too small."""
+        if crop == self.size:
+            return 1
+        step = self._step(crop)
+        return 1 - (crop - self.size) // (self.period * step) if step > 0 else 0
+
+    def cell(self, crop: int, number: int) -> tuple[int, int, int]:
+        """Of a crop, counted from 0: where it begins, and the first and last output that are taken from it."""
+        if crop == self.size:
+            return 0, 0, self.outputs - 1
+        step, kept = self._step(crop), self.made(crop) - self.behind
+        start = min(self.size - crop, number * step * self.period)
+        first = kept + (number - 1) * step * self.advance if number else 0
+        return start, first, self.outputs - 1 if start == self.size - crop else kept + number * step * self.advance - 1
+
+    def _step(self, crop: int) -> int:
+        """Periods from one crop to the next: as many as leave no output out between them."""
+        return (self.made(crop) - self.behind - self.before) // self.advance
 
     def sizes(self) -> list[int]:
         """For 1, 2, 3, 4, 6, 8, 11, … crops the least size with which so many do, greatest first."""
         found = [self.size]
         most = max(0, (self.size - self.least) // self.period)
-        least = _first(most, lambda k: not self.spans(self.size - (most - k) * self.period))
-        count, end = 1, len(self.spans(self.size - (most - least) * self.period))
-        while count < end:
-            count = min(end, max(count + 1, math.floor(count * 1.4)))
-            # From the least crop up to the first that needs no more than `count`.
-            more = _first(most, lambda k, n=count: k < least or len(self._of(most - k)) > n)  # type: ignore[misc]
+
+        def count(k: int) -> int:
+            return self.count(self.size - (most - k) * self.period)
+
+        least = _first(most, lambda k: not count(k))
+        some, end = 1, count(least)
+        while some < end:
+            some = min(end, max(some + 1, math.floor(some * 1.4)))
+            # From the least crop up to the first that needs no more.
+            more = _first(most, lambda k, n=some: k < least or count(k) > n)  # type: ignore[misc]
             found.append(self.size - (most - more) * self.period)
         return list(dict.fromkeys(found))
-
-    def _of(self, periods: int) -> list[tuple[int, int, int]]:
-        return self.spans(self.size - periods * self.period)
 
 
 def lines(model: nn.Module, shape: Shape) -> tuple[Line, ...]:
@@ -137,16 +144,21 @@ def flaw(part: Graph, whole: Graph, cut: Sequence[Line]) -> int | None:
     """The value because of which a kind of crop, at either border or between them, does not give what the whole gives;
     None where all do. `part` is the network on a crop. Raises InputError as `places` does."""
     crop = part.values[next(iter(part.inputs.values()))].shape[2:]
-    spans, needed = [line.spans(size) for line, size in zip(cut, crop, strict=True)], _needed(whole)
+    needed = _needed(whole)
+    kinds = []
+    for line, size in zip(cut, crop, strict=True):
+        count = line.count(size)
+        some = {number % count for number in (0, 1, count // 2, -2, -1)}
+        kinds.append([line.cell(size, number) for number in sorted(some)])
     for end in (0, -1):
-        place = places(part, whole, [own[end][0] for own in spans])
+        place = places(part, whole, [own[end][0] for own in kinds])
         for by, near, far in zip(place, part.values, whole.values, strict=True):
             border = [n if end else 0 for n in (b - a for a, b in zip(near.shape, far.shape, strict=True))]
             if far.index in needed and list(by) != border:
                 return far.index
-    for axis, own in enumerate(spans):
-        for cell in dict.fromkeys((*own[:2], own[len(own) // 2], *own[-2:])):
-            cells = [other[0] for other in spans]
+    for axis, own in enumerate(kinds):
+        for cell in own:
+            cells = [other[0] for other in kinds]
             cells[axis] = cell
             at = places(part, whole, [start for start, _, _ in cells])
             index = differs(part, whole, at, [(first, last) for _, first, last in cells])

@@ -30,14 +30,14 @@ class Source:
     """An array of items, channels and space: `shape` is (n, c, *space), however it is stored.
 
     `order` has for each of these axes the stored one, None where there is none; `stored` is the shape as stored, and
-    `get` reads a part of that. `identity` tells this input from others.
+    `get` reads a part of that. `identity()` tells this input from others.
     """
 
     shape: Shape
     stored: Shape
     order: tuple[int | None, ...]
     get: Read
-    identity: dict[str, Any]
+    identity: Callable[[], dict[str, Any]]
 
     def read(self, item: int, starts: Sequence[int], sizes: Sequence[int]) -> Num[Tensor, "1 c *space"]:
         """One item, all channels, from `starts` on so many positions."""
@@ -80,14 +80,18 @@ def open_source(x: Any, axes: str | None = None) -> Source:
             got=type(x).__name__,
         )
     shape = tuple(int(side) for side in x.shape)
-    return _arranged(shape, axes, get, {"dtype": str(x.dtype), "sample": _sample(shape, get)})
+    kind = str(x.dtype)
+    return _arranged(shape, axes, get, lambda: {"dtype": kind, "sample": _sample(shape, get)})
 
 
 def _open_file(path: Path, axes: str | None) -> Source:
     if not path.is_file():
         raise InputError("there is no such file", where=path)
     stat = path.stat()
-    identity = {"path": str(path.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+
+    def identity() -> dict[str, Any]:
+        return {"path": str(path.resolve()), "bytes": stat.st_size, "modified": stat.st_mtime_ns}
+
     if path.suffix == ".npy":
         try:
             array = np.load(path, mmap_mode="r")
@@ -169,7 +173,7 @@ def _read_page(page: tifffile.TiffPage, bounds: Sequence[tuple[int, int]], out: 
         out[into] = block[tuple(slice(s - c, e - c) for (s, e), c in zip(spans, corner, strict=True))]
 
 
-def _arranged(stored: Shape, axes: str | None, get: Read, identity: dict[str, Any]) -> Source:
+def _arranged(stored: Shape, axes: str | None, get: Read, identity: Callable[[], dict[str, Any]]) -> Source:
     letters = axes.lower() if axes is not None else "nc" + "*" * (len(stored) - 2)
     roles = [{"n": 0, "c": 1, "s": 1}.get(letter, 2) for letter in letters]
     if len(letters) != len(stored) or roles.count(0) > 1 or roles.count(1) > 1 or roles.count(2) < 1:
@@ -181,7 +185,7 @@ def _arranged(stored: Shape, axes: str | None, get: Read, identity: dict[str, An
     order = [roles.index(role) if role in roles else None for role in (0, 1)]
     order += [axis for axis, role in enumerate(roles) if role == 2]
     shape = tuple(1 if axis is None else stored[axis] for axis in order)
-    return Source(shape, stored, tuple(order), get, {"shape": list(shape), **identity})
+    return Source(shape, stored, tuple(order), get, lambda: {"shape": list(shape), **identity()})
 
 
 def _known(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -105,7 +105,8 @@ def tile(
         whole = trace(model, item)
         if (index := flaw(trace(model, (item[0], *grid.crop)), whole, cut)) is not None:
             refuse(whole, index, "reads around a border of its input")
-        told = {"network": digest(model), "input": source.identity, "crop": grid.crop}
+        named = isinstance(out, str | Path)
+        told = {"network": digest(model), "input": source.identity(), "crop": grid.crop} if named else {}
         with _result(out, shape, cost.dtype, bool(held), told) as result:
             cells = list(product(range(source.shape[0]), *grid.spans))
             for number, *cell in _shown(cells, result.done, progress):
@@ -214,7 +215,7 @@ def _cost(reader: Reader, cut: Sequence[Line]) -> Cost:
 
 def _grid(cut: Sequence[Line], cost: Cost, budget: int) -> Grid:
     """The crops that do the least work in all and fit in the budget."""
-    counts = [{size: len(line.spans(size)) for size in line.sizes()} for line in cut]
+    counts = [{size: line.count(size) for size in line.sizes()} for line in cut]
     fitting = [sizes for sizes in product(*counts) if cost.bytes(sizes) <= budget]
     if not fitting:
         least = cost.bytes(cost.sizes)
@@ -229,7 +230,8 @@ def _grid(cut: Sequence[Line], cost: Cost, budget: int) -> Grid:
         return cost.work(sizes) * math.prod(count[size] for count, size in zip(counts, sizes, strict=True))
 
     crop = min(fitting, key=work)
-    return Grid(crop, tuple(tuple(line.spans(size)) for line, size in zip(cut, crop, strict=True)))
+    cells = ([line.cell(size, n) for n in range(line.count(size))] for line, size in zip(cut, crop, strict=True))
+    return Grid(crop, tuple(map(tuple, cells)))
 
 
 def _run(reader: Reader, item: int, cell: Sequence[Span], crop: Sequence[int], cut: Sequence[Line]) -> Tensor:
