@@ -14,13 +14,11 @@ BLOCK = 16
 
 
 class Footprint(TorchDispatchMode):
-    """The most bytes alive at a time while it is entered, and the size of every result."""
+    """The most bytes alive at a time while it is entered, and those of the largest result."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.peak = 0
-        self.results: list[int] = []
-        self.macs = 0
+        self.peak = self.largest = 0
         self._alive: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -32,8 +30,6 @@ class Footprint(TorchDispatchMode):
         scratch = 0
         if func is torch.ops.aten.convolution.default:
             scratch = _scratch(args[0], args[1], out)
-            positions = args[0] if args[6] else out
-            self.macs += positions[:, 0].numel() * args[1].numel()
         self.peak = max(self.peak, sum(size for _, size in self._alive.values()) + scratch)
         return out
 
@@ -42,7 +38,7 @@ class Footprint(TorchDispatchMode):
         reference = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
         if reference.cdata not in self._alive or _gone(self._alive[reference.cdata][0]):
             self._alive[reference.cdata] = reference, storage.nbytes()
-            self.results.append(storage.nbytes())
+            self.largest = max(self.largest, storage.nbytes())
 
 
 def _gone(reference: StorageWeakRef) -> bool:

@@ -31,11 +31,10 @@ Span = tuple[int, int, int]
 # What an allocator takes more than it is asked for at first; and how many times that it may grow to, when blocks that
 # came and went leave holes: where the budget is less, free memory is given back after each crop.
 SLACK, HOLES = 1.5, 4
+# Blocks above this size come and go whole, which leaves none.
+LARGE, WHOLE = 32 << 20, 1.15
 # Beside the tensors, what planning and the kernels' code take, as far as that is less than a third of the tensors.
 ROOM = 12 << 20
-# Blocks of this size are given back at once, and the next one comes in new pages: writing to those costs, a byte, about
-# as much as so many multiply-adds; writing elsewhere, so many.
-LARGE, NEW, OLD = 32 << 20, 100, 10
 
 
 def tile(
@@ -163,27 +162,19 @@ class Reader:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a forward on a crop of `sizes` held and did, from which that of others is reckoned position by position."""
+    """What a forward on a crop of `sizes` held, from which that of others is reckoned position by position."""
 
     sizes: tuple[int, ...]
     peak: int
-    results: tuple[int, ...]
-    macs: int
+    largest: int
     channels: int
     dtype: torch.dtype
 
     def bytes(self, sizes: Sequence[int]) -> int:
         """The most memory at a time."""
-        tensors = self.peak * self._times(sizes) * SLACK
+        times = math.prod(sizes) / math.prod(self.sizes)
+        tensors = self.peak * times * (WHOLE if self.largest * times > LARGE else SLACK)
         return int(tensors + min(tensors / 3, ROOM))
-
-    def work(self, sizes: Sequence[int]) -> float:
-        """Time, in multiply-adds."""
-        times = self._times(sizes)
-        return times * (self.macs + sum(size * (NEW if size * times > LARGE else OLD) for size in self.results))
-
-    def _times(self, sizes: Sequence[int]) -> float:
-        return math.prod(sizes) / math.prod(self.sizes)
 
 
 @dataclass(frozen=True)
@@ -210,11 +201,11 @@ def _cost(reader: Reader, cut: Sequence[Line]) -> Cost:
     # The crop as it was stored and as the network has it; the outputs as they were made and as they are written.
     peak = seen.peak + 3 * crop.numel() * crop.itemsize + made.numel() * made.itemsize
     dtype = torch.float32 if made.dtype == torch.bfloat16 else made.dtype  # numpy has none
-    return Cost(sizes, peak, tuple(seen.results), seen.macs, made.shape[1], dtype)
+    return Cost(sizes, peak, seen.largest, made.shape[1], dtype)
 
 
 def _grid(cut: Sequence[Line], cost: Cost, budget: int) -> Grid:
-    """The crops that do the least work in all and fit in the budget."""
+    """The crops that fit in the budget and are the least in all: the least work on halos."""
     counts = [{size: line.count(size) for size in line.sizes()} for line in cut]
     fitting = [sizes for sizes in product(*counts) if cost.bytes(sizes) <= budget]
     if not fitting:
@@ -226,8 +217,8 @@ def _grid(cut: Sequence[Line], cost: Cost, budget: int) -> Grid:
             got=budget,
         )
 
-    def work(sizes: Sequence[int]) -> float:
-        return cost.work(sizes) * math.prod(count[size] for count, size in zip(counts, sizes, strict=True))
+    def work(sizes: Sequence[int]) -> int:
+        return math.prod(sizes) * math.prod(count[size] for count, size in zip(counts, sizes, strict=True))
 
     crop = min(fitting, key=work)
     cells = ([line.cell(size, n) for n in range(line.count(size))] for line, size in zip(cut, crop, strict=True))
