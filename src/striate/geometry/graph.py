@@ -50,7 +50,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Node:
-    """An operation that was executed: where (module path), what, on which values and parameters."""
+    """An operation that was executed: where (module path), what, on which values and parameters.
+
+    `constants` is what else it was given: the shapes of tensors that do not depend on the input and, of what works
+    point by point, the numbers.
+    """
 
     index: int
     path: str
@@ -61,6 +65,7 @@ class Node:
     outputs: tuple[int, ...]
     parameters: tuple[str, ...]
     counts: Counts
+    constants: tuple[Shape | float, ...] = ()
     saved: tuple[tuple[int, int], ...] = ()  # storages that autograd keeps for the backward pass, and their bytes
 
 

@@ -22,7 +22,7 @@ from striate.geometry.attention import fused
 from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, explained, is_own, place
 from striate.geometry.graph import Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
-from striate.geometry.reading import Readings
+from striate.geometry.reading import Readings, Shape
 from striate.geometry.rules import COMPOSED, PRODUCTS, Call, Facts, facts_of, writes
 from striate.geometry.shapes import like, shape_function
 from striate.geometry.state import State, preserved, unwrapped
@@ -32,6 +32,7 @@ from striate.geometry.values import Values, storage
 INDEXED = ("aten::index", "aten::_unsafe_index", "aten::index_put", "aten::index_put_")
 
 
+@torch.inference_mode(False)  # in it, operations are seen before they are taken apart
 def trace(model: nn.Module, input: Inputs, *, training: bool = False) -> Graph:
     """The operations that `model` executes on an input of this shape.
 
@@ -249,6 +250,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 tuple(made),
                 tuple(order),
                 facts.counts,
+                _constants(call, tensors, self.values.known),
             )
         )
         self.saved.append(self.early)
@@ -299,6 +301,13 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _base(view: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:
     """The argument that a result is a view of."""
     return next((t for t in tensors if t is not view and storage(t) == storage(view)), None)
+
+
+def _constants(call: Call, tensors: Sequence[torch.Tensor], known: Mapping[int, int]) -> tuple[Shape | float, ...]:
+    """What an operation was given that does not depend on the input."""
+    shapes = [tuple(t.shape) for t in tensors if id(t) not in known]
+    given = call.arguments if torch.Tag.pointwise in call.func.tags else ()
+    return (*shapes, *(float(value) for value in given if isinstance(value, int | float)))
 
 
 def _nth(facts: Facts, number: int) -> Readings:

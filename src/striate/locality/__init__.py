@@ -11,5 +11,6 @@ from striate.locality.plan import Plan
 from striate.locality.scan import Scan, scan
 from striate.locality.stitch import shift_and_stitch
 from striate.locality.stream import Stream, stream
+from striate.locality.tile import tile
 
-__all__ = ["PatchEngine", "Plan", "Scan", "Stream", "scan", "shift_and_stitch", "stream"]
+__all__ = ["PatchEngine", "Plan", "Scan", "Stream", "scan", "shift_and_stitch", "stream", "tile"]

@@ -72,10 +72,14 @@ class Call:
         return self.values[source].shape if source >= 0 else tuple(tensor.shape)
 
     @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Everything that the operation was given."""
+        return (*self._args, *self._kwargs.values())
+
+    @property
     def tensors(self) -> list[torch.Tensor]:
         """Tensor arguments that depend on the network's input, those in lists included."""
-        given = (*self._args, *self._kwargs.values())
-        flat = [part for value in given for part in (value if isinstance(value, tuple | list) else (value,))]
+        flat = [part for value in self.arguments for part in (value if isinstance(value, tuple | list) else (value,))]
         return [part for part in flat if isinstance(part, torch.Tensor) and self.source(part) >= 0]
 
     @property
