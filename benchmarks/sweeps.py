@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import measure
-from striate.locality.patch import PatchEngine
+from striate.locality.patch.engine import PatchEngine
 
 ROUNDS = 3  # after one that warms
 ERROR = 1e-5  # of the greatest output

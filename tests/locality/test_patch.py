@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from striate import InputError, zoo
-from striate.locality import PatchEngine, patch
-from striate.locality.rules import RULES
+from striate.locality import PatchEngine
+from striate.locality.patch import engine as patch
+from striate.locality.patch.rules import RULES
 
 spec = importlib.util.spec_from_file_location("networks", Path(__file__).parents[1] / "geometry" / "networks.py")
 assert spec

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from striate import InputError, build
 from striate.layers.by_rank import AVG_POOL, BATCH_NORM, CONV, MAX_POOL
 from striate.locality import scan, shift_and_stitch
-from striate.locality.crops import Crops
+from striate.locality.scan.crops import Crops
 from striate.zoo import to_convolutional
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}

@@ -35,7 +35,7 @@ assert spec.loader is not None
 networks: Any = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(networks)
 Apply = networks.Apply
-module = sys.modules["striate.locality.tile"]  # the function has the module's name
+module = sys.modules["striate.locality.tile.tiles"]  # the function has the module's name
 
 LOCAL = ("conv", "avg_pool", "max_pool", "lp_pool", "transposed", "twice", "relu", "replicate", "reflect", "pad")
 SIZES = {1: (40, 90), 2: (24, 34), 3: (12, 15)}

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from striate.errors import InputError, StorageError
 from striate.locality import tile
-from striate.locality.source import open_source
+from striate.locality.tile.source import open_source
 
 spec = importlib.util.spec_from_file_location("tiles", Path(__file__).with_name("tiles.py"))
 assert spec is not None

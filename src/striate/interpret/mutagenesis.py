@@ -15,7 +15,7 @@ from striate.errors import InputError
 from striate.interpret.map import Map
 from striate.interpret.sequences import Edit, as_one_hot, changes, letters_of, one_hot, substitutions
 from striate.interpret.sweep import Change, Progress, Target, described, native, sweep
-from striate.locality.patch import PatchEngine
+from striate.locality.patch.engine import PatchEngine
 from striate.shapes import Float, Num, Tensor
 
 if TYPE_CHECKING:

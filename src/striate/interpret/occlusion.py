@@ -13,7 +13,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.interpret.map import Map
 from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, native, sweep
-from striate.locality.patch import PatchEngine
+from striate.locality.patch.engine import PatchEngine
 from striate.shapes import Bool, Float, Num, Tensor
 
 if TYPE_CHECKING:

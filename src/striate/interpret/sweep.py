@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
-from striate.locality.patch import PatchEngine
+from striate.locality.patch.engine import PatchEngine
 from striate.shapes import Float, Int64, Tensor
 
 # Index or indices along axis 1 of the output; a function of outputs (p, ...) that keeps the first axis; None for all.

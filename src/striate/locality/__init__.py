@@ -6,10 +6,8 @@ scan    a classifier of crops at every position of an image at once
 stream  one step of work for one step of a signal
 """
 
-from striate.locality.patch import PatchEngine
-from striate.locality.plan import Plan
-from striate.locality.scan import Scan, scan
-from striate.locality.stitch import shift_and_stitch
+from striate.locality.patch import PatchEngine, Plan
+from striate.locality.scan import Scan, scan, shift_and_stitch
 from striate.locality.stream import Stream, stream
 from striate.locality.tile import tile
 

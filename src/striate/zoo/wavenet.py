@@ -12,7 +12,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.geometry.state import unwrapped
-from striate.locality.stream import stream
+from striate.locality.stream.steps import stream
 from striate.registry import Between
 from striate.shapes import Float, Int64, Tensor
 from striate.zoo.registry import architecture
@@ -169,7 +169,7 @@ def generate(
     """
     network = unwrapped(model)
     if not isinstance(network, WaveNet):
-        fix = "Stream other networks with striate.locality.stream."
+        fix = "Stream other networks with striate.locality.stream.steps."
         raise InputError("only a WaveNet generates levels", got=type(network).__name__, fix=fix)
     given = [len(tensor) for tensor in (prompt, speaker, features) if tensor is not None]
     streams = given[0] if given and streams == 1 else streams

@@ -10,9 +10,9 @@ from weakref import ref
 import torch
 from torch.utils.flop_counter import flop_registry
 
-from striate.locality.local import Base, Local, absent, dense, flat, mapped
-from striate.locality.plan import Step
-from striate.locality.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
+from striate.locality.patch.local import Base, Local, absent, dense, flat, mapped
+from striate.locality.patch.plan import Step
+from striate.locality.patch.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
 
 
 class NotLocalError(Exception):

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from striate.errors import InputError, did_you_mean
 from striate.geometry.failure import MAY_BE_THE_SIZE, place
 from striate.geometry.state import preserved
-from striate.locality.layout import LONGER, Axes
+from striate.locality.stream.layout import LONGER, Axes
 from striate.shapes import Tensor
 
 

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from striate.locality.crops import Call, Crops, Lattice, Sizes, each_apart
-from striate.locality.sharing import same_everywhere, sides
+from striate.locality.scan.crops import Call, Crops, Lattice, Sizes, each_apart
+from striate.locality.scan.sharing import same_everywhere, sides
 
 HEAD, MIDDLE, TAIL = range(3)
 Key = tuple[int, ...]

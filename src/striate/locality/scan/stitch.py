@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from striate.errors import InputError
 from striate.geometry.fields import fields
 from striate.geometry.trace import trace
-from striate.locality.crops import Sizes, by, cut
-from striate.locality.scan import Scan
+from striate.locality.scan.crops import Sizes, by, cut
+from striate.locality.scan.scanner import Scan
 from striate.shapes import Float
 
 

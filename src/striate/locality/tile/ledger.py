@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError, StorageError
-from striate.locality.source import runs
+from striate.locality.tile.source import runs
 from striate.shapes import Float, Tensor
 
 # Seconds of work, at most, that a kill may cost.

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from striate.locality.local import Local, dense, others
-from striate.locality.place import Place, trimmed
-from striate.locality.rules.base import Call, rule
+from striate.locality.patch.local import Local, dense, others
+from striate.locality.patch.place import Place, trimmed
+from striate.locality.patch.rules.base import Call, rule
 
 
 @cache

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from striate.locality.fusion import fused
-from striate.locality.layout import flat, laid
-from striate.locality.signals import Affine, Joined, Local, Node, Read, Slot, Source, Taps
+from striate.locality.stream.fusion import fused
+from striate.locality.stream.layout import flat, laid
+from striate.locality.stream.signals import Affine, Joined, Local, Node, Read, Slot, Source, Taps
 from striate.shapes import Tensor
 
 Work = Callable[[], Any]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from striate.locality.crops import CHOICE, Call, Crops, aligned, by, cut, rule
+from striate.locality.scan.crops import CHOICE, Call, Crops, aligned, by, cut, rule
 
 AVERAGE: dict[int, Callable[..., Any]] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 MAXIMUM: dict[int, Callable[..., Any]] = {2: F.max_pool2d, 3: F.max_pool3d}

@@ -12,10 +12,10 @@ from weakref import ReferenceType, ref
 
 import torch
 
-from striate.locality.place import Place, paste, trimmed
+from striate.locality.patch.place import Place, paste, trimmed
 
 if TYPE_CHECKING:
-    from striate.locality.run import Run
+    from striate.locality.patch.run import Run
 
 
 class Base:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from striate.locality.rules.convolutions import dense_convolution
-from striate.locality.rules.linear import dense_addmm, dense_linear, product
-from striate.locality.rules.norms import dense_batch_norm
+from striate.locality.patch.rules.convolutions import dense_convolution
+from striate.locality.patch.rules.linear import dense_addmm, dense_linear, product
+from striate.locality.patch.rules.norms import dense_batch_norm
 
 DENSE: dict[str, Callable[..., Any]] = {
     "addmm": dense_addmm,

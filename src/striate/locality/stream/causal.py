@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from striate.errors import InputError
-from striate.locality.layout import Axes, flow, inside
-from striate.locality.recording import Event, Recording, place_of, tensors_in
-from striate.locality.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps, grouped
+from striate.locality.stream.layout import Axes, flow, inside
+from striate.locality.stream.recording import Event, Recording, place_of, tensors_in
+from striate.locality.stream.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps, grouped
 from striate.shapes import Tensor
 
 SAME_NUMBERS = {

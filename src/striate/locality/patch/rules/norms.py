@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from striate.errors import InputError
-from striate.locality.local import Local, others
-from striate.locality.rules.base import Call, Norm, rule
-from striate.locality.rules.pointwise import held
+from striate.locality.patch.local import Local, others
+from striate.locality.patch.rules.base import Call, Norm, rule
+from striate.locality.patch.rules.pointwise import held
 
 
 @rule("native_batch_norm _native_batch_norm_legit_no_training cudnn_batch_norm batch_norm")

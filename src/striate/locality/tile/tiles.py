@@ -21,10 +21,10 @@ from striate.errors import InputError
 from striate.geometry.report import size as by_bytes
 from striate.geometry.state import preserved, unwrapped
 from striate.geometry.trace import trace
-from striate.locality.footprint import Footprint
-from striate.locality.halo import Line, flaw, lines, refuse
-from striate.locality.ledger import Ledger, Result, digest
-from striate.locality.source import Source, open_source
+from striate.locality.tile.footprint import Footprint
+from striate.locality.tile.halo import Line, flaw, lines, refuse
+from striate.locality.tile.ledger import Ledger, Result, digest
+from striate.locality.tile.source import Source, open_source
 from striate.shapes import Float, Num, Tensor
 
 Span = tuple[int, int, int]

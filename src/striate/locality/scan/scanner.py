@@ -30,8 +30,8 @@ from striate.geometry.shapes import like
 from striate.geometry.size import CONVOLUTIONS, advised, native
 from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.trace import trace
-from striate.locality.crops import Crops, Lattice, Sizes, by, cut
-from striate.locality.frames import Framed
+from striate.locality.scan.crops import Crops, Lattice, Sizes, by, cut
+from striate.locality.scan.frames import Framed
 from striate.shapes import Float
 
 BORDERS = (None, "crops", "image")

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from striate.locality.local import Base, Local, dense, holding, mapped
-from striate.locality.place import Place
+from striate.locality.patch.local import Base, Local, dense, holding, mapped
+from striate.locality.patch.place import Place
 
 if TYPE_CHECKING:
-    from striate.locality.run import Run
+    from striate.locality.patch.run import Run
 
 # A rule returns what the operation returns, as Locals; or NotImplemented where the operation is not local.
 Rule = Callable[["Call"], Any]

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from striate.locality.local import Base, Local, others
-from striate.locality.place import Place, trimmed
-from striate.locality.rules.base import Call, nth, rule
-from striate.locality.rules.linear import product
+from striate.locality.patch.local import Base, Local, others
+from striate.locality.patch.place import Place, trimmed
+from striate.locality.patch.rules.base import Call, nth, rule
+from striate.locality.patch.rules.linear import product
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 # Windows of a series shorter than this cost less as a matrix product than as a convolution.

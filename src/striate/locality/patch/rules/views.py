@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from striate.geometry.reading import Reshape
-from striate.locality.local import Base, Local, holding
-from striate.locality.place import Place, trimmed
-from striate.locality.rules.base import Call, rule
-from striate.locality.rules.convolutions import Slide, affected, read
-from striate.locality.rules.pointwise import held, union
+from striate.locality.patch.local import Base, Local, holding
+from striate.locality.patch.place import Place, trimmed
+from striate.locality.patch.rules.base import Call, rule
+from striate.locality.patch.rules.convolutions import Slide, affected, read
+from striate.locality.patch.rules.pointwise import held, union
 
 
 def _both(call: Call, x: Local, change: Any, axes: tuple[int, ...], base: Base) -> Local:

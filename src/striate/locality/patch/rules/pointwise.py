@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from striate.locality.local import Base, Local, back, dense, flat, others
-from striate.locality.place import Place, paste
-from striate.locality.rules.base import Call, rule
+from striate.locality.patch.local import Base, Local, back, dense, flat, others
+from striate.locality.patch.place import Place, paste
+from striate.locality.patch.rules.base import Call, rule
 
 # Activations that can be written over their input.
 OVERWRITING = {"relu", "leaky_relu", "elu", "silu", "gelu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid"}

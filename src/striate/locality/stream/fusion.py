@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from striate.locality.signals import Affine, Node, ordered, readers
+from striate.locality.stream.signals import Affine, Node, ordered, readers
 from striate.shapes import Tensor
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from striate.locality.local import Base, absent
-from striate.locality.place import Place, trimmed
-from striate.locality.rules.base import Call, rule
-from striate.locality.rules.convolutions import Slide, affected, along, read, slides
-from striate.locality.rules.pointwise import held
+from striate.locality.patch.local import Base, absent
+from striate.locality.patch.place import Place, trimmed
+from striate.locality.patch.rules.base import Call, rule
+from striate.locality.patch.rules.convolutions import Slide, affected, along, read, slides
+from striate.locality.patch.rules.pointwise import held
 
 AVERAGE = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 

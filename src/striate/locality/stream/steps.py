@@ -11,11 +11,11 @@ from torch import nn
 from striate.errors import InputError
 from striate.geometry.failure import MAY_BE_THE_SIZE
 from striate.geometry.state import unwrapped
-from striate.locality.causal import Rules
-from striate.locality.layout import Axes
-from striate.locality.program import Program
-from striate.locality.recording import recorded_twice
-from striate.locality.signals import Signal, copied, ordered
+from striate.locality.stream.causal import Rules
+from striate.locality.stream.layout import Axes
+from striate.locality.stream.program import Program
+from striate.locality.stream.recording import recorded_twice
+from striate.locality.stream.signals import Signal, copied, ordered
 from striate.shapes import Float, Tensor
 
 # Lengths on which a network is tried, none of them a size that its constants may have by chance: without padding it

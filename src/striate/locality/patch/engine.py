@@ -14,10 +14,10 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from striate.errors import InputError, did_you_mean
 from striate.geometry.fields import spatial
 from striate.geometry.state import preserved, unwrapped
-from striate.locality.local import Base, Local, dense, flat, holding, others
-from striate.locality.place import Corners, Place
-from striate.locality.plan import Plan, planned
-from striate.locality.run import Memory, NotLocalError, Run
+from striate.locality.patch.local import Base, Local, dense, flat, holding, others
+from striate.locality.patch.place import Corners, Place
+from striate.locality.patch.plan import Plan, planned
+from striate.locality.patch.run import Memory, NotLocalError, Run
 from striate.shapes import Int64, Num, Tensor
 
 # The greatest tensor of a chunk of changes: what stays in a processor's cache, but no fewer changes than make
