@@ -18,8 +18,8 @@ def main() -> None:
     session = striate.open_session(recipe)
     for _ in striate.fit(session.model, session.task, session.data, recipe):
         pass
-    batch = next(iter(session.data.test))
-    image, target = batch.inputs[:1], int(batch.targets[0])
+    held = session.data.test
+    image, target = session.data.preprocess.normalize(held.images[3:4]), int(held.labels[3])
     found = occlusion(session.model.eval(), image, patch=5, stride=1, target=target)
     found.plot().savefig(Path(__file__).with_name("occlusion.png"), dpi=110)
 
