@@ -59,7 +59,7 @@ def benchmark_table() -> str:
             f"| `import striate`, seconds | {seconds['import striate']['median']:.3f} | `import torch`: "
             f"{seconds['import torch']['median']:.2f} | takes {span(ratio, '{:.2f}')}× |"
         )
-    rows += geometry_rows()
+    rows += [*geometry_rows(), *locality_rows()]
     where = (mnist or startup).get("where", {})
     foot = (
         f"Medians with least and greatest, pair by pair in one process, {where.get('threads')} threads of "
@@ -90,6 +90,51 @@ def geometry_rows(what: str = "describe a 3-D U-Net on 1x128x128x128, seconds") 
             f"| {what} | {side['seconds']['striate']['median']:.3f}, MACs right | {SIDES[name]}: "
             f"{side['seconds'][peer]['median']:.3f}, {error} | {span(side['times_faster'])}× |"
         )
+    return rows
+
+
+SWEEPS = {
+    "vgg16_16_8": "occlusion, VGG-16, 224x224, patch 16, stride 8 (729 places), seconds",
+    "vgg16_8_4": "occlusion, VGG-16, patch 8, stride 4 (3,025 places), seconds",
+    "resnet50_16_8": "occlusion, ResNet-50, patch 16, stride 8, seconds",
+    "resnet18_16_8": "occlusion, ResNet-18, patch 16, stride 8, seconds",
+    "basset_1000": "all 3,000 substitutions of 1,000 bases, Basset, seconds",
+    "basset_2000": "all 6,000 of 2,000, Basset, seconds",
+    "deepsea_1000": "DeepSEA, 1,000 bases, seconds",
+    "factorized_basset_1000": "factorized Basset, 1,000 bases, seconds",
+    "factorized_basset_2000": "factorized Basset, 2,000 bases, seconds",
+    "bpnet_1000": "BPNet, 1,000 bases, seconds",
+    "bpnet_2000": "BPNet, 2,000 bases, seconds",
+    "yuzu": "Basset against Yuzu, seconds",
+}
+STREAMS = {
+    "again": "the whole network again for each sample",
+    "again, valid": "the same without padding, as tight as it gets",
+    "queues": "eager queues (fast-wavenet)",
+}
+
+
+def locality_rows() -> list[str]:
+    """What `striate.locality` saves, beside the peers' best and a tight loop."""
+    rows = []
+    found = {**read("locality_occlusion").get("rows", {}), **read("locality_mutagenesis").get("rows", {})}
+    for name, what in SWEEPS.items():
+        for peer, factor in found.get(name, {}).get("times_faster", {}).items():
+            ours, theirs = (found[name]["seconds"][side]["median"] for side in ("striate", peer))
+            rows.append(f"| {what} | {ours:.2f} | {peer}: {theirs:.1f} | {span(factor)}× |")
+    for name, net in read("locality_scan").get("networks", {}).items():
+        ours, theirs = net["scan_seconds"]["median"], net["crop_by_crop_seconds"]["median"]
+        what = f"every crop of {name} of 512x512, seconds"
+        rows.append(
+            f"| {what} | {ours:.2f} | crop by crop, best batch: {theirs:.0f} | {span(net['factor'], '{:.0f}')}× |"
+        )
+    for streams, one in read("locality_stream").get("streams", {}).items():
+        micro, threads = one["microseconds_a_step"], one["best_threads"]
+        ours = micro[f"stream, {threads['stream']} threads"]["median"]
+        for peer, factor in one["times_faster"].items():
+            theirs = micro[f"{peer}, {threads[peer]} threads"]["median"]
+            what = f"WaveNet, 3x10 layers, {streams} stream{'s' * (streams != '1')}, µs a step"
+            rows.append(f"| {what} | {ours:.0f} | {STREAMS[peer]}: {theirs:,.0f} | {span(factor)}× |")
     return rows
 
 

@@ -48,6 +48,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "CONTRIBUTING.md",
         "docs/guide.md",
         "docs/geometry.md",
+        "docs/locality.md",
         "docs/countings.md",
         "docs/peers.md",
         "docs/augment/README.md",

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 import torch
 from numpy.typing import NDArray
 
@@ -101,6 +100,8 @@ def _open_file(path: Path, axes: str | None) -> Source:
         if shape and not array.flags.c_contiguous:
             raise InputError("this file has its first axis innermost", where=path, fix="Save np.ascontiguousarray(x).")
         return _arranged(shape, axes, lambda part: read_part(path, kind, offset, shape, part), identity)
+    import tifffile  # a tenth of a second that only TIFFs need
+
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
@@ -139,6 +140,8 @@ def read_part(path: Path, kind: np.dtype[Any], offset: int, shape: Shape, part: 
 
 def _from_segments(path: Path, part: Part) -> NDArray[Any]:
     """A part of a TIFF that is compressed or tiled: only the segments that it touches are read and decoded."""
+    import tifffile
+
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
         lead = len(series.shape) - len(series.keyframe.shape)
@@ -153,7 +156,7 @@ def _from_segments(path: Path, part: Part) -> NDArray[Any]:
     return out
 
 
-def _read_page(page: tifffile.TiffPage, bounds: Sequence[tuple[int, int]], out: NDArray[Any]) -> None:
+def _read_page(page: Any, bounds: Sequence[tuple[int, int]], out: NDArray[Any]) -> None:
     """The part of one page within these bounds, into `out`."""
     # A page with its samples one after another has one of them in a segment.
     chunks, handle = (1,) * (len(page.shape) - len(page.chunks)) + page.chunks, page.parent.filehandle
