@@ -25,8 +25,8 @@ class Place:
     def clipped(cls, first: Corners, last: Corners, space: Sequence[int]) -> Place:
         """The least windows within the map that hold the indices first … last (n, r), as far as it has them."""
         most = np.asarray(space) - 1
-        first = np.clip(first, 0, most)
-        last = np.clip(last, first, most)
+        first = np.minimum(np.maximum(first, 0), most)
+        last = np.minimum(np.maximum(last, first), most)
         sizes = (last - first).max(0) + 1
         return cls(np.minimum(first, most + 1 - sizes), sizes.tolist())
 
