@@ -283,6 +283,15 @@ def test_a_forward_that_needs_real_tensors_runs_on_whole_inputs_and_says_why() -
     assert "numpy" in (engine.plan().table().title or "")
 
 
+def test_a_forward_that_depends_on_the_batch_runs_on_whole_inputs() -> None:
+    net = networks.Apply(lambda x: F.relu(x * 2) if len(x) > 8 else (x * 2).clamp(min=0))
+    x = torch.randn(1, 2, 30, dtype=torch.float64)
+    starts, values = some(x, 40, (2,))
+    engine = PatchEngine(net, x)
+    assert worst(engine(starts, values), brute(net, x, starts, values)) < EXACT
+    assert "does not execute the same operations" in engine.whole
+
+
 def test_a_rule_that_is_wrong_is_found_at_run_time(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(call: Any) -> Any:
         made = RULES["pointwise"](call)

@@ -141,7 +141,7 @@ class PatchEngine:
                 return self._locally(corners, values)
             except NotLocalError as error:
                 if error.number < 0:
-                    self.whole = "a tensor is written through a view of it"
+                    self.whole = "it writes through a view, or does not execute the same operations each time"
                 else:
                     self._memory.dense.add(error.number)
         return self._densely(corners, values)

@@ -18,7 +18,7 @@ from striate.locality.patch.rules import DENSE, RULES, Call, Norm, functional, i
 class NotLocalError(Exception):
     """The operation of this number cannot be local: what it made is written through a view, or is not known.
 
-    -1: the network cannot be run on windows at all.
+    -1: the network cannot be run on windows at all (views that are copies, a forward that differs from run to run).
     """
 
     def __init__(self, number: int) -> None:
@@ -30,6 +30,7 @@ class NotLocalError(Exception):
 class Memory:
     """What all passes over one input share: the unchanged values, weights in other layouts, and what was done.
 
+    All is kept by the number of the operation, of which `functions` has what it does: it must be the same each time.
     `readers` has the operations that read an operation's result, `norms` the batch norms, `convolutions` those whose
     weights may take in what follows, `folded` the batch norm that each took in, and `normed` all of these: known after
     the first pass.
@@ -45,6 +46,7 @@ class Memory:
     convolutions: set[int] = field(default_factory=set)
     folded: dict[int, int] = field(default_factory=dict)
     normed: set[int] = field(default_factory=set)
+    functions: dict[int, Any] = field(default_factory=dict)
     known: bool = False
 
     def elsewhere(self) -> Memory:
@@ -72,6 +74,8 @@ class Run:
         """Do an operation."""
         self.number += 1
         memory = self.memory
+        if memory.functions.setdefault(self.number, func) is not func:  # the forward depends on the batch
+            raise NotLocalError(-1)
         if self.number in memory.normed:  # a convolution did it
             args[0].number = self.number
             return args[0], *[args[0].base.value.new_empty(0)] * (len(func._schema.returns) - 1)

@@ -130,7 +130,7 @@ def same(call: Call) -> Any:
     return made
 
 
-@rule("_softmax _log_softmax softmax log_softmax glu cumsum sum mean amax amin max_dim var")
+@rule("_softmax _log_softmax softmax log_softmax glu cumsum sum mean amax amin var")
 def reduction(call: Call) -> Any:
     """Along axes without windows: position by position. The mean or sum over all windows: base plus what changed."""
     x = call.x
@@ -160,10 +160,7 @@ def _over_all(call: Call, dims: Sequence[int]) -> Any:
     base = call.bases()[0]
     total = x.logical(x.differences_at(x.place)).sum(list(dims), keepdim=call["keepdim"])
     if call.name == "mean":
-        size = 1
-        for dim in dims:
-            size *= x.shape[dim]
-        total = total / size
+        total = total / math.prod(x.shape[dim] for dim in dims)
     return call.note("running sum", dense(call.run, total + base.value))
 
 
