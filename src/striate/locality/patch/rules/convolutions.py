@@ -148,6 +148,8 @@ class Convolution:
         full_cells = math.prod(self.base.value.shape[2:])
         if dots and self.groups == 1:
             form, cells, made = "pointwise", self.place.cells, self._dots()
+        elif self.call.run.hot and x.full is not None:
+            form, cells, made = "recompute", self.out.cells, self._recompute()
         elif plain and (x.delta is not None or (self.groups == 1 and self.place.cells < self.out.cells)):
             form, cells, made = "difference", self.place.cells, self._difference()
         else:
