@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -250,7 +251,44 @@ def asks_for_numbers(x: Tensor) -> Tensor:
     return x.cumsum(2) + float(x.detach().numpy().size) / len(x)
 
 
+def scales_first(x: Tensor) -> Tensor:
+    gamma = torch.tensor([2.0, -1.0], dtype=x.dtype)[:, None, None]
+    place = torch.linspace(-1, 1, x.shape[-1], dtype=x.dtype)
+    y = torch.maximum(torch.zeros((), dtype=x.dtype), gamma * x) + (place + x)
+    return torch.where(place > 0, y, 2 - y) + 2 ** (0.1 * y)
+
+
+def normalizes_by_hand(x: Tensor) -> Tensor:
+    mean = x.mean(1, keepdim=True)
+    return (x - mean) * torch.rsqrt((x - mean).square().mean(1, keepdim=True) + 0.1)
+
+
+def is_modern(x: Tensor) -> Tensor:
+    y = F.prelu(F.hardswish(x), torch.tensor([0.2, 0.3], dtype=x.dtype))
+    return F.adaptive_avg_pool2d(F.adaptive_avg_pool2d(y.float().double(), 12), 6)
+
+
+def writes_into_zeros(x: Tensor) -> Tensor:
+    out = torch.zeros(len(x), 2, 14, 14, dtype=x.dtype)
+    out[:, :, 1:-1, 1:-1] += x
+    return out.relu() * 2
+
+
+def enlarges_by_a_fraction(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.05, mode="bilinear") + F.interpolate(x, scale_factor=2.05).relu()
+
+
+def takes_a_norm_of_each(x: Tensor) -> Tensor:
+    return F.instance_norm(x) + F.lp_pool2d(x.relu(), 2, 3, stride=1).mean((2, 3), keepdim=True)
+
+
 FUNCTIONS = [
+    scales_first,
+    normalizes_by_hand,
+    is_modern,
+    writes_into_zeros,
+    enlarges_by_a_fraction,
+    takes_a_norm_of_each,
     writes_through_a_view,
     keeps_a_list,
     channels_last,
@@ -281,6 +319,107 @@ def test_a_forward_that_needs_real_tensors_runs_on_whole_inputs_and_says_why() -
     assert worst(engine(starts, values), brute(net, x, starts, values)) < EXACT
     assert "numpy" in engine.plan().whole
     assert "numpy" in (engine.plan().table().title or "")
+
+
+def test_a_forward_that_depends_on_the_batch_runs_on_whole_inputs() -> None:
+    net = networks.Apply(lambda x: F.relu(x * 2) if len(x) > 8 else (x * 2).clamp(min=0))
+    x = torch.randn(1, 2, 30, dtype=torch.float64)
+    starts, values = some(x, 40, (2,))
+    engine = PatchEngine(net, x)
+    assert worst(engine(starts, values), brute(net, x, starts, values)) < EXACT
+    assert "does not execute the same operations" in engine.whole
+
+
+def divides_by_the_greatest(x: Tensor) -> Tensor:
+    return x / x.max()
+
+
+def sums_all(x: Tensor) -> Tensor:
+    return x - x.mean() + x.sum(0, keepdim=True)
+
+
+def branches(x: Tensor) -> Tensor:
+    return x.relu() if x[0, 0, 0, 0] > 0 else x.sigmoid() * x
+
+
+@pytest.mark.parametrize("function", [divides_by_the_greatest, sums_all, branches])
+def test_networks_that_mix_items_or_look_at_numbers_run_on_whole_inputs_one_by_one(function: Any) -> None:
+    net, x = networks.Apply(function), torch.randn(1, 2, 8, 8, dtype=torch.float64)
+    starts, values = some(x, 20, (2, 2))
+    for engine in (PatchEngine(net, x), PatchEngine(net, -x).on(x)):
+        assert worst(engine(starts, values), brute(net, x, starts, values)) < EXACT
+        assert "mixes the items" in engine.whole or "numbers in a tensor" in engine.whole
+
+
+def test_what_is_passed_in_is_left_alone() -> None:
+    net = networks.Apply(lambda x: x.mul_(2).sub_(1).relu_())
+    x = torch.randn(1, 2, 12, 12, dtype=torch.float64)
+    starts, values = some(x, 20, (12, 12))
+    before = x.clone(), values.clone()
+    right = torch.cat([net(change) for change in changed(x, starts, values)])
+    engine = PatchEngine(net, x)
+    assert worst(engine(starts, values), right) < EXACT
+    assert torch.equal(before[0], x)
+    assert torch.equal(before[1], values)
+    x.zero_()  # the engine has its own
+    assert worst(engine(starts, values), right) < EXACT
+
+
+def test_a_layer_before_one_that_writes_over_it() -> None:
+    conv_ = nn.Conv2d(2, 3, 3)
+    net = nn.Sequential(conv_, nn.ReLU(inplace=True), nn.Conv2d(3, 2, 3)).double().eval()
+    x = torch.randn(1, 2, 12, 12, dtype=torch.float64)
+    starts, values = some(x, 60, (2, 2))
+    engine = PatchEngine(net, x, layer="0")
+    assert engine.base.min() < 0
+    assert worst(engine(starts, values), brute(conv_, x, starts, values)) < EXACT
+    assert [row.path for row in engine.plan().rows] == ["0"]  # what follows does not run
+
+
+def test_values_that_are_no_numbers() -> None:
+    x = torch.rand(1, 2, 12, 12, dtype=torch.float64)
+    x[0, 0, 3, 3] = math.inf
+    net = nn.Sequential(nn.Conv2d(2, 2, 3), nn.ReLU(), nn.Conv2d(2, 1, 3)).double().eval()
+    starts = torch.tensor([[r, c] for r in range(8) for c in range(8)])
+    values = torch.zeros(1, 2, 4, 4, dtype=torch.float64)
+    right = brute(net, x, starts, values)
+    found = PatchEngine(net, x)(starts, values)
+    assert torch.equal(found.isfinite(), right.isfinite())
+    assert right.isfinite().all((1, 2, 3)).any()
+    assert torch.allclose(found[right.isfinite()], right[right.isfinite()], rtol=1e-10)
+
+
+def test_bright_places_that_are_covered_leave_no_rounding() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 3, padding=1)).eval()
+    x = torch.rand(1, 1, 24, 24)
+    x[..., 8:12, 8:12] *= 1e4
+    starts, values = torch.tensor([[8, 8]] * 12), torch.zeros(1, 1, 4, 4)
+    found = PatchEngine(net, x)(starts, values)
+    right = brute(net.double(), x.double(), starts[:1], values.double())
+    assert worst(found[:1].double(), right) < 1e-5
+
+
+def test_low_precision_runs_on_windows() -> None:
+    net = small(norm=False).bfloat16()
+    x = torch.randn(1, 2, 12, 12).bfloat16()
+    starts, values = some(x, 20, (2, 2))
+    engine = PatchEngine(net, x)
+    assert worst(engine(starts, values).float(), brute(net, x, starts, values).float()) < 0.05
+    assert engine.whole == ""
+
+
+def test_chunks_are_as_large_as_the_windows_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patch, "LEAST", 1)
+    monkeypatch.setattr(patch, "CHUNK_BYTES", 1 << 16)
+    net, x = nn.Conv2d(2, 8, 3, padding=1).eval(), torch.randn(1, 2, 64, 64)
+    engine = PatchEngine(net, x)
+    engine.plan()  # of one position
+    sizes = {}
+    for side in (2, 32):
+        starts, values = some(x, 60, (side, side))
+        sizes[side] = max(len(which) for which, _ in list(engine.evaluate(starts, values))[1:])
+    assert sizes[32] == 1 < sizes[2]
 
 
 def test_a_rule_that_is_wrong_is_found_at_run_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -453,6 +592,8 @@ def test_networks_that_mix_a_batch_are_refused() -> None:
     x = torch.randn(1, 2, 12, 12)
     with pytest.raises(InputError, match=r"this layer is in training mode: 1 \(BatchNorm2d\)\. .*model\.eval\(\)"):
         PatchEngine(small().train(), x)
+    with pytest.raises(InputError, match=r"this layer is in training mode: 1 \(RReLU\)"):
+        PatchEngine(nn.Sequential(nn.Conv2d(2, 2, 1), nn.RReLU()).train(), x)
     unset = nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)).eval()
     with pytest.raises(InputError, match=r"this layer has no statistics of its own: 1 \(BatchNorm2d\)"):
         PatchEngine(unset, x)
@@ -467,6 +608,19 @@ def test_layers_that_are_not_there_or_return_nothing() -> None:
         PatchEngine(small(), x, layer="5")
     with pytest.raises(InputError, match=r"the layer returns no tensor: Apply: got NoneType"):
         PatchEngine(networks.Apply(lambda _: None), x)
+    unused = nn.Sequential(nn.Conv2d(2, 2, 1))
+    unused.spare = nn.Sequential()
+    unused.forward = unused[0].forward
+    with pytest.raises(InputError, match=r"the layer returns no tensor: spare: got it was not called"):
+        PatchEngine(unused, x, layer="spare")
+    with pytest.raises((InputError, TypeError), match=r"this is no network|Type-check error"):
+        PatchEngine("resnet18", x)
+
+
+def test_starts_that_are_no_whole_numbers() -> None:
+    x = torch.randn(1, 2, 12, 12)
+    with pytest.raises((InputError, TypeError), match=r"starts are whole numbers|Type-check error"):
+        PatchEngine(small(), x)(torch.tensor([[0.5, 0.5]]), x[:, :, :2, :2])
 
 
 @pytest.mark.parametrize(

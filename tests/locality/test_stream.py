@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from striate import zoo
 from striate.errors import InputError
-from striate.locality import Stream, signals, stream
+from striate.locality import Stream, stream
+from striate.locality.stream import signals
 
 C = 4
 CAUSAL = ["conv", "conv", "chomp", "grouped", "norm", "relu", "gate", "add", "add", "cat", "max", "shift", "tokens"]

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 import striate
 from striate.errors import InputError
-from striate.locality import halo, tile
+from striate.locality import tile
+from striate.locality.tile import halo
 
 spec = importlib.util.spec_from_file_location("tiles", Path(__file__).with_name("tiles.py"))
 assert spec is not None

@@ -196,7 +196,8 @@ SLOWED = """
 import sys, time
 import torch
 from torch import nn
-from striate.locality import ledger, tile
+from striate.locality import tile
+from striate.locality.tile import ledger
 ledger.EVERY = 0
 torch.set_num_threads(1)
 net = nn.Conv2d(1, 1, 3, padding=1)

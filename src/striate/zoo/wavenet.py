@@ -169,7 +169,7 @@ def generate(
     """
     network = unwrapped(model)
     if not isinstance(network, WaveNet):
-        fix = "Stream other networks with striate.locality.stream.steps."
+        fix = "Stream other networks with striate.locality.stream."
         raise InputError("only a WaveNet generates levels", got=type(network).__name__, fix=fix)
     given = [len(tensor) for tensor in (prompt, speaker, features) if tensor is not None]
     streams = given[0] if given and streams == 1 else streams

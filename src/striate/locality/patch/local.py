@@ -7,6 +7,7 @@ written; each operation below is asked for the values that the changes reach, an
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
@@ -24,6 +25,11 @@ class Base:
     def __init__(self, value: torch.Tensor) -> None:
         self.value = value
         self._tables: dict[tuple[tuple[int, ...], float], torch.Tensor] = {}
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether all values are finite."""
+        return bool(self.value.isfinite().all())
 
     def space(self, axes: Sequence[int]) -> tuple[int, ...]:
         """Sizes of the axes along which changes are local."""
@@ -135,6 +141,8 @@ class Local(torch.Tensor):
         """The differences to the base in other windows: (n, *sizes, *rest), 0 beyond the map."""
         assert self.place is not None
         if self.delta is None:
+            if not self.base.finite:  # a difference to infinity is no number
+                self.run.refuse()
             assert self.full is not None
             base = self.base.at(self.axes, self.place)
             self.delta = torch.sub(self.full, base, out=base)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NoReturn
 from weakref import ref
 
 import torch
@@ -14,22 +14,28 @@ from striate.locality.patch.local import Base, Local, absent, dense, flat, mappe
 from striate.locality.patch.plan import Step
 from striate.locality.patch.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
 
+WHOLE = -1  # instead of the number of an operation: all of them
+# What an item of a batch has in common with the others, along axis 0.
+MIXING = {"sum", "mean", "amax", "amin", "max", "min", "var", "std", "var_mean", "norm", "linalg_vector_norm", "prod"}
+MIXING |= {"any", "all", "argmax", "argmin", "logsumexp", "_softmax", "_log_softmax", "cumsum", "sort", "topk"}
+
 
 class NotLocalError(Exception):
     """The operation of this number cannot be local: what it made is written through a view, or is not known.
 
-    -1: the network cannot be run on windows at all.
+    WHOLE: the network cannot be run on windows at all, for the reason given.
     """
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    def __init__(self, number: int, why: str = "") -> None:
+        super().__init__(number, why)
+        self.number, self.why = number, why
 
 
 @dataclass
 class Memory:
     """What all passes over one input share: the unchanged values, weights in other layouts, and what was done.
 
+    All is kept by the number of the operation, of which `functions` has what it does: it must be the same each time.
     `readers` has the operations that read an operation's result, `norms` the batch norms, `convolutions` those whose
     weights may take in what follows, `folded` the batch norm that each took in, and `normed` all of these: known after
     the first pass.
@@ -39,12 +45,13 @@ class Memory:
     kept: dict[Any, Any] = field(default_factory=dict)
     steps: dict[int, Step] = field(default_factory=dict)
     dense: set[int] = field(default_factory=set)  # operations that cannot be local
-    most: int = 0  # bytes of the greatest tensor of one change
+    most: dict[tuple[int, ...], int] = field(default_factory=dict)  # window -> bytes of a change's greatest tensor
     readers: dict[int, set[int]] = field(default_factory=dict)
     norms: dict[int, Norm] = field(default_factory=dict)
     convolutions: set[int] = field(default_factory=set)
     folded: dict[int, int] = field(default_factory=dict)
     normed: set[int] = field(default_factory=set)
+    functions: dict[int, Any] = field(default_factory=dict)
     known: bool = False
 
     def elsewhere(self) -> Memory:
@@ -59,19 +66,27 @@ class Memory:
                     self.folded[norm.source] = number
             self.normed = set(self.folded.values())
             self.known = True
+            for number in self.folded:
+                for name in ("weight", "taps", "dense weight"):
+                    self.kept.pop((number, (name, False)), None)
 
 
 class Run:
-    """The pass; `n` changes at once; `path` tells the module that is running."""
+    """The pass; `n` changes of one window at once; `path` tells the module that is running."""
 
-    def __init__(self, n: int, memory: Memory, path: Callable[[], str]) -> None:
-        self.n, self.memory, self.path = n, memory, path
+    def __init__(self, n: int, window: tuple[int, ...], memory: Memory, path: Callable[[], str]) -> None:
+        self.n, self.window, self.memory, self.path = n, window, memory, path
+        self.hot = False  # whether changes cover far greater values than the rest: differences would round too much
         self.number = -1
 
     def dispatch(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Do an operation."""
         self.number += 1
         memory = self.memory
+        if memory.functions.setdefault(self.number, func) is not func:
+            raise NotLocalError(WHOLE, "it does not execute the same operations each time")
+        if torch.Tag.data_dependent_output in func.tags:
+            raise NotLocalError(WHOLE, "its course depends on the numbers in a tensor")
         if self.number in memory.normed:  # a convolution did it
             args[0].number = self.number
             return args[0], *[args[0].base.value.new_empty(0)] * (len(func._schema.returns) - 1)
@@ -90,6 +105,8 @@ class Run:
                 memory.readers.setdefault(local.number, set()).add(self.number)
         pure, found = functional(func), NotImplemented
         call = Call(self, self.number, pure or func, args, kwargs)
+        if writes and not isinstance(args[0], Local):
+            pure = None
         if pure is not None and self.number not in memory.dense and all(a.place is not None for a in locals_):
             act = RULES.get(call.name) or (RULES["pointwise"] if is_pointwise(func) else None)
             found = act(call) if act is not None else NotImplemented
@@ -106,9 +123,13 @@ class Run:
                     out.family, out.origin = locals_[0].family, self.number
         return found
 
+    def refuse(self) -> NoReturn:
+        """Have this operation done densely."""
+        raise NotLocalError(self.number)
+
     def held(self, size: int) -> None:
         """Note the bytes of one change's part of a tensor."""
-        self.memory.most = max(self.memory.most, size)
+        self.memory.most[self.window] = max(self.memory.most.get(self.window, 1), size)
 
     def note(self, number: int, name: str, form: str, out: Local, macs: int = 0, full_macs: int = 0) -> None:
         """Note what an operation did: multiply-adds for all n, and those of one whole pass."""
@@ -125,6 +146,8 @@ class Run:
                 number, owned = local.number, local.owned
                 local.become(dense(self, local.whole()))
                 local.number, local.owned = number, owned
+        if call.name in MIXING and self.n > 1 and call.x.shape[:1] == (self.n,) and 0 in call.dims(call.x):
+            raise NotLocalError(WHOLE, "it mixes the items of a batch")
         given, named = mapped(_held, call.args), mapped(_held, call.kwargs)
         act = DENSE.get(call.name) if not func._schema.is_mutable else None
         try:
@@ -167,7 +190,7 @@ def _check_views(target: Any) -> None:
     if len(family) > 1 and target.place is not None:
         raise NotLocalError(min(other.origin for other in family if other.origin >= 0))
     if len(family) > 1 and len({_memory(other.full) for other in family}) > 1:
-        raise NotLocalError(-1)
+        raise NotLocalError(WHOLE, "it writes through a view that is a copy here")
 
 
 def _plain(thing: Any) -> Any:

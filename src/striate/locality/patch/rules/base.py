@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from striate.locality.patch.local import Base, Local, dense, holding, mapped
+from striate.locality.patch.local import Base, Local, dense, flat, holding, mapped
 from striate.locality.patch.place import Place
 
 if TYPE_CHECKING:
@@ -58,8 +58,17 @@ class Call:
 
     @property
     def x(self) -> Local:
-        """The first argument."""
-        return self.args[0]  # type: ignore[no-any-return]
+        """The first argument that is one."""
+        return next(a for a in flat((self.args, self.kwargs)) if isinstance(a, Local))
+
+    def dims(self, x: Local) -> list[int]:
+        """The axes of x that a reduction goes over, all where it names none."""
+        try:
+            dims = self.get("dim")
+        except KeyError:
+            dims = None
+        listed = [dims] if isinstance(dims, int) else list(dims or range(x.dim()))
+        return [dim % x.dim() for dim in listed]
 
     def bases(self, *args: Any) -> list[Base]:
         """The results on the unchanged input, computed once; with these arguments, where others hold there."""

@@ -130,7 +130,6 @@ class Convolution:
         norm = call.run.memory.norms.get(call.run.memory.folded.get(call.number, -1))
         if norm is None:
             return call.bases()[0]
-
         kept = call.run.memory.bases
         if (call.number, "normed") not in kept:
             form = (-1, *[1] * len(self.every))
@@ -149,6 +148,8 @@ class Convolution:
         full_cells = math.prod(self.base.value.shape[2:])
         if dots and self.groups == 1:
             form, cells, made = "pointwise", self.place.cells, self._dots()
+        elif self.call.run.hot and x.full is not None:
+            form, cells, made = "recompute", self.out.cells, self._recompute()
         elif plain and (x.delta is not None or (self.groups == 1 and self.place.cells < self.out.cells)):
             form, cells, made = "difference", self.place.cells, self._difference()
         else:
@@ -181,9 +182,8 @@ class Convolution:
             settings = [around.get(axis, s.padding) for axis, s in enumerate(self.every)]
             strides = [1 if axis in self.where else s.stride for axis, s in enumerate(self.every)]
             made = self._run(delta, strides, settings, None)
-        return self.call.give(
-            self.out, base=self.base, delta=trimmed(made, Place(first + cut, made.shape[1 : 1 + len(cut)]), self.out)
-        )
+        there = Place(first + cut, made.shape[1 : 1 + len(cut)])
+        return self.call.give(self.out, base=self.base, delta=trimmed(made, there, self.out))
 
     def _scattered(self, delta: torch.Tensor) -> torch.Tensor:
         """One axis: a matrix product with the weights of all taps at once, whose results are added up."""
@@ -193,10 +193,9 @@ class Convolution:
         total = delta.new_zeros(n, w + slide.reach, len(taps) // slide.kernel)
         few = max(1, BLOCK_BYTES // (w * len(taps) * delta.element_size()))
         for begin in range(0, n, few):
-            made = product(delta[begin : begin + few].reshape(-1, c), taps, None).view(
-                -1, w, slide.kernel, total.shape[-1]
-            )
             part = total[begin : begin + few]
+            made = product(delta[begin : begin + few].reshape(-1, c), taps, None)
+            made = made.view(len(part), w, slide.kernel, -1)
             for tap in range(slide.kernel):
                 at = slide.dilation * (slide.kernel - 1 - tap)
                 part[:, at : at + w] += made[:, :, tap]
@@ -208,11 +207,8 @@ class Convolution:
         seen = read(self.out, self.moved)
         strides = [s.stride for s in self.every]
         settings = [0 if axis in self.where else s.padding for axis, s in enumerate(self.every)]
-        if x.full is None:
-            return self.call.give(
-                self.out, base=self.base, delta=self._run(x.differences_at(seen), strides, settings, None)
-            )
-        return self.call.give(self.out, base=self.base, full=self._run(x.values_at(seen), strides, settings, bias))
+        data, bias = (x.values_at(seen), bias) if x.full is not None else (x.differences_at(seen), None)
+        return self.call.alike(x, self.out, self._run(data, strides, settings, bias), base=self.base)
 
     def _run(
         self, data: torch.Tensor, stride: list[int], padding: list[int], bias: torch.Tensor | None

@@ -47,7 +47,7 @@ def linear(call: Call) -> Any:
     sets = list(_together(inner.place, starts, groups))
     per_cell = weight.numel() // total
     low = sum(_seconds(call.run.n if m is None else len(m), place.cells * per_cell) for m, place in sets)
-    if low > _seconds(call.run.n, weight.numel()):
+    if call.run.hot or low > _seconds(call.run.n, weight.numel()):
         return NotImplemented
     table = call.keep("cells", lambda: _by_cell(weight, inner))
     made = base.expand(call.run.n, -1).clone()

@@ -34,10 +34,12 @@ def batch_norm(call: Call) -> Any:
 def norm_of(call: Call) -> Norm | None:
     """The batch norm as factor and summand, noted for the convolution before it; None with statistics of the batch."""
     norms = call.run.memory.norms
+    if len(call.x) != call.run.n:  # an instance norm runs on one item of many channels
+        return None
     if call.number in norms:
         return norms[call.number]
     if call.name != "_native_batch_norm_legit_no_training" and call["training"]:
-        if len(call.x) != 1 or call.run.n == 1:  # instance norm runs on one item of many channels
+        if call.run.n > 1:
             where = call.run.path() or "the network itself"
             fix = "Give it running statistics (training=False): each change would depend on the others."
             raise InputError("a batch norm takes the statistics of its batch", where=where, fix=fix)

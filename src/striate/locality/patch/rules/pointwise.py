@@ -16,15 +16,33 @@ from striate.locality.patch.rules.base import Call, rule
 OVERWRITING = {"relu", "leaky_relu", "elu", "silu", "gelu", "sigmoid", "tanh", "hardtanh", "hardswish", "hardsigmoid"}
 
 
-@rule("pointwise")
+def aligned(call: Call) -> list[Local]:
+    """The Locals among the arguments where all have windows along the same axes, and may be broadcast along others.
+
+    None where they do not, or where a tensor that is no Local has numbers of its own for each change.
+    """
+    every = flat((call.args, call.kwargs))
+    locals_ = [a for a in every if isinstance(a, Local)]
+    first = locals_[0]
+    own = (isinstance(a, torch.Tensor) and a.dim() >= first.dim() and a.shape[0] > 1 for a in every)
+    if any(a.axes != first.axes or a.dim() != first.dim() or a.space != first.space for a in locals_):
+        return []
+    if any(a.flattened is not None for a in locals_):
+        return []
+    if any(mine and not isinstance(a, Local) for mine, a in zip(own, every, strict=True)):
+        return []
+    return locals_
+
+
+# These map position by position, too; torch does not mark them.
+@rule("pointwise hardswish hardsigmoid hardtanh prelu _prelu_kernel mish softplus _to_copy")
 def pointwise(call: Call) -> Any:
     """Any function of values at the same position: of all values in the windows."""
-    locals_ = [a for a in flat((call.args, call.kwargs)) if isinstance(a, Local)]
-    first = locals_[0]
-    if any(a.axes != first.axes or a.shape != first.shape or a.flattened is not None for a in locals_):
+    locals_ = aligned(call)
+    if not locals_:
         return NotImplemented
-    base = call.bases()
-    if len(base) != 1 or base[0].value.shape[1:] != first.shape[1:]:
+    first, base = locals_[0], call.bases()
+    if len(base) != 1 or base[0].space(first.axes) != first.space:
         return NotImplemented
     place = union(locals_)
     if call.name in OVERWRITING and not call.kwargs and (first.full is None or call.mine(first)):
@@ -38,18 +56,21 @@ def pointwise(call: Call) -> Any:
 @rule("add sub neg mul div")
 def arithmetic(call: Call) -> Any:
     """Sums of windows, and of windows with constants; products and quotients with constants: differences will do."""
-    locals_ = [a for a in call.args if isinstance(a, Local)]
+    locals_ = aligned(call)
+    if not locals_:
+        return NotImplemented
     first = locals_[0]
     product = call.name in ("mul", "div")
-    if any(a.axes != first.axes or a.shape != first.shape or a.flattened is not None for a in locals_):
-        return NotImplemented
+    if any(a.shape != first.shape for a in locals_):
+        return pointwise(call)
     if (product and (len(locals_) > 1 or first is not call.args[0])) or call.kwargs.get("rounding_mode"):
         return pointwise(call)
     base = call.bases()[0]
     if base.value.shape[1:] != first.shape[1:]:
         return NotImplemented
     place = union(locals_)
-    if all(a.full is not None and place.same(a.place) for a in locals_ if a.place is not None):
+    same = all(a.full is not None and place.same(a.place) for a in locals_ if a.place is not None)
+    if same or call.run.hot:
         return pointwise(call)
     if call.name == "add" and len(locals_) == 2 and not call.kwargs:
         summed = _added(call, locals_, place)
@@ -102,7 +123,10 @@ def _there(call: Call, index: int, arg: Any, first: Local, place: Place) -> Any:
     ahead = first.dim() - arg.dim()
     if ahead < 0 or all(axis < ahead or arg.shape[axis - ahead] == 1 for axis in first.axes):
         return arg
-    base = call.keep(("constant", index), lambda: Base(arg.expand(1, *first.shape[1:])))
+    shape = [1, *(arg.shape[axis - ahead] if axis >= ahead else 1 for axis in range(1, first.dim()))]
+    for axis in first.axes:
+        shape[axis] = first.shape[axis]
+    base = call.keep(("constant", index), lambda: Base(arg.expand(shape)))
     return base.at(first.axes, place).permute(back(first.dim(), first.axes))
 
 
@@ -130,13 +154,11 @@ def same(call: Call) -> Any:
     return made
 
 
-@rule("_softmax _log_softmax softmax log_softmax glu cumsum sum mean amax amin max_dim var")
+@rule("_softmax _log_softmax softmax log_softmax glu cumsum sum mean amax amin var")
 def reduction(call: Call) -> Any:
     """Along axes without windows: position by position. The mean or sum over all windows: base plus what changed."""
     x = call.x
-    dims = call["dim"]
-    dims = [dims] if isinstance(dims, int) else list(dims or range(x.dim()))
-    dims = [dim % x.dim() for dim in dims]
+    dims = call.dims(x)
     if 0 in dims or x.flattened is not None:
         return NotImplemented
     if set(dims) & set(x.axes):
@@ -154,16 +176,18 @@ def _over_all(call: Call, dims: Sequence[int]) -> Any:
     x = call.x
     if call.name == "amax" and tuple(dims) == x.axes and len(dims) == 1:
         return _greatest_of_all(call, dims[0])
-    if call.name not in ("mean", "sum") or not set(x.axes) <= set(dims) or not x.dtype.is_floating_point:
+    if (
+        call.run.hot
+        or call.name not in ("mean", "sum")
+        or not set(x.axes) <= set(dims)
+        or not x.dtype.is_floating_point
+    ):
         return NotImplemented
     assert x.place is not None
     base = call.bases()[0]
     total = x.logical(x.differences_at(x.place)).sum(list(dims), keepdim=call["keepdim"])
     if call.name == "mean":
-        size = 1
-        for dim in dims:
-            size *= x.shape[dim]
-        total = total / size
+        total = total / math.prod(x.shape[dim] for dim in dims)
     return call.note("running sum", dense(call.run, total + base.value))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 
 from striate.locality.patch.local import Base, absent
 from striate.locality.patch.place import Place, trimmed
-from striate.locality.patch.rules.base import Call, rule
+from striate.locality.patch.rules.base import Call, arguments, rule
 from striate.locality.patch.rules.convolutions import Slide, affected, along, read, slides
 from striate.locality.patch.rules.pointwise import held
 
@@ -78,7 +79,8 @@ def avg_pool(call: Call) -> Any:
     moved = [every[axis] for axis in where]
     assert x.place is not None
     out = affected(x.place, moved, base.space(x.axes))
-    seen = x.logical(x.differences_at(read(out, moved)))
+    there = read(out, moved)
+    seen = x.logical(x.values_at(there) if x.full is not None else x.differences_at(there))
     padding = [0 if axis in where else s.padding for axis, s in enumerate(every)]
     sums = AVERAGE[rank](seen, kernel, [s.stride for s in every], padding) * math.prod(kernel)
 
@@ -96,17 +98,17 @@ def avg_pool(call: Call) -> Any:
 
     share = call.keep("shares", shares)
     weights = share.at(x.axes, out)
-    return call.note("difference", call.give(out, delta=held(sums, x.axes) * weights, base=base))
+    form = "values" if x.full is not None else "difference"
+    return call.note(form, call.alike(x, out, held(sums, x.axes) * weights, base=base))
 
 
 @rule("upsample_nearest1d upsample_nearest2d upsample_nearest3d")
 def nearest(call: Call) -> Any:
     """Every position becomes a block, where the factor is a whole number."""
     x = call.x
-    base = call.bases(call.x, *call.args[1:])[0]
+    base = call.bases()[0]
     factors = [out // size for out, size in zip(base.value.shape[2:], x.shape[2:], strict=True)]
-    even = all(size * f == out for size, f, out in zip(x.shape[2:], factors, base.value.shape[2:], strict=True))
-    if not even or min(x.axes) < 2:
+    if not _even(call, x.shape[2:], base.value.shape[2:]) or min(x.axes) < 2:
         return NotImplemented
     assert x.place is not None
     by = np.asarray([factors[axis - 2] for axis in x.axes])
@@ -124,8 +126,7 @@ def linear(call: Call) -> Any:
     base = call.bases()[0]
     sizes = base.value.shape[2:]
     factors = [out // size for out, size in zip(sizes, x.shape[2:], strict=True)]
-    even = all(size * f == out for size, f, out in zip(x.shape[2:], factors, sizes, strict=True))
-    if call["align_corners"] or not even or min(x.axes) < 2:
+    if call["align_corners"] or not _even(call, x.shape[2:], sizes) or min(x.axes) < 2:
         return NotImplemented
     assert x.place is not None
     by = np.asarray([factors[axis - 2] for axis in x.axes])
@@ -172,6 +173,36 @@ def border_pad(call: Call) -> Any:
     for axis, at in enumerate(sources):
         made = _picked(made, 1 + axis, at - seen.starts[:, axis, None])
     return call.note("values", call.alike(x, out, made, base=base))
+
+
+def _even(call: Call, before: Sequence[int], after: Sequence[int]) -> bool:
+    """Whether an enlargement is by whole factors, also where these are given beside the sizes."""
+    names = [name for name, _ in arguments(call.func) if name.startswith("scales")]
+    scales = [call[name] for name in names] or [None] * len(before)
+    return all(
+        out % size == 0 and (scale is None or scale == out // size)
+        for size, out, scale in zip(before, after, scales, strict=True)
+    )
+
+
+@rule("_adaptive_avg_pool2d _adaptive_avg_pool3d")
+def adaptive(call: Call) -> Any:
+    """Means over blocks, where the size is a multiple of that wanted; nothing is done where it is that already."""
+    x = call.x
+    rank = int(call.name[-2])
+    where = along(x, rank) if x.flattened is None and x.dim() == rank + 2 else None
+    base = call.bases()[0]
+    blocks = [divmod(size, out) for size, out in zip(x.shape[2:], base.value.shape[2:], strict=True)]
+    if where is None or any(rest for _, rest in blocks):
+        return NotImplemented
+    kernel = [block for block, _ in blocks]
+    moved = [Slide(kernel[axis], kernel[axis], 0, 1) for axis in where]
+    assert x.place is not None
+    out = affected(x.place, moved, base.space(x.axes))
+    there = read(out, moved)
+    seen = x.logical(x.values_at(there) if x.full is not None else x.differences_at(there))
+    form = "values" if x.full is not None else "difference"
+    return call.note(form, call.alike(x, out, held(AVERAGE[rank](seen, kernel), x.axes), base=base))
 
 
 def _clamped(delta: torch.Tensor, place: Place, space: tuple[int, ...]) -> torch.Tensor:
