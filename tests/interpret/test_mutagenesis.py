@@ -6,6 +6,8 @@ import io
 import json
 from typing import Any
 
+import jaxtyping
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -81,7 +83,7 @@ def listed(draw: st.DrawFn) -> tuple[str, list[tuple[int, str, str]], str]:
     text = draw(texts)
     found = []
     for _ in range(draw(st.integers(1, 8))):
-        position = draw(st.integers(0, len(text) - 1))
+        position = draw(st.integers(0, len(text)))
         end = draw(st.integers(position, min(len(text), position + 5)))
         found.append((position, text[position:end], draw(st.text(DNA, max_size=5))))
     return text, found, draw(st.text(DNA, max_size=6))
@@ -202,11 +204,39 @@ def test_the_network_is_as_before() -> None:
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert not any(module.training or module._forward_hooks for module in model.modules())
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
-    mutagenesis(model, ["ACG", "TTT"], progress=lambda _done, _total, what: told.append(what))
-    assert {"insertions", "substitutions, sequence 1 of 2", "substitutions, sequence 2 of 2"} == set(told)
+    assert set(told) == {"insertions"}
 
 
 told: list[str] = []
+
+
+def test_the_progress_of_all_sequences_is_one() -> None:
+    said: list[tuple[int, int, str]] = []
+    mutagenesis(network(), ["ACG", "TTT", "GAT"], progress=lambda *report: said.append(report))
+    assert said[-1] == (36, 36, "substitutions of 3 sequences")
+    done = [report[0] for report in said]
+    assert done == sorted(set(done))
+    assert {report[1:] for report in said} == {said[-1][1:]}
+
+
+def test_the_plan_names_the_layers_also_of_several_sequences() -> None:
+    for found in (mutagenesis(network(), ["ACGTTA", "TTGACC"]), variants(network(), "ACGTTA", [(0, "A", "C")])):
+        assert found.plan is not None
+        assert found.plan.rows[0].path == "0"
+        assert found.json()["plan"] == found.plan.json()
+
+
+class Asking(nn.Module):
+    """A number is asked for, which cannot be had on windows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flatten(1).sum(1, keepdim=True) * (2.0 if x.sum().item() > 0 else 1.0)
+
+
+def test_a_network_that_was_run_whole_says_so() -> None:
+    found = mutagenesis(Asking(), ["ACG", "TTT"])
+    assert found.plan is not None
+    assert found.plan.whole
 
 
 def test_tables_json_and_pictures() -> None:
@@ -252,8 +282,12 @@ def test_an_unknown_letter_is_named() -> None:
     message = "unknown letter: position 3: expected one of ACGT, got 'x'. Pass unknown=0.25, say"
     with pytest.raises(InputError, match=message):
         mutagenesis(network(), "ACGxN")
-    with pytest.raises(InputError, match="unknown letter: position 1: expected one of ACGT, got 'N'"):
-        variants(network(), "ACGT", [(0, "A", "AN")])
+    with pytest.raises(InputError, match=r"unknown letter: position 1 of the alternative of \(0, 'A', 'AN'\): exp"):
+        variants(network(), "ACGT", [(0, "A", "C"), (0, "A", "AN")])
+    with pytest.raises(InputError, match="unknown letter: position 2 of following: expected one of ACGT, got 'N'"):
+        variants(network(), "ACGT", [(0, "A", "C")], following="ACN")
+    with pytest.raises(InputError, match="unknown letter: position 0 of sequence 1: expected one of ACGT, got 'N'"):
+        mutagenesis(network(), ["ACG", "NCG"])
 
 
 @pytest.mark.parametrize(
@@ -303,7 +337,10 @@ def test_what_is_no_sequence_is_refused(x: Any, options: dict[str, Any], message
         ([(4, "A", "C")], r"a variant lies outside of the sequence: \(4, 'A', 'C'\): expected 0 to 3, got 1 letters"),
         ([(3, "TA", "C")], "a variant lies outside of the sequence: .* got 2 letters from position 3"),
         ([(-1, "T", "C")], "a variant lies outside of the sequence"),
-        ([(4, "", "C")], "a variant lies outside of the sequence"),
+        (
+            [(5, "", "C")],
+            r"a variant lies outside of the sequence: \(5, '', 'C'\): expected 0 to 4, got 0 letters from",
+        ),
     ],
 )
 def test_variants_that_do_not_fit_are_refused(given_: Any, message: str) -> None:
@@ -314,3 +351,39 @@ def test_variants_that_do_not_fit_are_refused(given_: Any, message: str) -> None
 def test_variants_of_several_sequences_are_refused() -> None:
     with pytest.raises(InputError, match="variants are those of one sequence: got 2 sequences. Call for each."):
         variants(network(), encode("ACGT").expand(2, -1, -1), [(0, "A", "C")])
+
+
+def test_an_insertion_at_the_end_leaves_the_sequence() -> None:
+    found = variants(network(), "ACGT", [(4, "", "GG"), (3, "T", "TG")])
+    agree(found.scores, run(network(), ["ACGT", "ACGT"]))
+
+
+def test_nothing_may_follow() -> None:
+    given_ = [(1, "CG", "")]
+    nothing = variants(network(), "ACGT", given_, following=torch.zeros(4, 0)).scores
+    agree(nothing, variants(network(), "ACGT", given_).scores)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Types are not checked, as outside of the tests: what users then read is an error of striate."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("x", [np.zeros((1, 4, 3)), b"ACGT", 7, None, [b"ACGT"]])
+def test_other_types_are_no_sequences(x: Any) -> None:
+    message = (
+        rf"these are no sequences: expected text, a list of texts, or a tensor .* got {type(x).__name__}. torch.as"
+    )
+    for explain in (mutagenesis, lambda model, x: variants(model, x, [(0, "A", "C")])):
+        with pytest.raises(InputError, match=message):
+            explain(network(), x)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("following", [np.zeros((4, 2)), b"AC", ["AC"]])
+def test_what_follows_is_text_or_a_tensor(following: Any) -> None:
+    expected = rf"expected text or a tensor \(letters, k\), got {type(following).__name__}"
+    with pytest.raises(InputError, match=f"what follows is no sequence: {expected}"):
+        variants(network(), "ACGT", [(0, "A", "C")], following=following)

@@ -6,8 +6,10 @@ import io
 import itertools
 import json
 import math
+import re
 from typing import Any
 
+import jaxtyping
 import matplotlib.image
 import numpy as np
 import pytest
@@ -225,6 +227,7 @@ def test_progress_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     x = torch.rand(1, 2, 9, 9, dtype=torch.float64)
     occlusion(network(2), x, patch=2, stride=1, progress=lambda *report: told.append(report))
     assert told[-1] == (64, 64, "occlusion")
+    assert len(set(told)) == len(told)
     assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
     occlusion(network(2), x, patch=2, stride=1, progress=True)
     assert not capsys.readouterr().out  # bars are drawn beside the output
@@ -242,6 +245,7 @@ def test_json_table_and_file(tmp_path: Any) -> None:
     assert facts["axes"] == {"row": [0, 4], "column": [0, 4]}
     expected = {"patch": [3, 3], "stride": [4, 4], "target": 1, "layer": "", "fill": "a tensor (2, 9, 8)"}
     assert facts["parameters"] == expected
+    assert facts["plan"]["rows"][0]["form"] == "difference"
     assert found_in(2, target=lambda output: output[:, 0]).parameters["target"].endswith("<lambda>")
     assert repr(found) == "OcclusionMap(occlusion, 2 rows × 2 columns, base ())"
     table = found.table(rows=1)
@@ -343,3 +347,88 @@ def test_an_output_that_is_not_there() -> None:
     for output in (3, (0, 0), -4):
         with pytest.raises(InputError, match=r"no such output: expected an index into axes \(3,\)"):
             found.plot(output)
+
+
+@pytest.fixture
+def unchecked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Types are not checked, as outside of the tests: what users then read is an error of striate."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.parametrize("whole", [np.int64(3), torch.tensor(3), np.array(3), np.array([3, 3]), torch.tensor([3, 3])])
+def test_sizes_of_any_whole_type(whole: Any) -> None:
+    found = found_in(2, patch=whole, stride=whole)
+    assert found.parameters["patch"] == found.parameters["stride"] == (3, 3)
+    json.dumps(found.json())
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", ["patch", "stride"])
+@pytest.mark.parametrize("value", [2.0, True, torch.tensor(True), np.True_, None, "33", (3, 2.0), torch.tensor(2.0)])
+def test_sizes_that_are_no_whole_numbers(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"wrong {name}: expected a whole number from 1, or 2 of them, got "):
+        found_in(2, **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("fill", "written"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.array([0.5, 2]), [0.5, 2.0]),
+        (torch.tensor([0.5, 2]), [0.5, 2.0]),
+        (np.zeros((2, 9, 8)), "a tensor (2, 9, 8)"),
+        (0.1, 0.1),
+        ("mean", "mean"),
+    ],
+)
+def test_fills_are_written_as_plain_types(fill: Any, written: Any, tmp_path: Any) -> None:
+    found = found_in(2, fill=fill)
+    assert json.loads(json.dumps(found.json()))["parameters"]["fill"] == written
+    found.save(tmp_path / "map.safetensors")
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("fill", [None, [[1.0], [1.0, 2.0]], {}])
+def test_fills_that_are_no_numbers(fill: Any) -> None:
+    message = f"the fill does not fit the input: expected one number, 2 (one for each channel) or (2, 9, 8), got {fill}"
+    with pytest.raises(InputError, match=re.escape(message)):
+        found_in(2, fill=fill)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_an_array_is_no_input() -> None:
+    with pytest.raises(InputError, match=r"cannot occlude this input: .* got ndarray. Make it a tensor: torch.as_t"):
+        occlusion(network(1), np.zeros((1, 2, 5)), patch=1, stride=1)
+
+
+class Decision(nn.Module):
+    """Which channels are bright; a number asked for cannot be had on windows."""
+
+    def __init__(self, asks: bool) -> None:
+        super().__init__()
+        self.asks = asks
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.flatten(2).mean(2)
+        return means > (0.5 if not self.asks or x.sum().item() >= 0 else 0.0)
+
+
+@pytest.mark.parametrize("asks", [False, True])
+def test_decisions_become_floats(asks: bool) -> None:
+    x = torch.tensor([[[1.0, 1, 0, 1], [0, 0, 0, 0]]])
+    found = occlusion(Decision(asks), x, patch=2, stride=2)
+    assert found.base.tolist() == [1.0, 0.0]
+    assert found.change.tolist() == [[-1.0, -1.0], [0.0, 0.0]]
+    assert found.heatmap().tolist() == [[1.0] * 4, [0.0] * 4]
+
+
+def test_a_network_that_was_run_whole_says_so() -> None:
+    found = occlusion(Decision(True), torch.rand(1, 2, 4), patch=2, stride=2)
+    assert found.plan is not None
+    assert found.plan.whole
+    assert found.json()["plan"]["whole"] == found.plan.whole
+    assert found.table().caption == f"Run on whole inputs: {found.plan.whole}."
+    local = found_in(1)
+    assert local.plan is not None
+    assert not local.plan.whole
+    assert local.table().caption is None

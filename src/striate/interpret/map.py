@@ -15,6 +15,7 @@ import torch
 from rich.table import Table
 
 from striate.errors import InputError
+from striate.locality.patch.plan import Plan
 from striate.shapes import Float, Tensor
 from striate.train.checkpoint import save_tensors
 
@@ -28,7 +29,8 @@ class Map(ABC):
 
     `x`: what was explained, (n, c, *space). `base`: the outputs for `x` itself, any axes, none for a single number.
     `scores`: those for each change, the axes of `base` and then one for each of `axes`, which name the coordinates of
-    the changes. `parameters`: how it was made.
+    the changes. `parameters`: how it was made. `plan`: what the engine did with each layer; `plan.whole` says why
+    all was run on whole inputs, if it was (of several inputs the plan of the first, or of one that was run whole).
     """
 
     method: str
@@ -37,6 +39,7 @@ class Map(ABC):
     scores: Float[Tensor, "..."]
     axes: Mapping[str, Sequence[int | str]]
     parameters: Mapping[str, Any]
+    plan: Plan | None = None
 
     @property
     def change(self) -> Float[Tensor, "..."]:
@@ -62,7 +65,8 @@ class Map(ABC):
 
     def table(self, rows: int = 20) -> Table:
         """The changes with the greatest effect, up or down, of all outputs."""
-        table = Table(title=self.title())
+        whole = self.plan.whole if self.plan else ""
+        table = Table(title=self.title(), caption=f"Run on whole inputs: {whole}." if whole else None)
         for name in (*(["output"] if self.base.dim() else []), *self.axes, "score", "change"):
             table.add_column(name, justify="right")
         change = self.change
@@ -94,7 +98,8 @@ class Map(ABC):
 
     def _facts(self) -> dict[str, Any]:
         axes = {name: list(labels) for name, labels in self.axes.items()}
-        return {"method": self.method, "parameters": dict(self.parameters), "axes": axes}
+        plan = self.plan.json() if self.plan else None
+        return {"method": self.method, "parameters": dict(self.parameters), "axes": axes, "plan": plan}
 
     def _repr_html_(self) -> str:
         picture = io.BytesIO()

@@ -14,7 +14,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.interpret.map import Map
 from striate.interpret.sequences import Edit, as_one_hot, changes, letters_of, one_hot, substitutions
-from striate.interpret.sweep import Change, Progress, Target, described, native, sweep
+from striate.interpret.sweep import Change, Progress, Target, described, native, reporting, sweep
 from striate.locality.patch.engine import PatchEngine
 from striate.shapes import Float, Num, Tensor
 
@@ -111,21 +111,19 @@ def mutagenesis(
     length = sequences.shape[2]
     rows: list[int | str] = [GAP] if edit == "deletion" else [*alphabet]
     engine = PatchEngine(model, sequences[:1], layer=layer)
-    found = [
-        sweep(
-            engine if number == 1 else engine.on(sequence[None]),
-            _every(edit, sequence, unknown or 0.0),
-            (len(rows), length),
-            target,
-            f"{edit}s" if len(sequences) == 1 else f"{edit}s, sequence {number} of {len(sequences)}",
-            progress,
-        )
-        for number, sequence in enumerate(sequences, 1)
-    ]
+    engines = (engine.on(sequence[None]) if item else engine for item, sequence in enumerate(sequences))
+    what = f"{edit}s" + (f" of {len(sequences)} sequences" if len(sequences) > 1 else "")
+    found, plan = [], None
+    with reporting(progress, len(sequences) * len(rows) * length, what) as report:
+        for sequence, here in zip(sequences, engines, strict=True):
+            edits = _every(edit, sequence, unknown or 0.0)
+            found.append(sweep(here, edits, (len(rows), length), target, report))
+            if plan is None or (here.whole and not plan.whole):
+                plan = here.plan()
     base, scores = found[0] if len(found) == 1 else (torch.stack(part) for part in zip(*found, strict=True))
     parameters = {"edit": edit, "alphabet": alphabet, "unknown": unknown, "target": described(target), "layer": layer}
     axes: dict[str, Sequence[int | str]] = {"letter": rows, "position": range(length)}
-    return MutationMap(f"mutagenesis by {edit}", sequences.cpu(), base, scores, axes, parameters)
+    return MutationMap(f"mutagenesis by {edit}", sequences.cpu(), base, scores, axes, parameters, plan)
 
 
 def variants(
@@ -143,7 +141,8 @@ def variants(
     """The output after each of the given variants (position, reference, alternative) of one sequence (n = 1).
 
     As in VCF files, except that `position` counts from 0, and from the start of x: (7, "A", "C") is a substitution,
-    (7, "AT", "A") a deletion, (7, "A", "ATT") an insertion; without the common letter, "" says none. The length
+    (7, "AT", "A") a deletion, (7, "A", "ATT") an insertion; without the common letter, "" says none, and an insertion
+    may stand at the end (position = length), where nothing of it is left. The length
     stays: after an insertion the end is cut; after a deletion letters come in from `following`, the letters after x,
     then unknown ones (zeros, or `unknown`). The other arguments are those of `mutagenesis`.
 
@@ -166,22 +165,16 @@ def variants(
     if not listed:
         raise InputError("no variants are given", expected="(position, reference, alternative)", got="none")
     edits = [_edit(sequence, variant, alphabet, unknown) for variant in listed]
-    tail = torch.empty(len(alphabet), 0).to(sequence)
-    if len(following):
-        whole = following if isinstance(following, str) else following[None]
-        tail = as_one_hot(whole, alphabet, unknown, sequence)[0]
+    tail = _tail(following, alphabet, unknown, sequence)
     filler = torch.full((len(alphabet), max(edit.removed for edit in edits)), unknown or 0.0).to(sequence)
-    base, scores = sweep(
-        PatchEngine(model, sequences, layer=layer),
-        changes(sequence, edits, torch.cat([tail, filler], 1)),
-        (len(edits),),
-        target,
-        "variants",
-        progress,
-    )
+    engine = PatchEngine(model, sequences, layer=layer)
+    made = changes(sequence, edits, torch.cat([tail, filler], 1))
+    with reporting(progress, len(edits), "variants") as report:
+        base, scores = sweep(engine, made, (len(edits),), target, report)
     parameters = {"alphabet": alphabet, "unknown": unknown, "target": described(target), "layer": layer}
     labels = [f"{position} {reference or GAP}>{alternative or GAP}" for position, reference, alternative in listed]
-    return VariantMap("variant effects", sequences.cpu(), base, scores, {"variant": labels}, parameters)
+    axes = {"variant": labels}
+    return VariantMap("variant effects", sequences.cpu(), base, scores, axes, parameters, engine.plan())
 
 
 def _every(edit: str, sequence: Float[Tensor, "letters t"], unknown: float) -> Iterable[Change]:
@@ -197,17 +190,26 @@ def _every(edit: str, sequence: Float[Tensor, "letters t"], unknown: float) -> I
     return changes(sequence, edits, torch.full((letters, 1), unknown).to(sequence))
 
 
+def _tail(following: Any, alphabet: str, unknown: float | None, like: Tensor) -> Float[Tensor, "letters k"]:
+    """The columns after a sequence, of none too."""
+    if isinstance(following, str):
+        return one_hot(following, alphabet, unknown, "following").to(like)
+    if not isinstance(following, torch.Tensor):
+        expected = "text or a tensor (letters, k)"
+        raise InputError("what follows is no sequence", expected=expected, got=type(following).__name__)
+    return as_one_hot(following[None], alphabet, unknown, like)[0] if following.numel() else like[:, :0]
+
+
 def _edit(
     sequence: Float[Tensor, "letters t"], variant: tuple[int, str, str], alphabet: str, unknown: float | None
 ) -> Edit:
     """A variant without the letters that reference and alternative have in common, checked against the sequence."""
     position, reference, alternative = variant
     length = sequence.shape[1]
-    if not 0 <= position <= length - max(1, len(reference)):
+    if not 0 <= position <= length - len(reference):
         got = f"{len(reference)} letters from position {position}"
-        raise InputError(
-            "a variant lies outside of the sequence", where=variant, expected=f"0 to {length - 1}", got=got
-        )
+        last = length - bool(reference)
+        raise InputError("a variant lies outside of the sequence", where=variant, expected=f"0 to {last}", got=got)
     there = one_hot(reference, alphabet, 0.0).to(sequence) == 1
     stands = sequence[:, position : position + len(reference)] == 1
     if not torch.equal(there, stands):
@@ -218,7 +220,7 @@ def _edit(
             got=reference,
             fix="Positions count from 0 at the start of x.",
         )
-    added = one_hot(alternative, alphabet, unknown).to(sequence)
+    added = one_hot(alternative, alphabet, unknown, f"the alternative of {variant}").to(sequence)
     common = _common(reference, alternative)
     reference, alternative = reference[common:], alternative[common:]
     shared = _common(reference[::-1], alternative[::-1])

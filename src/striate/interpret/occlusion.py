@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
+import numpy as np
 import torch
 from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.map import Map
-from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, native, sweep
+from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, native, reporting, sweep
 from striate.locality.patch.engine import PatchEngine
 from striate.shapes import Bool, Float, Num, Tensor
 
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
 AXES = {1: ("position",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 # A number for all, one for each channel, "mean" (that of each channel of x), or values (c, *space) to show instead.
-Fill = int | float | Sequence[float] | str | Tensor
+Fill = int | float | Sequence[float] | str | Tensor | np.ndarray | np.generic
+# One for all axes, or one for each.
+Sizes = SupportsIndex | Sequence[SupportsIndex]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -55,8 +60,8 @@ def occlusion(
     model: nn.Module,
     x: Num[Tensor, "n c *space"],
     *,
-    patch: int | Sequence[int],
-    stride: int | Sequence[int],
+    patch: Sizes,
+    stride: Sizes,
     target: Target = None,
     fill: Fill = 0.0,
     layer: str = "",
@@ -85,10 +90,8 @@ def occlusion(
     (tensor(1.), tensor([[0., 1.],
             [1., 1.]]))
     """
+    _check_item(x)
     sides = tuple(x.shape[2:])
-    if x.dim() - 2 not in AXES or len(x) != 1 or not x.is_floating_point():
-        expected = "one item (1, c, *space) of floats, with 1 to 3 spatial axes"
-        raise InputError("cannot occlude this input", expected=expected, got=f"{x.dtype} {tuple(x.shape)}")
     windows, strides = _per_axis("patch", patch, sides), _per_axis("stride", stride, sides)
     for window, side in zip(windows, sides, strict=True):
         if window > side:
@@ -98,11 +101,22 @@ def occlusion(
     places = [range(0, side - size + 1, step) for side, size, step in zip(sides, windows, strides, strict=True)]
     engine = PatchEngine(model, x, layer=layer)
     changes = _changes(filler, places, windows)
-    base, scores = sweep(engine, changes, [len(axis) for axis in places], target, "occlusion", progress)
+    counts = [len(axis) for axis in places]
+    with reporting(progress, math.prod(counts), "occlusion") as report:
+        base, scores = sweep(engine, changes, counts, target, report)
     parameters: dict[str, Any] = {"patch": windows, "stride": strides, "target": described(target), "layer": layer}
-    parameters["fill"] = f"a tensor {tuple(fill.shape)}" if isinstance(fill, Tensor) else fill
+    parameters["fill"] = _written(fill)
     axes = dict(zip(AXES[len(sides)], places, strict=True))
-    return OcclusionMap("occlusion", x.cpu(), base, scores, axes, parameters)
+    return OcclusionMap("occlusion", x.cpu(), base, scores, axes, parameters, engine.plan())
+
+
+def _check_item(x: Any) -> None:
+    expected = "one item (1, c, *space) of floats, with 1 to 3 spatial axes"
+    if not isinstance(x, torch.Tensor):
+        fix = "Make it a tensor: torch.as_tensor(x)."
+        raise InputError("cannot occlude this input", expected=expected, got=type(x).__name__, fix=fix)
+    if x.dim() - 2 not in AXES or len(x) != 1 or not x.is_floating_point():
+        raise InputError("cannot occlude this input", expected=expected, got=f"{x.dtype} {tuple(x.shape)}")
 
 
 def _changes(filler: Tensor, places: Sequence[range], window: tuple[int, ...]) -> Iterator[Change]:
@@ -130,23 +144,46 @@ def _filler(fill: Fill, x: Tensor) -> Tensor:
         if fill != "mean":
             raise InputError("unknown fill", expected='a number, one for each channel, a tensor or "mean"', got=fill)
         return x[0].flatten(1).mean(1).reshape(c, *ones)
-    values = torch.as_tensor(fill, dtype=x.dtype, device=x.device).detach()
+    expected = f"one number, {c} (one for each channel) or {tuple(x.shape[1:])}"
+    try:
+        values = torch.as_tensor(fill, dtype=x.dtype, device=x.device).detach()
+    except (TypeError, ValueError, RuntimeError):  # None, rows of several lengths
+        raise InputError("the fill does not fit the input", expected=expected, got=repr(fill)) from None
     if values.shape == x.shape:
         return values[0]
     if values.shape == x.shape[1:]:
         return values
     if values.shape not in ((), (1,), (c,)):
-        expected = f"one number, {c} (one for each channel) or {tuple(x.shape[1:])}"
         raise InputError("the fill does not fit the input", expected=expected, got=tuple(values.shape))
     return values.expand(c).reshape(c, *ones)
 
 
-def _per_axis(name: str, value: int | Sequence[int], sides: tuple[int, ...]) -> tuple[int, ...]:
-    values = (value,) * len(sides) if isinstance(value, int) else tuple(value)
+def _written(fill: Fill) -> Any:
+    """A fill as plain types, for a record of it."""
+    if isinstance(fill, str):
+        return fill
+    values = fill if isinstance(fill, torch.Tensor) else np.asarray(fill)
+    return values.tolist() if len(values.shape) < 2 else f"a tensor {tuple(values.shape)}"
+
+
+def _per_axis(name: str, value: Sizes, sides: tuple[int, ...]) -> tuple[int, ...]:
+    several: Any = [value] * len(sides)
+    with contextlib.suppress(TypeError):  # one number has no parts
+        several = [*value]  # type: ignore[misc]
+    values = tuple(_whole(number) for number in several)
     if len(values) != len(sides) or any(number < 1 for number in values):
         expected = f"a whole number from 1, or {len(sides)} of them"
-        raise InputError(f"wrong {name}", expected=expected, got=value)
+        raise InputError(f"wrong {name}", expected=expected, got=repr(value))
     return values
+
+
+def _whole(number: Any) -> int:
+    """0 for what is no whole number."""
+    if isinstance(number, bool) or getattr(number, "dtype", None) == torch.bool:
+        return 0
+    with contextlib.suppress(TypeError):
+        return operator.index(number)
+    return 0
 
 
 def _apply(covers: Bool[Tensor, "p s"], values: Tensor, axis: int) -> Tensor:

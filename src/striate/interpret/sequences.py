@@ -24,11 +24,13 @@ class Edit:
     added: Float[Tensor, "letters k"]
 
 
-def one_hot(text: str, alphabet: str = "ACGT", unknown: float | None = None) -> Float[Tensor, "letters t"]:
+def one_hot(
+    text: str, alphabet: str = "ACGT", unknown: float | None = None, of: str = ""
+) -> Float[Tensor, "letters t"]:
     """A column for each letter, 1 where the alphabet has it. Case does not matter in an alphabet of capitals.
 
     `unknown`: the value of all channels for letters that the alphabet does not have; without it InputError names the
-    first of them.
+    first of them, and what it is a letter `of`.
 
     >>> one_hot("AcT")
     tensor([[1., 0., 0.],
@@ -43,7 +45,7 @@ def one_hot(text: str, alphabet: str = "ACGT", unknown: float | None = None) -> 
         position = int((codes < 0).nonzero()[0, 0])
         raise InputError(
             "unknown letter",
-            where=f"position {position}",
+            where=f"position {position}" + (f" of {of}" if of else ""),
             expected=f"one of {alphabet}",
             got=repr(text[position]),
             fix="Pass unknown=0.25, say, the value of each channel for letters that are not known.",
@@ -69,11 +71,17 @@ def as_one_hot(
         x = x.detach().to(like)
         _check_columns(x, unknown)
         return x
-    texts = [x] if isinstance(x, str) else list(x)
+    texts = [x] if isinstance(x, str) else list(x) if isinstance(x, Sequence) else []
+    if not isinstance(x, Sequence) or not all(isinstance(text, str) for text in texts):
+        expected = "text, a list of texts, or a tensor (n, letters, length)"
+        fix = "torch.as_tensor(x) makes a tensor of an array, x.decode() text of bytes."
+        raise InputError("these are no sequences", expected=expected, got=type(x).__name__, fix=fix)
     if not texts or len({len(text) for text in texts}) > 1 or not texts[0]:
         got = ", ".join(str(len(text)) for text in texts[:5]) or "none"
         raise InputError("sequences have one length, from 1", got=f"lengths {got}", fix="Call once for each length.")
-    return torch.stack([one_hot(text, alphabet, unknown) for text in texts]).to(like)
+    names = [f"sequence {item}" if len(texts) > 1 else "" for item in range(len(texts))]
+    columns = [one_hot(text, alphabet, unknown, name) for text, name in zip(texts, names, strict=True)]
+    return torch.stack(columns).to(like)
 
 
 def _check_columns(x: Tensor, unknown: float | None) -> None:

@@ -18,6 +18,7 @@ from striate.shapes import Float, Int64, Tensor
 Target = SupportsIndex | Sequence[SupportsIndex] | Callable[[Tensor], Tensor] | None
 # Told (done, total, what); True draws a bar.
 Progress = Callable[[int, int, str], None] | bool
+Report = Callable[[int], None]  # told how many more are done
 # Where the scores go, where the changes begin, what stands there then: (p,), (p, r) and (p or 1, c, *window).
 Change = tuple[Int64[Tensor, "p"], Int64[Tensor, "p r"], Float[Tensor, "_ c *window"]]
 MOST_BYTES = 1 << 32  # of scores
@@ -29,15 +30,15 @@ def sweep(
     changes: Iterable[Change],
     sides: Sequence[int],
     target: Target,
-    what: str,
-    progress: Progress = False,
+    report: Report,
 ) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
     """The target's values for the input itself (base), and for the changes: the axes of base, then `sides`.
 
     A change's first part says which of the prod(sides) scores it is; those that no change makes are the base.
+    `report` is told how many more are done, in all prod(sides). Outputs that are no floats (a decision) become floats.
     Raises InputError for a target that the output does not have, and scores that no memory would hold.
     """
-    base = chosen(engine.base, target)[0].cpu()
+    base = _kept(engine.base, target)[0]
     total = math.prod(sides)
     if base.numel() * total * base.element_size() > MOST_BYTES:
         raise InputError(
@@ -47,15 +48,21 @@ def sweep(
             fix="Choose some outputs (target=3), or pass a function: target=lambda output: output[:, 3].mean((1, 2)).",
         )
     scores = base.expand(total, *base.shape).clone()
-    with _reporting(progress) as report:
-        done = 0
-        for index, starts, values in changes:
-            for which, output in engine.evaluate(starts, values):
-                scores[index[which]] = chosen(output, target).cpu()
-                done += len(which)
-                report(done, total, what)
-        report(total, total, what)
+    left = total
+    for index, starts, values in changes:
+        for which, output in engine.evaluate(starts, values):
+            scores[index[which]] = _kept(output, target)
+            left -= len(which)
+            report(len(which))
+    if left:
+        report(left)
     return base, scores.movedim(0, -1).reshape(*base.shape, *sides)
+
+
+def _kept(output: Tensor, target: Target) -> Tensor:
+    """The target's part as floats on the CPU."""
+    part = chosen(output, target).cpu()
+    return part if part.is_floating_point() or part.is_complex() else part.float()
 
 
 def chosen(output: Tensor, target: Target) -> Tensor:
@@ -102,13 +109,20 @@ def described(target: Target) -> Any:
 
 
 @contextlib.contextmanager
-def _reporting(progress: Progress) -> Iterator[Callable[[int, int, str], None]]:
-    """The caller's function, or a bar on the terminal or in the notebook, or nothing."""
-    if not isinstance(progress, bool):
-        yield progress
-        return
+def reporting(progress: Progress, total: int, what: str) -> Iterator[Report]:
+    """Adds up what is done of `total`, for the caller's function, or a bar on the terminal or in the notebook."""
     if not progress:
-        yield lambda _done, _total, _what: None
+        yield lambda _more: None
+        return
+    if not isinstance(progress, bool):
+        tell, done = progress, 0
+
+        def add(more: int) -> None:
+            nonlocal done
+            done += more
+            tell(done, total, what)
+
+        yield add
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -116,5 +130,5 @@ def _reporting(progress: Progress) -> Iterator[Callable[[int, int, str], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task("", total=None)
-        yield lambda done, total, what: bars.update(task, completed=done, total=total, description=what)
+        task = bars.add_task(what, total=total)
+        yield lambda more: bars.update(task, advance=more)
