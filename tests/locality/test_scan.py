@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import Any
 
@@ -299,6 +300,21 @@ def test_stitching_refuses_what_gives_no_map_or_pads() -> None:
         shift_and_stitch(small(), image(8, 8))
     with pytest.raises(InputError, match="only a network whose windows lie within the image can be stitched"):
         shift_and_stitch(nn.Conv2d(1, 1, 3, padding=1).double(), image(8, 8))
+    behind = nn.Sequential(nn.ConstantPad2d((0, 1, 0, 1), 0.0), nn.Conv2d(1, 1, 3)).double()
+    with pytest.raises(InputError, match="only a network whose windows lie within the image can be stitched"):
+        shift_and_stitch(behind, image(8, 8))
+    with pytest.raises(InputError, match="^an image that is shifted has its border elsewhere: .*Pass scan"):
+        shift_and_stitch(scan(padded(), borders="image"), image(9, 9))
+
+
+def test_stitching_leaves_the_network_as_it_was() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3, 2), nn.BatchNorm2d(2), nn.Dropout()).double().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    found = shift_and_stitch(model, image(9, 8))
+    assert all(module.training for module in model.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not found.requires_grad
+    torch.testing.assert_close(found, scan(model, patch=(3, 3))(image(9, 8)))
 
 
 @pytest.mark.parametrize("budget", [None, 1 << 17, 40_000, 12_000])
@@ -332,6 +348,22 @@ def test_the_budget_is_kept() -> None:
     torch.testing.assert_close(found, right)
     assert right.numel() * 8 < needed // 2
     assert most <= needed // 2 < whole._peak(x, (1, 93, 42))
+
+
+def test_weights_take_nothing_of_the_budget() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(100, 500, bias=False))
+    x, weights = torch.rand(1, 1, 10, 10), 4 * 100 * 500
+    scanner = scan(model, patch=(10, 10), budget_bytes=weights // 10)
+    assert scanner(x).shape == (1, 500, 1, 1)
+    assert 0 < scanner._peak(x, (1, 1, 1)) < weights / 10
+
+
+def test_tiles_are_those_of_the_dtype() -> None:
+    model, x = small().float(), torch.rand(1, 1, 40, 40)
+    scanner = scan(model, budget_bytes=40_000)
+    scanner(x)
+    scanner.double()(x.double())
+    assert scanner._tiles[x.shape, torch.float32] != scanner._tiles[x.shape, torch.float64]
 
 
 def test_what_no_border_touches_is_shared() -> None:
@@ -381,13 +413,90 @@ def test_zeros_around_the_image_only() -> None:
     assert not torch.allclose(scores[..., 2, 1], crop)
 
 
-def test_with_strides_zeros_around_the_image_are_those_of_the_dilated_network() -> None:
-    model, x = padded(), image(15, 13)  # 8x6 positions: a multiple of the stride
+@pytest.mark.parametrize("sides", [(15, 13), (14, 16), (16, 15), (8, 10), (9, 8)])
+def test_with_strides_zeros_around_the_image_are_those_of_the_dilated_network(sides) -> None:
+    """Whether or not positions are a multiple of the stride."""
+    model, x = padded(), image(*sides)
     conv, last, linear = model[0], model[3], model[5]
     maps = F.max_pool2d(F.relu(conv(x)), 2, 1)
     maps = F.conv2d(maps, last.weight, last.bias, dilation=2, padding=2)
     right = F.conv2d(maps, linear.weight.view(2, 2, 4, 4), linear.bias, dilation=2)
     torch.testing.assert_close(scan(model, patch=(8, 8), borders="image")(x), right)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+@pytest.mark.parametrize("sides", [(13, 12), (12, 15), (9, 10)])
+def test_pooling_and_padding_beyond_the_end_of_images(sides, counts) -> None:
+    pools = nn.MaxPool2d(3, 2, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=counts)
+    model = classifier(nn.Conv2d(1, 1, 1), *pools, nn.ConstantPad2d(1, 5.0), features=49)
+    x, ones = image(*sides) - 9, torch.ones(1, 1, 3, 3, dtype=torch.float64)  # zeros would be the greatest
+    maps = F.max_pool2d(model[0](x), 3, 1, 1)
+    share = F.conv2d(torch.ones_like(maps), ones, dilation=2, padding=2)
+    maps = F.conv2d(maps, ones, dilation=2, padding=2) / (9 if counts else share)
+    right = F.conv2d(F.pad(maps, [2] * 4, value=5.0), model[5].weight.view(2, 1, 7, 7), model[5].bias, dilation=2)
+    torch.testing.assert_close(scan(model, patch=(9, 9), borders="image")(x), right)
+
+
+class Mixing(nn.Module):
+    """Says of each crop what depends on the others of its batch."""
+
+    def __init__(self, mix: Any) -> None:
+        super().__init__()
+        self.mix, self.linear = mix, nn.Linear(16, 2).double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.mix(self.linear(x.flatten(1)))
+
+
+@pytest.mark.parametrize("borders", [None, "crops"])
+@pytest.mark.parametrize(
+    "mix",
+    [
+        lambda x: x.softmax(0),
+        lambda x: x / x.max(),
+        lambda x: x - x.mean(0),
+        lambda x: F.dropout(x, 0.5),
+        lambda x: x / (len(x) == 1),
+        lambda x: x * (float("nan") if len(x) == 1 else 1),
+    ],
+)  # fmt: skip
+def test_a_network_that_mixes_crops_is_noticed(mix, borders) -> None:
+    torch.manual_seed(0)
+    scanner = scan(Mixing(mix), patch=(4, 4), borders=borders)
+    with pytest.raises(InputError, match="^the network says something else of a crop than of a batch.*Each item has"):
+        scanner(image(9, 9, items=2))
+
+
+def test_crops_without_a_number_are_no_mistake() -> None:
+    x = image(9, 9)
+    x[..., 0, 0], x[..., 8, 8] = torch.nan, torch.inf
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(16, 2)).double()
+    kept = x.clone()
+    assert scan(model, patch=(4, 4))(x).isnan().sum() == 2
+    assert torch.equal(x.nan_to_num(), kept.nan_to_num())
+
+
+def test_no_images_have_no_scores() -> None:
+    assert scan(small())(image(11, 12, items=0)).shape == (0, 2, 4, 5)
+    assert shift_and_stitch(scan(small(), stride=2), image(11, 12, items=0)).shape == (0, 2, 4, 5)
+
+
+class Tries(nn.Module):
+    """Goes on after a layer that failed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fails = nn.Unflatten(1, (2, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with contextlib.suppress(RuntimeError):
+            self.fails(x)
+        return F.avg_pool2d(x, 3, padding=1)
+
+
+def test_the_layer_that_an_error_names_is_the_one_that_runs() -> None:
+    with pytest.raises(InputError, match=r"a crop has zeros at its own border.*at the network itself \(Tries\)"):
+        scan(Tries(), patch=(5, 5))(image(7, 7))
 
 
 def test_the_network_is_left_as_it_was() -> None:

@@ -31,13 +31,15 @@ CHOICE = 'Pass borders="crops": exact, at the cost of computing for each crop wh
 class Lattice:
     """What all tensors of one pass have in common: items of the batch, positions and last fragments an axis.
 
-    `framed` gives the form of crops that padding may touch, where `borders` are those of crops.
+    `framed` gives the form of crops that padding may touch, where `borders` are those of crops. `within`: how many of
+    the positions lie within the image; there are more where it takes them to come to a multiple of the fragments.
     """
 
     items: int
     positions: Sizes
     fragments: Sizes
     borders: str | None = None
+    within: Sizes = ()
     layer: Callable[[], str] = lambda: "?"
     framed: Callable[[Crops], Tensor] = lambda crops: crops
     apart: list[str] = field(default_factory=list)
@@ -46,6 +48,11 @@ class Lattice:
     def rank(self) -> int:
         """Number of axes along which crops move."""
         return len(self.positions)
+
+    @property
+    def ends_early(self) -> bool:
+        """Whether maps that are padded as they are have cells beyond the image's end."""
+        return self.borders == "image" and self.within != self.positions
 
     @property
     def crops(self) -> int:
@@ -134,6 +141,23 @@ class Crops(Tensor):
     def quotients(self) -> Sizes:
         """Positions in each fragment."""
         return tuple(p // d for p, d in zip(self.lattice.positions, self.fragments, strict=True))
+
+    def ended(self, fill: float) -> Tensor:
+        """The maps before padding: `fill` in the cells beyond the image's end, too, those that no crop within has."""
+        maps, lattice = self.maps, self.lattice
+        if not lattice.ends_early:
+            return maps
+        axes = zip(self.fragments, self.step, self.box, lattice.within, strict=True)
+        for axis, (d, step, box, count) in enumerate(axes):
+            first = maps.dim() - lattice.rank
+            cells = torch.arange(maps.shape[first + axis], device=maps.device)
+            lasts = (count - 1 - torch.arange(d, device=maps.device)) // d  # quotients of the last crops
+            beyond = cells >= (step * lasts + box)[:, None]
+            beyond = beyond.view(d, *[1] * (lattice.rank - axis), -1)
+            beyond = beyond.expand(*self.fragments[:axis], d, *self.fragments[axis + 1 :], lattice.items, -1)
+            shape = [maps.shape[0] if a == 0 else -1 if a == first + axis else 1 for a in range(maps.dim())]
+            maps = maps.masked_fill(beyond.reshape(shape), fill)
+        return maps
 
     def cells(self, axis: int, first: int, end: int, own: bool) -> Crops:
         """Some cells of each crop along one axis; `own`: with a fragment for each position, so that none is shared."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -19,8 +18,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from striate.errors import InputError
 from striate.geometry.failure import DiedError, place
@@ -32,11 +29,13 @@ from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.trace import trace
 from striate.locality.scan.crops import Crops, Lattice, Sizes, by, cut
 from striate.locality.scan.frames import Framed
+from striate.locality.scan.memory import Memory
 from striate.shapes import Float
 
 BORDERS = (None, "crops", "image")
 # What one pass may hold where nothing else is said; less memory is fresh each time than with more.
 BUDGET = 1 << 28
+WRONG = 1e-2  # of the scores' scale: no rounding, not even in half precision or TF32
 
 
 def scan(
@@ -58,13 +57,17 @@ def scan(
     that, exactly: what no border touches is shared, the rest is computed for each crop; and from a layer on that leaves
     nothing to share (a norm over the crop, a gate, the last small maps) the network goes on crop by crop (`apart`).
     `borders="image"` has zeros around the image only: as fast as without padding, and not what the network says of a
-    crop wherever its border counts.
+    crop wherever its border counts. Each fragment of a map is padded for itself, from the first to the last cell that
+    some crop of the image has.
 
     The network runs in eval mode without gradients and is left as it was; its weights are shared. Images are taken in
-    tiles of crops such that one pass holds at most `budget_bytes` (by default 256 MiB), weights and output aside.
+    tiles of crops such that one pass holds at most `budget_bytes`, weights and output aside; by default 256 MiB, or
+    what the smallest tile takes. With `borders="image"` one pass takes all, whatever that holds.
 
     Raises InputError for a network that pads where `borders` is not given, naming the layer; for one that does not tell
-    its crop, or does not take it; for a batch norm without statistics; and where the budget is too small.
+    its crop, or does not take it; for a batch norm without statistics; and where the budget is too small. Two crops of
+    the first image are run alone: a network that says something else of them, as it mixes the items of a batch or draws
+    numbers, is refused (not with `borders="image"`).
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 13 * 13, 10))
     >>> scan(net)(torch.rand(1, 1, 60, 100)).shape
@@ -97,21 +100,25 @@ class Scan(nn.Module):
             self.apart: list[str] = []
             self.fragments: Sizes = ()
             self._reached: list[list[int]] = []
-            self._tiles: dict[Sizes, tuple[int, ...]] = {}
+            self._tiles: dict[tuple[Sizes, torch.dtype], Sizes] = {}
+            self._agreed = borders == "image"  # with the network run on a crop alone
             if first is not None:
                 self._prepare(first.in_channels, certain=False)
 
     def forward(self, image: Float[Tensor, "n c *space"]) -> Float[Tensor, "n k *positions"]:
         """What the network says of each crop."""
         positions = self._positions(image)
-        with _quiet(self.network):
+        with quiet(self.network):
             if not self.fragments:
                 self._prepare(image.shape[1], certain=True)
+            if not len(image):
+                return self._none(image, positions)
             size = self._tile_size(image, positions)
             scores: Tensor | None = None
             for start in itertools.product(*map(range, (0,) * len(size), (image.shape[0], *positions), size)):
                 part = self._part(image, start, size, positions)
                 if scores is None:
+                    self._compare(image, part)
                     scores = part.new_empty(image.shape[0], *part.shape[1 : -len(positions)], *positions)
                 items, *cells = (slice(first, first + count) for first, count in zip(start, size, strict=True))
                 cut(scores[items], cells).copy_(part)
@@ -137,7 +144,7 @@ class Scan(nn.Module):
         ]
         self.fragments = tuple(math.lcm(*numbers) for numbers in self._reached)
         dtype = next((p.dtype for p in self.network.parameters()), torch.get_default_dtype())
-        with _quiet(self.network):
+        with quiet(self.network):
             self._peak(torch.empty((1, *shape), dtype=dtype, device="meta"), (1, *self.fragments))
 
     def _positions(self, image: Tensor) -> Sizes:
@@ -167,7 +174,8 @@ class Scan(nn.Module):
         items = image[start[0] : start[0] + size[0]]
         cells = [slice(a, a + length) for a, length in zip(firsts, lengths, strict=True)]
         maps = _laid_out(cut(items, cells), lengths)
-        lattice = Lattice(items.shape[0], full, full if self.borders == "crops" else fragments, self.borders)
+        last = full if self.borders == "crops" else fragments
+        lattice = Lattice(items.shape[0], full, last, self.borders, tuple(counts))
         lattice.framed = Framed.of
         with _naming(self.network) as lattice.layer:
             ones = (1,) * len(full)
@@ -176,11 +184,39 @@ class Scan(nn.Module):
         self.apart = list(dict.fromkeys(lattice.apart))
         return cut(_scores(output, lattice), [slice(count) for count in counts])
 
+    def _none(self, image: Tensor, positions: Sizes) -> Tensor:
+        """The scores of no images: what they look like is told by one crop."""
+        ones = (1,) * len(positions)
+        crop = image.new_zeros(1, image.shape[1], *self.patch)
+        one = self._part(crop, (0,) * (1 + len(ones)), (1, *ones), ones)
+        return one.new_empty(0, *one.shape[1 : -len(ones)], *positions)
+
+    def _compare(self, image: Tensor, part: Tensor) -> None:
+        """Compares the first and the last crop of the first tile with runs of the network on these alone; what a batch
+        has in common, its maximum say, is the same for both only where all crops between have it."""
+        if self._agreed:
+            return
+        counts = part.shape[-len(self.patch) :]
+        scale = part.nan_to_num(0, 0, 0).abs().max() if part.is_floating_point() else 0
+        for item, at in ((0, (0,) * len(counts)), (part.shape[0] - 1, tuple(count - 1 for count in counts))):
+            axes = zip(at, self.stride, self.patch, strict=True)
+            crop = cut(image[item : item + 1], [slice(p * s, p * s + h) for p, s, h in axes])
+            right = self.network(crop.clone()).flatten()  # it may write into its input
+            found = cut(part[item], [slice(p, p + 1) for p in at]).flatten()
+            if not _near(found, right, float(scale)):
+                raise InputError(
+                    "the network says something else of a crop than of a batch with that crop",
+                    got=f"{found[:3].tolist()} of the batch, {right[:3].tolist()} of the crop at {at}",
+                    fix="Each item has to be computed for itself, with no number drawn; if it is, report this network.",
+                )
+        self._agreed = part.shape[0] * math.prod(counts) > 1
+
     def _tile_size(self, image: Tensor, positions: Sizes) -> tuple[int, ...]:
         """Items and positions of one pass within the budget."""
-        if tuple(image.shape) not in self._tiles:
-            self._tiles[tuple(image.shape)] = self._within(image, (image.shape[0], *positions))
-        return self._tiles[tuple(image.shape)]
+        key = tuple(image.shape), image.dtype
+        if key not in self._tiles:
+            self._tiles[key] = self._within(image, (image.shape[0], *positions))
+        return self._tiles[key]
 
     def _within(self, image: Tensor, size: tuple[int, ...]) -> tuple[int, ...]:
         """Halves items, then the longest axis, until a pass holds no more than the budget."""
@@ -203,53 +239,11 @@ class Scan(nn.Module):
     def _peak(self, image: Tensor, size: tuple[int, ...]) -> int:
         """Most bytes that a pass over so many items and positions holds at a time."""
         state = State(self.network)
-        memory = Memory()
+        weights = {**state.parameters, **state.buffers}
+        memory = Memory(weights.values())
         with torch.no_grad(), memory:
-            part = self._part(like(image), (0,) * len(size), size, size[1:], {**state.parameters, **state.buffers})
+            part = self._part(like(image), (0,) * len(size), size, size[1:], weights)
         return memory.peak - part.numel() * part.element_size()
-
-
-class Memory(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Runs operations on meta tensors and counts the bytes of what they make, as long as someone holds it."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Not wrapped by torch.compile's machinery, whose import takes longer than a scan."""
-        return False
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.held: dict[int, int] = {}  # storage -> tensors that show it
-        self.bytes = self.peak = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if any(issubclass(kind, Crops | Framed) for kind in types):
-            return NotImplemented
-        args, kwargs = tree_map_only(Tensor, _meta, (args, kwargs or {}))
-        out = func(*args, **kwargs)
-        for tensor in out if isinstance(out, tuple | list) else (out,):
-            if isinstance(tensor, Tensor):
-                self._hold(tensor)
-        return out
-
-    def _hold(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key not in self.held:
-            self.bytes += size
-            self.peak = max(self.peak, self.bytes)
-        self.held[key] = self.held.get(key, 0) + 1
-        weakref.finalize(tensor, self._release, key, size)
-
-    def _release(self, key: int, size: int) -> None:
-        self.held[key] -= 1
-        if not self.held[key]:
-            del self.held[key]
-            self.bytes -= size
-
-
-def _meta(tensor: Tensor) -> Tensor:
-    return tensor if tensor.is_meta else like(tensor)
 
 
 def _checked(model: nn.Module, borders: str | None, budget_bytes: int | None) -> str | None:
@@ -315,6 +309,14 @@ def _laid_out(cells: Tensor, lengths: Sequence[int]) -> Tensor:
     return maps
 
 
+def _near(found: Tensor, right: Tensor, scale: float) -> bool:
+    """Whether scores differ by no more than rounding may, NaN where the other is; rounding can change any integer."""
+    if found.shape != right.shape or not right.is_floating_point():
+        return found.shape == right.shape
+    wrong = max(WRONG, 16 * torch.finfo(right.dtype).eps)
+    return torch.allclose(found, right, rtol=0, atol=wrong * scale, equal_nan=True)
+
+
 def _scores(output: Any, lattice: Lattice) -> Tensor:
     """The output of all crops as a map."""
     if isinstance(output, Crops | Framed):
@@ -331,7 +333,7 @@ def _scores(output: Any, lattice: Lattice) -> Tensor:
 
 
 @contextlib.contextmanager
-def _quiet(model: nn.Module) -> Iterator[None]:
+def quiet(model: nn.Module) -> Iterator[None]:
     """In eval mode, without gradients; the network is left as it was."""
     with torch.inference_mode(False), torch.no_grad(), preserved(model):
         model.eval()
@@ -350,7 +352,7 @@ def _naming(model: nn.Module) -> Iterator[Any]:
     def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
         running.pop()
 
-    hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave)
+    hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
     try:
         yield lambda: running[-1]
     finally:

@@ -82,7 +82,12 @@ def average_pooling(call: Call) -> Any:
     plain = not any(call["padding"]) and not call["ceil_mode"] and call.get("divisor_override") is None
     if plain and len(kernel) == x.lattice.rank and math.prod(kernel) > SEPARATE * sum(kernel):
         return _average_by_axis(x, kernel, _each(call["stride"] or kernel, kernel))
-    return slide(call, "self", kernel)
+    made = slide(call, "self", kernel)
+    uneven = not call["count_include_pad"] and call.get("divisor_override") is None
+    if made is NotImplemented or not (uneven and any(call["padding"]) and x.lattice.ends_early):
+        return made
+    ones = x.like(torch.ones_like(x.maps))  # cells beyond the image's end do not count
+    return made / slide(Call(call.func, call.arguments | {"self": ones}), "self", kernel)
 
 
 @rule("max_pool2d_with_indices max_pool3d_with_indices")
@@ -150,7 +155,7 @@ def padding(call: Call) -> Any:
     if max(space) > 0 and not _may_pad(x, f"padding {tuple(pad)}"):
         return call.run(x.lattice.framed)
     box = tuple(b + space[2 * (rank - 1 - a)] + space[2 * (rank - 1 - a) + 1] for a, b in enumerate(x.box))
-    return x.like(call.run(lambda crops: crops.maps), box=box, borrowed=False)
+    return x.like(call.run(lambda crops: crops.ended(call["value"] or 0.0)), box=box, borrowed=False)
 
 
 @rule("addmm mm")
@@ -192,7 +197,9 @@ def slide(
     box = tuple(r // s + 1 for r, s in zip(room, strides[ahead:], strict=True))
     # Where one window is left, it moves with the crops.
     last = [u if b == 1 else s for u, b, s in zip(x.step, box, strides[ahead:], strict=True)]
-    arguments = call.arguments | whole | {name: x.maps, "stride": [*strides[:ahead], *x.common(last)]}
+    outside = -math.inf if call.name.startswith("max_pool") else 0.0
+    maps = x.ended(outside) if any(paddings[ahead:]) else x.maps
+    arguments = call.arguments | whole | {name: maps, "stride": [*strides[:ahead], *x.common(last)]}
     made = x.picked(operation(Call(call.func, arguments)), last, box)
     made.borrowed = False
     return made
