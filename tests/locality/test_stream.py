@@ -443,6 +443,11 @@ def test_numbers_of_constants_may_be_looked_at() -> None:
     assert error(net, stream(net), x) < 1e-10
 
 
+def test_a_frozen_network() -> None:
+    net = Random([("conv", 2, 0, 0), ("linear", 0, 0, 0), ("gate", 0, 0, 0)]).double().eval().requires_grad_(False)
+    assert error(net, stream(net, C), torch.randn(1, C, 20, dtype=torch.float64)) < 1e-10
+
+
 def test_within_the_handling_of_another_error() -> None:
     net, x = nn.Sequential(nn.Conv1d(3, 4, 3, padding=1), nn.ReLU()).double(), torch.randn(1, 3, 9, dtype=torch.float64)
     try:

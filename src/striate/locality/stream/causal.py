@@ -94,8 +94,8 @@ class Rules:
         name = event.name.removeprefix("aten::")
         made = self.rule(name)
         sized = name in SAME_NUMBERS or name == "slice"  # which are given sizes, or ends
-        if not sized and (found := differing(event, again, self.signals, self.axes)) is not None:
-            raise self.refused(*found)
+        if not sized and (why := differing(event, again, self.signals, self.axes)) is not None:
+            raise self.refused(*why)
         for tensor, signal in zip(outputs, made, strict=True):
             self.signals[id(tensor)] = signal
             self.tensors[id(tensor)] = tensor

@@ -197,15 +197,12 @@ def _output(model: nn.Module, inputs: Inputs, conditions: Mapping[str, Tensor], 
 
 def _copy_weights(model: nn.Module) -> None:
     """Parameters and buffers of its own, each copied once: those of the network may be trained on."""
-    copies: dict[int, Tensor] = {}
+    # That they need gradients, also where the network is frozen, makes torch run linear layers as one product.
+    parameters = {id(p): nn.Parameter(p.detach().clone(), p.is_floating_point()) for p in model.parameters()}
+    buffers = {id(own): own.detach().clone() for own in model.buffers()}
     for module in model.modules():
-        for name, tensor in module._parameters.items():
-            if tensor is not None:
-                copy = copies.setdefault(id(tensor), nn.Parameter(tensor.detach().clone(), requires_grad=False))
-                module._parameters[name] = copy
-        for name, tensor in module._buffers.items():
-            if tensor is not None:
-                module._buffers[name] = copies.setdefault(id(tensor), tensor.detach().clone())
+        module._parameters.update({n: parameters[id(own)] for n, own in module._parameters.items() if own is not None})
+        module._buffers.update({n: buffers[id(own)] for n, own in module._buffers.items() if own is not None})
 
 
 def _listed(names: Sequence[str] | Mapping[str, Tensor]) -> str:
