@@ -278,6 +278,18 @@ def written_through(x: Tensor) -> Tensor:
     return x
 
 
+def looked_at(x: Tensor) -> Tensor:
+    return x * 2 if x.mean() > 0 else x
+
+
+class Middle(nn.Module):
+    """A channel of the steps that are left by a border of 10, from one that the length tells."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = x.shape[2] % 7
+        return x[:, :, start : start + x.shape[2] - 10]
+
+
 REFUSED: dict[str, tuple[nn.Module, str]] = {
     "ahead": (
         nn.Sequential(nn.Conv1d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv1d(4, 4, 3, padding=1)),
@@ -300,20 +312,23 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "items": (Apply(lambda x: x.mean(0)), "aten::mean mixes the items of a batch. Let each item"),
     "merged": (
         Apply(lambda x: x.transpose(1, 2).reshape(len(x), 4, -1)),
-        "aten::_?(unsafe_)?view mixes time with channels",
+        "view mixes time with channels. Transpose, instead of a view",
     ),
     "group norm": (Apply(nn.GroupNorm(2, 4)), "aten::native_group_norm has no rule along time. Leave"),
-    "statistics": (Apply(nn.InstanceNorm1d(4)), "cannot be streamed: layer function"),
+    "statistics": (
+        Apply(nn.InstanceNorm1d(4)),
+        r"layer function \(InstanceNorm1d\), aten::view does not keep one step for each step",
+    ),
     "no statistics": (
         Apply(nn.BatchNorm1d(4, track_running_stats=False)),
         "native_batch_norm takes its statistics from all steps. Track running statistics",
     ),
     "softmax over time": (Apply(lambda x: x.softmax(2)), "aten::_softmax reads several steps at once"),
     "reversed": (Apply(lambda x: x.flip(2)), "aten::flip reads several steps at once"),
-    "from the end": (Apply(lambda x: x[:, :, -5:]), "aten::slice has no axis of time left|counts from the end"),
+    "from the end": (Apply(lambda x: x[:, :, -5:]), "aten::slice has no axis of time left: it reads all"),
     "every other": (Apply(lambda x: x[:, :, ::2]), "aten::slice does not keep one step"),
-    "some": (Apply(lambda x: x[1:]), "cannot be streamed: the network itself"),
-    "end": (Apply(lambda x: x[:, :, x.shape[2] // 3 :]), "does not keep one step for each step"),
+    "some": (Apply(lambda x: x[1:]), "aten::slice does not keep one step for each step"),
+    "end": (Apply(lambda x: x[:, :, x.shape[2] // 3 :]), "aten::slice does not keep one step for each step"),
     "2-d": (
         Apply(lambda x: F.conv2d(x[:, None], torch.ones(1, 1, 1, 1))),
         "aten::convolution is no convolution of a signal \\(n, c, t\\)",
@@ -333,10 +348,20 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     ),
     "in time": (Apply(lambda x: torch.cat([x, x], 2)), "aten::cat does not keep one step for each step"),
     "positions": (Apply(lambda x: x * torch.arange(x.shape[2])), "aten::mul has a constant for each step"),
-    "view written": (Apply(written_through), "returns one tensor|reads what is not known"),
-    "indices": (Apply(lambda x: x * F.max_pool1d(x, 1, 1, return_indices=True)[1]), "reads what is not known here"),
+    "view written": (Apply(written_through), "returns one tensor, .* got one that does not depend on the input"),
+    "indices": (
+        Apply(lambda x: x * F.max_pool1d(x, 1, 1, return_indices=True)[1]),
+        r"aten::mul reads what is not known here \(indices, or written in place\). Write",
+    ),
     "integers": (Apply(lambda x: (x > 0) * x), "aten::gt returns torch.bool. Stream a network of one dtype"),
-    "split time": (Apply(lambda x: x.split([10, x.shape[2] - 10], 2)[1]), "aten::split_with_sizes"),
+    "split time": (
+        Apply(lambda x: x.split([10, x.shape[2] - 10], 2)[1]),
+        "aten::split_with_sizes has no axis of time left",
+    ),
+    "one part": (
+        Apply(lambda x: x.split(x.shape[2], 2)[0]),
+        "aten::split splits another axis than the features. Split the channels only",
+    ),
     "split second": (
         Apply(lambda x: x.unflatten(1, (2, 2)).split([1, 1], 2)[0][:, :, 0]),
         "splits the second axis of features. Split the first",
@@ -349,16 +374,54 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
         Apply(lambda x: torch.addmm(torch.ones(4), x.transpose(1, 2).reshape(-1, 4), torch.ones(4, 4), beta=2)),
         "aten::addmm is no linear layer. Write it as a linear layer",
     ),
+    "by the length": (
+        Apply(lambda x: x / x.shape[2]),
+        r"aten::div has a constant that depends on the length \(or the b",
+    ),
+    "by its root": (Apply(lambda x: x * x.shape[-1] ** -0.5), "aten::mul has a constant that depends on the length"),
+    "plus the length": (
+        Apply(lambda x: x + x.shape[2]),
+        "aten::add has a constant that .*Use one that is always the same",
+    ),
+    "length in a tensor": (
+        Apply(lambda x: x * torch.full((4, 1), float(x.shape[2]))),
+        "aten::mul has a constant that depends",
+    ),
+    "steps added": (
+        Apply(lambda x: x + torch.ones(x.shape[2])),
+        "aten::add has a constant for each step. Give it as an",
+    ),
+    "padding by length": (
+        Apply(lambda x: F.pad(x, (x.shape[2] % 7, -(x.shape[2] % 7)))),
+        "aten::constant_pad_nd has a constant that depends on the length",
+    ),
+    "channel by length": (
+        Apply(lambda x: x.narrow(1, x.shape[2] % 7 // 3, 2)),
+        "aten::slice begins at a place that depends on the length. Count from the start",
+    ),
+    "start by length": (
+        nn.Sequential(nn.Conv1d(3, 4, 1), Middle()),
+        r"layer 1 \(Middle\), aten::slice begins at a place that depends on the length. Count from the start",
+    ),
+    "by the batch": (Apply(lambda x: x / len(x)), "aten::div has a constant that depends on the length"),
+    "item": (
+        Apply(lambda x: x / x.abs().max().item()),
+        r"itself \(Apply\), aten::_local_scalar_dense looks at the numbers in a tensor, which here are not",
+    ),
+    "branch": (Apply(looked_at), r"numbers in a tensor, which .* Replace branches and \.item\(\) by tensor operations"),
     "two": (Apply(lambda x: (x, x.relu())), "returns one tensor, .* got 2 tensors"),
     "none": (Apply(lambda _: torch.ones(3)), "got one that does not depend on the input"),
     "length": (Apply(lambda x: x.relu() if x.shape[2] > 120 else x), "operations depend on the length .* got Apply"),
     "matrix": (
         Apply(lambda x: torch.baddbmm(x, x, x.new_ones(len(x), x.shape[2], x.shape[2]))),
-        "has no rule along time",
+        "aten::new_ones has no rule along time. Leave",
     ),
-    "no linear": (Apply(lambda x: torch.einsum("nct,ndt->ncd", x, x)), "cannot be streamed: the network itself"),
-    "size": (nn.Sequential(nn.Conv1d(3, 4, 1), nn.Flatten(), nn.Linear(40, 2)), "mixes time|does not keep one step"),
-    "linear": (nn.Sequential(nn.Conv1d(3, 4, 1), nn.Linear(40, 2)), "cannot be streamed|takes no such signals"),
+    "no linear": (Apply(lambda x: torch.einsum("nct,ndt->ncd", x, x)), "aten::bmm has no axis of time left"),
+    "size": (
+        nn.Sequential(nn.Conv1d(3, 4, 1), nn.Flatten(), nn.Linear(40, 2)),
+        r"layer 1 \(Flatten\), .* does not keep one step",
+    ),
+    "linear": (nn.Sequential(nn.Conv1d(3, 4, 1), nn.Linear(40, 2)), r"layer 1 \(Linear\), .* does not keep one step"),
     "channels": (
         nn.Sequential(nn.Conv1d(5, 4, 1)),
         r"takes no such signals: input \(2, 3, 50021\): got .* Say the channels",
@@ -371,6 +434,45 @@ def test_what_cannot_be_streamed_is_said_with_the_layer(name: str) -> None:
     net, message = REFUSED[name]
     with pytest.raises(InputError, match=message):
         stream(net, 3)
+
+
+def test_numbers_of_constants_may_be_looked_at() -> None:
+    """Also of those that a signal has met."""
+    scale = torch.full((4, 1), 2.0, dtype=torch.float64)
+    net, x = Apply(lambda x: x * scale + scale.max().item()).double(), torch.randn(1, 3, 9, dtype=torch.float64)
+    assert error(net, stream(net), x) < 1e-10
+
+
+def test_a_frozen_network() -> None:
+    net = Random([("conv", 2, 0, 0), ("linear", 0, 0, 0), ("gate", 0, 0, 0)]).double().eval().requires_grad_(False)
+    assert error(net, stream(net, C), torch.randn(1, C, 20, dtype=torch.float64)) < 1e-10
+
+
+def test_within_the_handling_of_another_error() -> None:
+    net, x = nn.Sequential(nn.Conv1d(3, 4, 3, padding=1), nn.ReLU()).double(), torch.randn(1, 3, 9, dtype=torch.float64)
+    try:
+        stream(net)
+    except InputError:
+        assert error(net, stream(net, look_ahead=True), x) < 1e-10
+        assert stream(net, look_ahead=True, layer="0").delay == 1
+
+
+def test_a_network_that_is_trained_on_does_not_change_a_stream() -> None:
+    torch.manual_seed(0)
+    names = ["conv", "grouped", "norm", "prelu", "tokens", "gate", "linear", "conv", "add", "max"]
+    net = Random([(name, 2, 0, 1) for name in names]).double().eval()
+    net.parts[0] = nn.Conv1d(C, C, 1).double()
+    x = torch.randn(2, C, 20, dtype=torch.float64)
+    running = stream(net, C, streams=2)
+    before = by_steps(running, x)
+    with torch.no_grad():
+        for tensor in (*net.parameters(), *net.buffers()):
+            tensor.mul_(3).add_(1)
+        full = net(x)
+    running.reset()
+    assert torch.equal(by_steps(running, x), before)
+    assert (full - before).abs().max() > 1e-3
+    assert all(parameter.requires_grad for parameter in net.parameters())
 
 
 def test_bad_arguments() -> None:

@@ -185,6 +185,7 @@ def generate(
     conditions = {} if speaker is None else {"speaker": speaker}
     running = stream(network, channels, streams=streams, conditions=conditions)
     inputs = _inputs(network, levels)
+    drawn = torch.promote_types(like.dtype, torch.float32)  # in half precision the tail of the noise is lost
     made = torch.empty(streams, steps, dtype=torch.long, device=like.device)
     for t in _counted(read, progress):
         level = prompt[:, t] if t < prompt.shape[1] else made[:, t - prompt.shape[1]]
@@ -195,7 +196,7 @@ def generate(
             continue
         if temperature:
             if new % DRAWN == 0:
-                noise = -like.new_empty(DRAWN, streams, levels).exponential_(generator=generator).log()
+                noise = -like.new_empty(DRAWN, streams, levels, dtype=drawn).exponential_(generator=generator).log()
             # The greatest of logits with Gumbel noise is a draw from their softmax.
             logits = torch.add(noise[new % DRAWN], logits, alpha=1 / temperature)
         torch.argmax(logits, 1, out=made[:, new])

@@ -13,7 +13,7 @@ import torch
 
 from striate.errors import InputError
 from striate.locality.stream.layout import Axes, flow, inside
-from striate.locality.stream.recording import Event, Recording, place_of, tensors_in
+from striate.locality.stream.recording import Event, Recording, differing, place_of, tensors_in
 from striate.locality.stream.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps, grouped
 from striate.shapes import Tensor
 
@@ -93,6 +93,9 @@ class Rules:
         self.forget_views()
         name = event.name.removeprefix("aten::")
         made = self.rule(name)
+        sized = name in SAME_NUMBERS or name == "slice"  # which are given sizes, or ends
+        if not sized and (why := differing(event, again, self.signals, self.axes)) is not None:
+            raise self.refused(*why)
         for tensor, signal in zip(outputs, made, strict=True):
             self.signals[id(tensor)] = signal
             self.tensors[id(tensor)] = tensor
@@ -109,7 +112,6 @@ class Rules:
                 "has no axis of time left: it reads all steps at once, or one of them",
                 "Stop before that, stream(model, layer=…), or build the network so that it returns each step.",
             )
-
         if "b" not in letters and "m" not in letters:
             raise self.refused("mixes the items of a batch", "Let each item be computed by itself.")
 
@@ -215,18 +217,18 @@ class Rules:
         return [signal.read(tap * dilation) for tap in range(width)]
 
     def _slice(
-        self, x: Tensor, axis: int = 0, start: int | None = None, _end: int | None = None, step: int = 1
+        self, x: Tensor, axis: int = 0, _start: int | None = None, _end: int | None = None, step: int = 1
     ) -> Signal | None:
         signal = self.signal(x)
         axis %= x.dim()
         letter = signal.layout[axis]
         if letter == "b":  # all of it, or the letter of the result would be another
             return signal
-        if letter == "f":
-            return self.features(signal, axis, inside(start or 0, x.shape[axis])) if step == 1 else None
-        starts = [inside(start or 0, event.args[0].shape[axis]) for event in self.starts]
+        starts = [inside((*e.args[2:], 0)[0] or 0, e.args[0].shape[axis]) for e in self.starts]
         if starts[0] != starts[1]:
-            raise self.refused("counts from the end of the signal, which is not known", "Count from the start.")
+            raise self.refused("begins at a place that depends on the length", "Count from the start.")
+        if letter == "f":
+            return self.features(signal, axis, starts[0]) if step == 1 else None
         return replace(signal, shift=signal.shift + starts[0], extra=self.extra)
 
     def _select(self, x: Tensor, axis: int, index: int) -> Signal | None:
@@ -367,8 +369,6 @@ class Rules:
         if id(arg) in self.signals:
             signals.append(self.signal(arg))
             return Slot(len(signals) - 1)
-        if any(size in (self.axes.steps,) for size in arg.shape):
-            raise self.refused("has a constant for each step", "Give it as an input that is streamed.")
         return arg
 
     # What the rules share

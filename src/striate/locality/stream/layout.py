@@ -35,6 +35,21 @@ class Axes:
         merged = a % self.batch == 0 and b % (self.batch + 1) == 0
         return "m" if merged and b // (self.batch + 1) - a // self.batch == LONGER else "?"
 
+    def alike(self, short: Sequence[int], long: Sequence[int]) -> bool:
+        """Whether these are shapes of one constant, which may have an axis for the batch."""
+        pairs = zip(short, long, strict=False)
+        return len(short) == len(long) and all(a == b or (a, b) == (self.batch, self.batch + 1) for a, b in pairs)
+
+    def same(self, a: Any, b: Any) -> bool:
+        """Whether a constant is the same in both; the items of a batch, but for the rounding of a larger product."""
+        if not isinstance(a, Tensor):
+            return bool(a == b or a != a)
+        if a.shape == b.shape or not a.is_floating_point():
+            b = b[tuple(map(slice, a.shape))]
+            return bool(((a == b) | (a != a)).all())
+        bound = min(256 * torch.finfo(a.dtype).eps, 0.02) * float(a.nan_to_num(0, 0, 0).abs().max())
+        return torch.allclose(a, b[tuple(map(slice, a.shape))], rtol=0, atol=bound, equal_nan=True)
+
     def extra(self, letters: str, short: Sequence[int]) -> int:
         """How many more steps a tensor has than the input."""
         if "t" in letters:

@@ -4,7 +4,7 @@ the two shapes of a tensor says which of its axes is time and which the batch.""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,11 +72,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        depends = any(id(tensor) in self.known for tensor in tensors_in((args, kwargs)))
+        if depends and torch.Tag.data_dependent_output in func.tags:
+            what = "looks at the numbers in a tensor, which here are not those of a signal"
+            raise LookedAtError(
+                "cannot be streamed",
+                where=f"{self.stack[-1]}, {func._schema.name} {what}",
+                fix="Replace branches and .item() by tensor operations (torch.where); leave checks of the data out.",
+            )
         out = func(*args, **kwargs)
-        given = tensors_in((args, kwargs))
-        if any(id(tensor) in self.known for tensor in given):
+        if depends:
             outputs = tensors_in(out)
-            self.known |= {id(tensor): tensor for tensor in (*given, *outputs)}
+            self.known |= {id(tensor): tensor for tensor in outputs}
             self.events.append(Event(func, tuple(args), kwargs, outputs, self.stack[-1]))
         return out
 
@@ -85,7 +92,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         modules = dict(self.model.named_modules())
         if self.layer not in modules:
             raise InputError("no layer of this path", got=repr(self.layer), fix=did_you_mean(self.layer, modules))
-        hooks = [h for module in modules.values() for h in self.watch(module, module is modules[self.layer])]
+        wanted, handled = modules[self.layer], sys.exc_info()[1]
+        hooks = [h for module in modules.values() for h in self.watch(module, module is wanted, handled)]
         try:
             with self:
                 self.model(*args, **kwargs)
@@ -96,16 +104,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 hook.remove()
         raise InputError("the layer was not executed", where=self.layer)
 
-    def watch(self, module: nn.Module, wanted: bool) -> Iterator[torch.utils.hooks.RemovableHandle]:
-        """Hooks by which the layer is known."""
+    def watch(
+        self, module: nn.Module, wanted: bool, handled: BaseException | None
+    ) -> Iterator[torch.utils.hooks.RemovableHandle]:
+        """Hooks by which the layer is known; `handled` is the exception in whose handling the network is run."""
 
         def leave(_module: nn.Module, _args: Any, output: Any) -> None:
             self.stack.pop()
-            if wanted and sys.exc_info()[1] is None:
+            if wanted and sys.exc_info()[1] is handled:
                 raise ReachedError(output)
 
         yield module.register_forward_pre_hook(lambda m, _: self.stack.append(self.paths[id(m)]))
         yield module.register_forward_hook(leave, always_call=True)
+
+
+class LookedAtError(InputError):
+    """The course of the forward depends on the data; no other length helps."""
 
 
 class ReachedError(Exception):
@@ -124,6 +138,8 @@ def record(model: nn.Module, inputs: Mapping[str, Tensor], conditions: Mapping[s
         model.eval()
         try:
             return Recording(inputs, recorder.events, recorder.output(*args, **named, **conditions))
+        except LookedAtError:
+            raise
         except MAY_BE_THE_SIZE as error:
             return Recording(inputs, recorder.events, error=error)
 
@@ -152,6 +168,19 @@ def recorded_twice(
     if [event.func for event in short.events] != [event.func for event in long.events]:
         raise InputError("a network whose operations depend on the length cannot be streamed", got=type(model).__name__)
     return Recording(short.inputs, needed(short), short.output), Recording(long.inputs, needed(long), long.output)
+
+
+def differing(event: Event, again: Event, signals: Container[int], axes: Axes) -> tuple[str, str] | None:
+    """Why an operation's constants are not those of every length, and the way out; `signals` by id are none."""
+    leaves = (tree_leaves((one.args, one.kwargs)) for one in (event, again))
+    for a, b in zip(*leaves, strict=False):
+        if isinstance(a, Tensor) and id(a) in signals:
+            continue
+        if isinstance(a, Tensor) and not axes.alike(a.shape, b.shape):
+            return "has a constant for each step", "Give it as an input that is streamed."
+        if not axes.same(a, b):
+            return "has a constant that depends on the length (or the batch)", "Use one that is always the same."
+    return None
 
 
 def needed(recording: Recording) -> list[Event]:

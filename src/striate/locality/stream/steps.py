@@ -10,7 +10,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.geometry.failure import MAY_BE_THE_SIZE
-from striate.geometry.state import unwrapped
+from striate.geometry.state import preserved, unwrapped
 from striate.locality.stream.causal import Rules
 from striate.locality.stream.layout import Axes
 from striate.locality.stream.program import Program
@@ -72,7 +72,7 @@ def stream(
     named = _channels(model, channels)
     own = itertools.chain(model.parameters(), model.buffers())
     like = next((tensor for tensor in own if tensor.is_floating_point()), torch.zeros(())).detach()
-    given = {name: tensor.detach() for name, tensor in (conditions or {}).items()}
+    given = {name: tensor.detach().clone() for name, tensor in (conditions or {}).items()}
     for name, tensor in given.items():
         if len(tensor) != streams:
             raise InputError("a condition has one item a stream", where=name, expected=streams, got=len(tensor))
@@ -80,7 +80,8 @@ def stream(
     def inputs(batch: int, steps: int) -> dict[str, Tensor]:
         return {name: like.new_zeros(batch, count, steps) for name, count in named.items()}
 
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad(), preserved(model):
+        _copy_weights(model)
         output = _output(model, inputs, given, layer, streams if given else 2)
     with torch.inference_mode():
         return Stream(output, named, streams, like, look_ahead)
@@ -192,6 +193,16 @@ def _output(model: nn.Module, inputs: Inputs, conditions: Mapping[str, Tensor], 
     given = ", ".join(f"{name or 'input'} {tuple(tensor.shape)}" for name, tensor in inputs(batch, steps).items())
     fix = "Say the channels of each signal, stream(model, {'x': 3}), or a layer before this happens, layer='features'."
     raise InputError("the network takes no such signals", where=given, got=what, fix=fix) from failed
+
+
+def _copy_weights(model: nn.Module) -> None:
+    """Parameters and buffers of its own, each copied once: those of the network may be trained on."""
+    # That they need gradients, also where the network is frozen, makes torch run linear layers as one product.
+    parameters = {id(p): nn.Parameter(p.detach().clone(), p.is_floating_point()) for p in model.parameters()}
+    buffers = {id(own): own.detach().clone() for own in model.buffers()}
+    for module in model.modules():
+        module._parameters.update({n: parameters[id(own)] for n, own in module._parameters.items() if own is not None})
+        module._buffers.update({n: buffers[id(own)] for n, own in module._buffers.items() if own is not None})
 
 
 def _listed(names: Sequence[str] | Mapping[str, Tensor]) -> str:
