@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import os
 import signal
@@ -124,26 +125,22 @@ def test_a_file_that_ends_early_is_told(options: dict[str, Any], tmp_path: Path)
         tile(nn.Conv2d(1, 1, 3, padding=1), path, budget_bytes=1 << 24)
 
 
-class Piecewise:
+class Piecewise(io.FileIO):
     """A file of which the system moves at most 7 bytes at a time."""
 
-    def __init__(self, data: bytes = b"") -> None:
-        self.data = data
+    def readinto(self, view: Any) -> int:
+        return super().readinto(view[:7])
 
-    def readinto(self, view: memoryview) -> int:
-        part, self.data = self.data[: min(7, len(view))], self.data[7:]
-        view[: len(part)] = part
-        return len(part)
-
-    def write(self, view: memoryview) -> int:
-        self.data += bytes(view[:7])
-        return len(view[:7])
+    def write(self, view: Any) -> int:
+        return super().write(view[:7])
 
 
-def test_what_the_system_moves_in_pieces_arrives_whole() -> None:
-    row, got, file = np.arange(10, dtype=np.int32), np.empty(10, np.int32), Piecewise()
-    ledger.put(file, row)  # type: ignore[arg-type]
-    source.fill(file, got, Path("a"))  # type: ignore[arg-type]
+def test_what_the_system_moves_in_pieces_arrives_whole(tmp_path: Path) -> None:
+    row, got = np.arange(10, dtype=np.int32), np.empty(10, np.int32)
+    with Piecewise(str(tmp_path / "a"), "w+") as file:
+        ledger.put(file, row)
+        file.seek(0)
+        source.fill(file, got, tmp_path / "a")
     assert np.array_equal(got, row)
 
 
@@ -248,7 +245,7 @@ OTHERS: dict[str, tuple[nn.Module, nn.Module]] = {
     "activation": (nn.ReLU(), nn.Tanh()),
     "approximation": (nn.GELU(), nn.GELU(approximate="tanh")),
     "pooling": (nn.MaxPool2d(3), nn.AvgPool2d(3)),
-    "dilation": (nn.MaxPool2d(3, 1, 2, 2), nn.MaxPool2d(5, 1, 2)),
+    "dilation": (nn.MaxPool2d(3, 1, 1, 2), nn.MaxPool2d(5, 1, 1)),
     "border": (nn.AvgPool2d(3, 1, 1), nn.AvgPool2d(3, 1, 1, count_include_pad=False)),
     "padding": (Padded(0), Padded(1)),
     "buffer": (Times(2), Times(3)),
@@ -301,7 +298,7 @@ def test_of_a_lazy_array_a_sample_is_read_in_few_parts(shape: tuple[int, ...]) -
     axes = {1: "x", 2: "yx", 3: "yxc" if shape[-1] == 3 else "cyx"}[len(shape)]
     first = source.open_source(x, axes).identity()
     assert x.reads <= 256
-    assert min(x.array.size, 200_000) <= x.numbers <= source.SAMPLE
+    assert min(x.array.size, 130_000) <= x.numbers <= source.SAMPLE
     assert source.open_source(x, axes).identity() == first
     x.array = x.array + 1
     assert source.open_source(x, axes).identity() != first
@@ -404,7 +401,6 @@ tile(net, torch.rand(1, 1, 256, 256), budget_bytes=40 << 20)  # libraries load t
 open("/proc/self/clear_refs", "w").write("5")
 before = peak()
 made = tile(net, sys.argv[1], budget_bytes=int(sys.argv[2]), out=sys.argv[3], axes="yx")
-assert "torch._dynamo" not in sys.modules  # torch's compiler, large and slow to load
 print(peak() - before)
 """
 
@@ -417,3 +413,15 @@ def test_the_most_memory_held_is_within_the_budget(budget: int, tmp_path: Path) 
     arguments = [sys.executable, "-c", MEASURED, str(tmp_path / "x.npy"), str(budget), str(tmp_path / "y.npy")]
     done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, check=True)
     assert 0 < int(done.stdout) <= budget
+
+
+PLAIN = """
+import sys, torch
+from striate.locality import tile
+tile(torch.nn.Conv2d(1, 1, 3), torch.rand(1, 1, 64, 64), budget_bytes=1 << 20)
+assert "torch._dynamo" not in sys.modules
+"""
+
+
+def test_the_compiler_of_torch_is_not_loaded() -> None:
+    subprocess.run([sys.executable, "-c", PLAIN], env=environment(), check=True)

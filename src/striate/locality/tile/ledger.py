@@ -139,7 +139,7 @@ class Ledger:
 
 def put(file: FileIO, row: NDArray[Any]) -> None:
     """Write all of a row; the system takes at most so much at a time."""
-    left = memoryview(row.view(np.uint8))
+    left = row.view(np.uint8).data
     while left:
         left = left[file.write(left) :]
 

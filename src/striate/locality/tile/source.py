@@ -147,7 +147,7 @@ def read_part(path: Path, kind: np.dtype[Any], offset: int, shape: Shape, part: 
 
 def fill(file: FileIO, row: NDArray[Any], path: Path) -> None:
     """Read all of a row; the system gives at most so much at a time."""
-    left = memoryview(row.view(np.uint8))
+    left = row.view(np.uint8).data
     while left:
         count = file.readinto(left)
         if not count:

@@ -214,8 +214,9 @@ def _cost(reader: Reader, cut: Sequence[Line]) -> Cost:
             got=made.dtype if isinstance(made, torch.Tensor) else type(made).__name__,
             fix="Wrap it in a module whose forward does.",
         )
-    # The crop as it was stored, in the machine's numbers, and as the network has it; the outputs, which are written.
-    peak = seen.peak + 2 * part.nbytes + reading.peak + made.nbytes
+    # The crop as it was stored, in the machine's numbers, prepared, and twice more for what leaves holes between crops;
+    # the outputs as they were made and as they are written.
+    peak = seen.peak + 2 * part.nbytes + reading.peak + 2 * crop.nbytes + made.nbytes
     dtype = torch.float32 if made.dtype == torch.bfloat16 else made.dtype  # numpy has none
     return Cost(sizes, peak, seen.largest, made.shape[1], dtype, reader.source.decoded)
 
