@@ -229,6 +229,41 @@ def test_within_inference_mode_and_without_channels_last() -> None:
         assert_equal(tile(net, x, budget_bytes=100_000, channels_last=False), whole(net, x), 1e-5)
 
 
+def test_a_network_without_parameters_has_the_numbers_of_its_buffers_or_of_the_input() -> None:
+    x = torch.rand(1, 1, 40, 41, dtype=torch.float64)
+    assert_equal(made := tile(nn.AvgPool2d(3), x, budget_bytes=1 << 20), whole(nn.AvgPool2d(3), x), 0)
+    assert made.dtype == torch.float64
+    net = Apply(lambda x: x * net.by)
+    net.register_buffer("by", torch.tensor([3], dtype=torch.float64))
+    made = tile(net, x.float(), budget_bytes=1 << 20)
+    assert_equal(made, 3 * x.float().double(), 0)
+
+
+def test_bfloat16_comes_and_goes_as_float32() -> None:
+    net, x = small().bfloat16(), torch.rand(1, 1, 40, 41).bfloat16()
+    made = tile(net, x, budget_bytes=1 << 20)
+    assert made.dtype == torch.float32
+    assert_equal(made, whole(net, x).float(), 0.02)
+
+
+def test_an_input_is_left_as_it_was() -> None:
+    net, x = small(), torch.rand(1, 1, 40, 41)
+    for stored in (x.clone(), x.clone().numpy()):
+        tile(net, stored, budget_bytes=60_000, prepare=lambda part: part.mul_(2))
+        assert x.equal(torch.as_tensor(stored))
+
+
+def test_a_budget_has_room_for_what_reading_holds() -> None:
+    net, x = small(), np.random.default_rng(0).integers(0, 255, (1, 1, 200, 200))
+    narrow, wide = least(net, x.astype(np.uint8)), least(net, x)
+    prepared = least(net, x, prepare=lambda part: part / 255)
+    with running(net) as sizes:
+        tile(net, x, budget_bytes=wide)
+    numbers = sizes[0][2] * sizes[0][3]
+    assert wide - narrow >= 2 * 7 * numbers
+    assert prepared - wide >= 2 * 4 * numbers
+
+
 # Sabotage
 
 
@@ -247,6 +282,12 @@ def test_a_halo_too_small_by_one_is_found(monkeypatch: pytest.MonkeyPatch) -> No
         assert_equal(tile(net, x, budget_bytes=budget), whole(net, x), 1e-5)
 
 
+def test_a_reading_from_one_end_to_the_other_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halo, "differs", lambda *_: 2)
+    with pytest.raises(InputError, match=r"\(ReLU, relu\) reads from one end of its input to the other"):
+        tile(small(), torch.rand(1, 1, 40, 41), budget_bytes=60_000)
+
+
 # Refused
 
 
@@ -258,6 +299,11 @@ class Coordinates(nn.Module):
 class Scaled(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x / x.shape[-1]
+
+
+class ScaledByTensor(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.tensor(1 / x.shape[-1])
 
 
 class Attention(nn.Module):
@@ -276,6 +322,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "sized": (nn.Upsample((64, 64)), r"1 \(Upsample, .*\) reads its input differently at different sizes"),
     "coordinates": (Coordinates(), r"1 \(Coordinates, .*\) does other things at another size"),
     "scaled": (Scaled(), r"1 \(Scaled, .*\) does other things at another size"),
+    "scaled by a tensor": (ScaledByTensor(), r"1 \(ScaledByTensor, .*\) does other things at another size"),
     "attention": (Attention(), r"1 \(Attention, .*\) reads"),
     "linear": (
         nn.Sequential(nn.Flatten(), nn.Linear(4 * 12 * 12, 4 * 12 * 12), nn.Unflatten(1, (4, 12, 12))),
@@ -289,6 +336,7 @@ REFUSED: dict[str, tuple[nn.Module, str]] = {
     "turned": (Apply(lambda x: x.transpose(2, 3)), "does not move with the input, axis by axis"),
     "flat": (Apply(lambda x: x.flatten(1)), "gives an output without the input's axes"),
     "two": (Apply(lambda x: (x, x * 2)), "a network that runs in tiles has one output: got 2"),
+    "none": (Apply(torch.zeros_like), "no output of the network depends on its input"),
     "listed": (Apply(lambda x: [x]), "returns one tensor of floating-point numbers: got list"),
 }
 
@@ -314,6 +362,7 @@ def test_what_is_not_local_is_refused_by_name(name: str) -> None:
         ("`prepare` maps a crop point by point: .* got int", {"prepare": lambda _: 1}),
         ("`out` cannot hold the result: .* got shape \\(1, 3, 5, 5\\)", {"out": torch.zeros(1, 3, 5, 5)}),
         ("`out` cannot hold the result: .* got int", {"out": 1}),
+        ("the input is empty: got shape \\(0, 1, 48, 48\\)", {"x": torch.rand(0, 1, 48, 48)}),
         ("there is no such file: nowhere.tif", {"x": "nowhere.tif"}),
     ],
 )

@@ -12,6 +12,8 @@ from striate.errors import InputError, did_you_mean
 from striate.geometry.indices import Indices
 from striate.geometry.reading import Reading, Region, Shape, everything, tidy
 
+Constant = Shape | complex | str
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -52,8 +54,8 @@ class Value:
 class Node:
     """An operation that was executed: where (module path), what, on which values and parameters.
 
-    `constants` is what else it was given: the shapes of tensors that do not depend on the input and, of what works
-    point by point, the numbers.
+    `constants` is what else it was given: the shapes of tensors that do not depend on the input, the number in those
+    that have one, settings and, of what works point by point, whole numbers.
     """
 
     index: int
@@ -65,7 +67,7 @@ class Node:
     outputs: tuple[int, ...]
     parameters: tuple[str, ...]
     counts: Counts
-    constants: tuple[Shape | float, ...] = ()
+    constants: tuple[Constant, ...] = ()
     saved: tuple[tuple[int, int], ...] = ()  # storages that autograd keeps for the backward pass, and their bytes
 
 

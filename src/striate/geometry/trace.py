@@ -20,9 +20,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from striate.errors import InputError
 from striate.geometry.attention import fused
 from striate.geometry.failure import DiedError, cannot_run, depends_on_numbers, explained, is_own, place
-from striate.geometry.graph import Graph, Node
+from striate.geometry.graph import Constant, Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
-from striate.geometry.reading import Readings, Shape
+from striate.geometry.reading import Readings
 from striate.geometry.rules import COMPOSED, PRODUCTS, Call, Facts, facts_of, writes
 from striate.geometry.shapes import like, shape_function
 from striate.geometry.state import State, preserved, unwrapped
@@ -250,11 +250,20 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 tuple(made),
                 tuple(order),
                 facts.counts,
-                _constants(call, tensors, self.values.known),
+                self._constants(call, tensors),
             )
         )
         self.saved.append(self.early)
         self.early = []
+
+    def _constants(self, call: Call, tensors: list[torch.Tensor]) -> tuple[Constant, ...]:
+        """What an operation was given that does not depend on the input; whole numbers are sizes, unless it works point
+        by point."""
+        fixed = [t for t in tensors if id(t) not in self.values.known]
+        single = [t.item() for t in fixed if t.numel() == 1 and not self._is_open(t)]
+        kinds = (int, float, str) if torch.Tag.pointwise in call.func.tags else (bool, float, str)
+        given = [value for value in call.arguments if isinstance(value, kinds)]
+        return (*(tuple(t.shape) for t in fixed), *single, *given)
 
     def _save(self, tensor: torch.Tensor) -> torch.Tensor:
         """What autograd keeps belongs to the operation that was recorded last (or to the next, before the first)."""
@@ -301,13 +310,6 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _base(view: torch.Tensor, tensors: Sequence[torch.Tensor]) -> torch.Tensor | None:
     """The argument that a result is a view of."""
     return next((t for t in tensors if t is not view and storage(t) == storage(view)), None)
-
-
-def _constants(call: Call, tensors: Sequence[torch.Tensor], known: Mapping[int, int]) -> tuple[Shape | float, ...]:
-    """What an operation was given that does not depend on the input."""
-    shapes = [tuple(t.shape) for t in tensors if id(t) not in known]
-    given = call.arguments if torch.Tag.pointwise in call.func.tags else ()
-    return (*shapes, *(float(value) for value in given if isinstance(value, int | float)))
 
 
 def _nth(facts: Facts, number: int) -> Readings:

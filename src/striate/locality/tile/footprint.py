@@ -16,6 +16,11 @@ BLOCK = 16
 class Footprint(TorchDispatchMode):
     """The most bytes alive at a time while it is entered, and those of the largest result."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not wrapped by torch.compile's machinery, whose import takes longer than a small network."""
+        return False
+
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.peak = self.largest = 0

@@ -1,4 +1,4 @@
-"""Which outputs of a crop are those of the whole: by the windows alone, for every layer, before anything runs.
+"""Which outputs of a crop are those of the whole: by the windows alone, for every layer, without a run.
 
 Index 0 of each value of a crop lies somewhere in the same value of the whole (`places`). An output is that of the whole
 where every value on the way to it reads in the crop what it reads in the whole (`differs`): what lies beyond a true
@@ -91,15 +91,20 @@ class Line:
         return list(dict.fromkeys(found))
 
 
-def lines(model: nn.Module, shape: Shape) -> tuple[Line, ...]:
-    """How an input of this shape (channels, *space) can be cut, one line for each spatial axis.
+def lines(model: nn.Module, graph: Graph) -> tuple[Line, ...]:
+    """How the input with which the network makes this graph can be cut, one line for each spatial axis.
 
     Raises InputError, naming the layer, where the network is not local: something reads the whole of an axis, or does
     other things at another size.
     """
-    graph = trace(model, shape)
-    [start], [end] = _one(tuple(graph.inputs.values()), "input"), _one(graph.outputs, "output")
-    value = graph.values[end]
+    [start], shape = graph.inputs.values(), graph.values[0].shape[1:]
+    if len(graph.outputs) != 1:
+        raise InputError(
+            "a network that runs in tiles has one output",
+            got=len(graph.outputs),
+            fix="Wrap it in a module whose forward has one tensor as output.",
+        )
+    value = graph.values[end := graph.outputs[0]]
     if len(value.shape) != len(shape) + 1:
         refuse(graph, value.index, "gives an output without the input's axes")
     seen = fields(graph, start)
@@ -230,14 +235,9 @@ def _box(spans: Sequence[tuple[int, int]]) -> Box:
     return tuple(Indices.span(first, last) for first, last in spans)
 
 
-def _one(indices: tuple[int, ...], what: str) -> tuple[int, ...]:
-    if len(indices) != 1:
-        raise InputError(
-            f"a network that runs in tiles has one {what}",
-            got=len(indices),
-            fix=f"Wrap it in a module whose forward has one tensor as {what}.",
-        )
-    return indices
+def told(graph: Graph) -> str:
+    """What a network does, but for the numbers in its tensors."""
+    return repr([[_told(node) for node in graph.nodes], [(value.dtype, value.readings) for value in graph.values]])
 
 
 def _told(node: Node) -> tuple[object, ...]:

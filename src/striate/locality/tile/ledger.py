@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
 import time
+from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
 
 from striate.errors import InputError, StorageError
 from striate.locality.tile.source import runs
@@ -47,17 +48,19 @@ class Ledger:
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: str, told: dict[str, Any]) -> None:
         self.path, self.beside = path, path.with_name(path.name + ".json")
         self.told: dict[str, Any] = json.loads(json.dumps({**told, "shape": shape, "dtype": dtype}))
-        self.shape, self.done, self._kept, self._last = shape, 0, -1, time.monotonic()
-        if self.beside.exists():
-            self.done = self._kept = self._found()
+        self.shape, self.done = shape, 0
+        found = self._found() if self.beside.exists() else None
+        if found is not None:
+            self.done = found
         elif path.exists():
             raise InputError("a file is there already, and no result that can go on", where=path, fix=REMEDY)
-        else:
-            self._allocate(np.dtype(dtype))
+        else:  # the file gets its name last: a kill on the way leaves nothing that stands in the way of the same call
+            new = self._allocate(np.dtype(dtype))
+            self._note()
+            new.replace(path)
+        self._kept, self._last = self.done, time.monotonic()
         self._offset = np.load(path, mmap_mode="r").offset
         self._file = path.open("r+b", buffering=0)
-        if self._kept < 0:
-            self._keep()
 
     @property
     def tensor(self) -> Float[Tensor, "n k *space"]:
@@ -70,7 +73,7 @@ class Ledger:
         starts, length = runs(self.shape, place)
         for row, start in zip(array.reshape(len(starts), length), starts, strict=True):
             self._file.seek(self._offset + int(start) * array.itemsize)
-            self._file.write(row.data)
+            put(self._file, row)
         self.done += 1
         if time.monotonic() - self._last >= EVERY:
             self._keep()
@@ -81,12 +84,15 @@ class Ledger:
             self._keep()
         self._file.close()
 
-    def _found(self) -> int:
+    def _found(self) -> int | None:
+        """How many parts are written; None where nothing was begun."""
         try:
             found = json.loads(self.beside.read_text())
             told, done = found["made_of"], int(found["done"])
         except (ValueError, KeyError, TypeError) as error:
             raise InputError("this file does not say how far a result is", where=self.beside, fix=REMEDY) from error
+        if not done and not self.path.exists():
+            return None
         other = [name for name in self.told if told.get(name) != self.told[name]]
         if other:
             raise InputError(
@@ -100,34 +106,49 @@ class Ledger:
             raise InputError("the result that was begun is gone", where=self.path, fix=f"Delete {self.beside}.")
         return done
 
-    def _allocate(self, kind: np.dtype[Any]) -> None:
-        """The file in its full length, all of it on the disk: a full one is found now."""
+    def _allocate(self, kind: np.dtype[Any]) -> Path:
+        """The file in its full length, all of it on the disk where the system can: a full one is found now."""
+        new = self.path.with_name(self.path.name + ".new")
         try:
-            with self.path.open("wb") as file:
+            with new.open("wb") as file:
                 header = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": self.shape}
                 np.lib.format.write_array_header_1_0(file, header)
                 file.flush()
-                if length := math.prod(self.shape) * kind.itemsize:
+                length = math.prod(self.shape) * kind.itemsize
+                if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), file.tell(), length)
+                else:
+                    file.truncate(file.tell() + length)
         except OSError as error:
-            self.path.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
             raise StorageError(f"cannot write {self.path}: {error.strerror}") from error
+        return new
 
     def _keep(self) -> None:
-        """Replace the JSON file as a whole, so that a kill leaves the old one or the new one; the parts come first."""
+        """Put down how far the result is, after its parts."""
         os.fsync(self._file.fileno())
+        self._note()
+        self._kept, self._last = self.done, time.monotonic()
+
+    def _note(self) -> None:
+        """Replace the JSON file as a whole, so that a kill leaves the old one or the new one."""
         new = self.beside.with_name(self.beside.name + ".new")
         new.write_text(json.dumps({"made_of": self.told, "done": self.done}, indent=1) + "\n")
         new.replace(self.beside)
-        self._kept, self._last = self.done, time.monotonic()
 
 
-def digest(model: nn.Module) -> str:
-    """A digest of all that a network's state dict holds."""
-    found = hashlib.sha256()
-    for name, tensor in model.state_dict().items():
+def put(file: FileIO, row: NDArray[Any]) -> None:
+    """Write all of a row; the system takes at most so much at a time."""
+    left = row.view(np.uint8).data
+    while left:
+        left = left[file.write(left) :]
+
+
+def digest(tensors: Iterable[tuple[str, torch.Tensor]], *texts: str) -> str:
+    """A digest of tensors by name, and of texts."""
+    found = hashlib.sha256("\n".join(texts).encode())
+    for name, tensor in tensors:
         found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        with contextlib.suppress(TypeError):  # numpy has no bfloat16
-            tensor = tensor.view(torch.uint8) if tensor.dtype == torch.bfloat16 else tensor
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes: numpy has no bfloat16.
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()

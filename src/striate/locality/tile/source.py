@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,8 @@ from striate.shapes import Num, Tensor
 Shape = tuple[int, ...]
 Part = tuple[slice, ...]
 Read = Callable[[Part], NDArray[Any]]
-# Bytes that stand for an array whose contents are to be told from others.
-SAMPLE = 1 << 20
+# An array is told from others by as many of its numbers, in blocks of so many; one in memory by all of them.
+SAMPLE, BLOCK = 1 << 18, 1 << 10
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Source:
     """An array of items, channels and space: `shape` is (n, c, *space), however it is stored.
 
     `order` has for each of these axes the stored one, None where there is none; `stored` is the shape as stored, and
-    `get` reads a part of that. `identity()` tells this input from others.
+    `get` reads a part of that, as an array of its own. `identity()` tells this input from others. `decoded` is how many
+    bytes a read takes for itself.
     """
 
     shape: Shape
@@ -37,6 +39,7 @@ class Source:
     order: tuple[int | None, ...]
     get: Read
     identity: Callable[[], dict[str, Any]]
+    decoded: int = 0
 
     def read(self, item: int, starts: Sequence[int], sizes: Sequence[int]) -> Num[Tensor, "1 c *space"]:
         """One item, all channels, from `starts` on so many positions."""
@@ -48,8 +51,8 @@ class Source:
         array = self.get(tuple(part)).transpose([axis for axis in self.order if axis is not None])
         missing = tuple(number for number, axis in enumerate(self.order) if axis is None)
         array = np.expand_dims(array, missing)
-        # torch has no other byte order than the machine's, and no read-only memory.
-        return torch.from_numpy(np.array(array, dtype=_known(array.dtype)))
+        # torch has no other byte order than the machine's.
+        return torch.from_numpy(array.astype(_known(array.dtype), copy=False))
 
 
 def open_source(x: Any, axes: str | None = None) -> Source:
@@ -65,12 +68,13 @@ def open_source(x: Any, axes: str | None = None) -> Source:
         x = x.detach()
 
         def get(part: Part) -> NDArray[Any]:
-            return x[part].cpu().numpy()  # type: ignore[no-any-return]
+            own = x[part].cpu()  # numpy has no bfloat16
+            return np.array((own.float() if own.dtype == torch.bfloat16 else own).numpy())
 
     elif hasattr(x, "shape") and hasattr(x, "dtype") and hasattr(x, "__getitem__"):
 
         def get(part: Part) -> NDArray[Any]:
-            return np.asarray(x[part])
+            return np.array(x[part])
 
     else:
         raise InputError(
@@ -79,8 +83,8 @@ def open_source(x: Any, axes: str | None = None) -> Source:
             got=type(x).__name__,
         )
     shape = tuple(int(side) for side in x.shape)
-    kind = str(x.dtype)
-    return _arranged(shape, axes, get, lambda: {"dtype": kind, "sample": _sample(shape, get)})
+    kind, held = str(x.dtype), isinstance(x, torch.Tensor | np.ndarray) and not isinstance(x, np.memmap)
+    return _arranged(shape, axes, get, lambda: {"dtype": kind, "numbers": _digest(shape, get, held)})
 
 
 def _open_file(path: Path, axes: str | None) -> Source:
@@ -107,11 +111,14 @@ def _open_file(path: Path, axes: str | None) -> Source:
             series = file.series[0]
             shape, letters = tuple(series.shape), series.axes.lower()
             kind, offset = np.dtype(series.dtype).newbyteorder(file.byteorder), series.dataoffset
+            page = series.keyframe
+            # A segment as it lies, decoded, and without its predictor.
+            decoded = 2 * math.prod(page.chunks) * kind.itemsize + max(page.databytecounts)
     except tifffile.TiffFileError as error:
         raise InputError("this is neither a .npy file nor a TIFF", where=path, got=error) from error
     if offset is not None:
         return _arranged(shape, axes or letters, lambda part: read_part(path, kind, offset, shape, part), identity)
-    return _arranged(shape, axes or letters, lambda part: _from_segments(path, part), identity)
+    return _arranged(shape, axes or letters, lambda part: _from_segments(path, part), identity, decoded)
 
 
 def runs(shape: Shape, part: Part) -> tuple[NDArray[np.int64], int]:
@@ -134,8 +141,22 @@ def read_part(path: Path, kind: np.dtype[Any], offset: int, shape: Shape, part: 
     with path.open("rb", buffering=0) as file:
         for row, start in zip(out, starts, strict=True):
             file.seek(offset + int(start) * kind.itemsize)
-            file.readinto(row.data.cast("B"))
+            fill(file, row, path)
     return out.reshape([len(range(*at.indices(side))) for at, side in zip(part, shape, strict=True)])
+
+
+def fill(file: FileIO, row: NDArray[Any], path: Path) -> None:
+    """Read all of a row; the system gives at most so much at a time."""
+    left = row.view(np.uint8).data
+    while left:
+        count = file.readinto(left)
+        if not count:
+            raise _short(path)
+        left = left[count:]
+
+
+def _short(path: Path) -> InputError:
+    return InputError("the file ends early", where=path, fix="Copy or write it anew.")
 
 
 def _from_segments(path: Path, part: Part) -> NDArray[Any]:
@@ -165,7 +186,9 @@ def _read_page(page: Any, bounds: Sequence[tuple[int, int]], out: NDArray[Any]) 
         if not page.databytecounts[index]:
             continue
         handle.seek(page.dataoffsets[index])
-        decoded = page.decode(handle.read(page.databytecounts[index]), index, jpegtables=page.jpegtables)[0]
+        if len(read := handle.read(page.databytecounts[index])) < page.databytecounts[index]:
+            raise _short(Path(handle.path))
+        decoded = page.decode(read, index, jpegtables=page.jpegtables)[0]
         assert decoded is not None
         lengths = dict(zip("ZYXS", decoded.shape, strict=True))
         block = decoded.reshape([lengths.get(letter, 1) for letter in page.axes])
@@ -176,7 +199,9 @@ def _read_page(page: Any, bounds: Sequence[tuple[int, int]], out: NDArray[Any]) 
         out[into] = block[tuple(slice(s - c, e - c) for (s, e), c in zip(spans, corner, strict=True))]
 
 
-def _arranged(stored: Shape, axes: str | None, get: Read, identity: Callable[[], dict[str, Any]]) -> Source:
+def _arranged(
+    stored: Shape, axes: str | None, get: Read, identity: Callable[[], dict[str, Any]], decoded: int = 0
+) -> Source:
     letters = axes.lower() if axes is not None else "nc" + "*" * (len(stored) - 2)
     roles = [{"n": 0, "c": 1, "s": 1}.get(letter, 2) for letter in letters]
     if len(letters) != len(stored) or roles.count(0) > 1 or roles.count(1) > 1 or roles.count(2) < 1:
@@ -185,10 +210,12 @@ def _arranged(stored: Shape, axes: str | None, get: Read, identity: Callable[[],
             expected='one letter an axis, n items, c channels, others space, as axes="yxc"',
             got=f"{axes!r} for shape {stored}" if axes is not None else f"shape {stored}",
         )
+    if not math.prod(stored):
+        raise InputError("the input is empty", got=f"shape {stored}")
     order = [roles.index(role) if role in roles else None for role in (0, 1)]
     order += [axis for axis, role in enumerate(roles) if role == 2]
     shape = tuple(1 if axis is None else stored[axis] for axis in order)
-    return Source(shape, stored, tuple(order), get, lambda: {"shape": list(shape), **identity()})
+    return Source(shape, stored, tuple(order), get, lambda: {"shape": list(shape), **identity()}, decoded)
 
 
 def _known(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -197,20 +224,21 @@ def _known(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(wider)
 
 
-def _sample(shape: Shape, get: Read) -> str:
-    """A digest of rows from all over the array."""
-    if not math.prod(shape):
-        return ""
-    row = max(1, shape[-1])
-    rows = math.prod(shape[:-1])
-    count = max(1, min(rows, SAMPLE // (4 * row)))
+def _digest(shape: Shape, get: Read, everything: bool) -> str:
+    """A digest of an array, or of blocks from all over it."""
+    most = BLOCK * BLOCK if everything else BLOCK
+    axis, inner = len(shape) - 1, 1
+    while axis and inner * shape[axis] <= most:
+        inner *= shape[axis]
+        axis -= 1
+    length = max(1, most // inner)  # of this axis; those after it are whole
+    grid = (*shape[:axis], -(-shape[axis] // length))
+    blocks = math.prod(grid)
+    count = blocks if everything else min(blocks, SAMPLE // BLOCK)
     digest = hashlib.sha256()
-    for number in _spread(rows, count):
-        place = np.unravel_index(number, shape[:-1]) if len(shape) > 1 else ()
-        part = tuple(slice(int(p), int(p) + 1) for p in place)
-        digest.update(np.ascontiguousarray(get((*part, slice(None)))).tobytes())
+    for number in range(count):
+        *place, along = map(int, np.unravel_index(number * blocks // count, grid))
+        part = (*(slice(p, p + 1) for p in place), slice(along * length, min((along + 1) * length, shape[axis])))
+        part += (slice(None),) * (len(shape) - axis - 1)
+        digest.update(np.ascontiguousarray(get(part)).data)
     return digest.hexdigest()
-
-
-def _spread(rows: int, count: int) -> Iterable[int]:
-    return (number * rows // count for number in range(count))

@@ -18,11 +18,12 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
+from striate.geometry.graph import Graph
 from striate.geometry.report import size as by_bytes
 from striate.geometry.state import preserved, unwrapped
 from striate.geometry.trace import trace
 from striate.locality.tile.footprint import Footprint
-from striate.locality.tile.halo import Line, flaw, lines, refuse
+from striate.locality.tile.halo import Line, flaw, lines, refuse, told
 from striate.locality.tile.ledger import Ledger, Result, digest
 from striate.locality.tile.source import Source, open_source
 from striate.shapes import Float, Num, Tensor
@@ -48,11 +49,13 @@ def tile(
     channels_last: bool = True,
     progress: bool = False,
 ) -> Float[Tensor, "n k *space"]:
-    """The network's dense output on an input of any size, computed crop by crop: what `model(x)` would give.
+    """The network's dense output on an input of any size, computed crop by crop: what `model(x)` would give (where
+    that is bfloat16, as float32).
 
     Each crop is larger than its part of the output by exactly what the windows of the network demand (the halo), begins
     where strides and poolings fall as in the whole, and meets padding only where the whole does. That a part equals the
-    whole is proved from the windows, value by value, before anything runs.
+    whole is proved from the windows, value by value, before any of it is computed (only the least crop has run then,
+    on zeros, to see what it takes).
 
         output  0 … 9 10 … 19 20 … 29       a network that sees 2 to either side
         crops   0 ……… 11
@@ -93,7 +96,8 @@ def tile(
     with preserved(model):
         model.eval()
         item = (reader.channels, *source.shape[2:])
-        cut = lines(model, item)
+        whole = trace(model, item)
+        cut = lines(model, whole)
         cost = _cost(reader, cut)
         shape = (source.shape[0], cost.channels, *(line.outputs for line in cut))
         total = math.prod(shape) * cost.dtype.itemsize
@@ -101,12 +105,10 @@ def tile(
         held = total if out is None and total <= min(budget_bytes // 2, budget_bytes - least) else 0
         grid = _grid(cut, cost, budget_bytes - held)
         tight = cost.bytes(grid.crop) * HOLES > budget_bytes - held
-        whole = trace(model, item)
         if (index := flaw(trace(model, (item[0], *grid.crop)), whole, cut)) is not None:
             refuse(whole, index, "reads around a border of its input")
-        named = isinstance(out, str | Path)
-        told = {"network": digest(model), "input": source.identity(), "crop": grid.crop} if named else {}
-        with _result(out, shape, cost.dtype, bool(held), told) as result:
+        made_of = _made_of(reader, whole, grid.crop) if isinstance(out, str | Path) else {}
+        with _result(out, shape, cost.dtype, bool(held), made_of) as result:
             cells = list(product(range(source.shape[0]), *grid.spans))
             for number, *cell in _shown(cells, result.done, progress):
                 part = _run(reader, number, cell, grid.crop, cut)
@@ -128,13 +130,20 @@ class Reader:
     @cached_property
     def channels(self) -> int:
         """How many channels the network gets."""
-        corner = [min(side, 8) for side in self.source.shape[2:]]
-        return self._prepared(self.source.read(0, [0] * len(corner), corner)).shape[1]
+        return self.prepared(self.sample).shape[1]
+
+    @cached_property
+    def sample(self) -> Num[Tensor, "1 c *space"]:
+        """A few positions from the middle of the input."""
+        sizes = [min(side, 8) for side in self.source.shape[2:]]
+        middle = [(side - some) // 2 for side, some in zip(self.source.shape[2:], sizes, strict=True)]
+        return self.source.read(0, middle, sizes)
 
     @cached_property
     def kind(self) -> tuple[torch.device, torch.dtype]:
-        """The network's device and type of numbers."""
-        first = next((p for p in self.model.parameters() if p.is_floating_point()), torch.empty(0))
+        """The network's device and type of numbers; those of the input where it has no tensors."""
+        state = (*self.model.parameters(), *self.model.buffers(), self.sample, torch.empty(0))
+        first = next(tensor for tensor in state if tensor.is_floating_point())
         return first.device, first.dtype
 
     def empty(self, sizes: Sequence[int]) -> Float[Tensor, "1 c *space"]:
@@ -146,9 +155,10 @@ class Reader:
 
     def read(self, item: int, starts: Sequence[int], sizes: Sequence[int]) -> Float[Tensor, "1 c *space"]:
         """A crop."""
-        return self.empty(sizes).copy_(self._prepared(self.source.read(item, starts, sizes)))
+        return self.empty(sizes).copy_(self.prepared(self.source.read(item, starts, sizes)))
 
-    def _prepared(self, part: Num[Tensor, "1 c *space"]) -> Tensor:
+    def prepared(self, part: Num[Tensor, "1 c *space"]) -> Tensor:
+        """A crop as it is stored, by what the caller does to it."""
         if self.prepare is None:
             return part
         made = self.prepare(part.to(self.kind[1]))
@@ -162,19 +172,22 @@ class Reader:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a forward on a crop of `sizes` held, from which that of others is reckoned position by position."""
+    """What a forward on a crop of `sizes` held, from which that of others is reckoned position by position; `fixed`
+    is what reading takes for crops of any size.
+    """
 
     sizes: tuple[int, ...]
     peak: int
     largest: int
     channels: int
     dtype: torch.dtype
+    fixed: int
 
     def bytes(self, sizes: Sequence[int]) -> int:
         """The most memory at a time."""
         times = math.prod(sizes) / math.prod(self.sizes)
         tensors = self.peak * times * (WHOLE if self.largest * times > LARGE else SLACK)
-        return int(tensors + min(tensors / 3, ROOM))
+        return int(tensors + min(tensors / 3, ROOM)) + self.fixed
 
 
 @dataclass(frozen=True)
@@ -186,10 +199,13 @@ class Grid:
 
 
 def _cost(reader: Reader, cut: Sequence[Line]) -> Cost:
-    """That of the least crop, which is run once on zeros."""
+    """That of the least crop, which is read, and run once on zeros."""
     sizes = tuple(line.sizes()[-1] for line in cut)
     with torch.inference_mode(False), torch.no_grad():
-        crop = reader.empty(sizes).zero_()
+        part = reader.source.read(0, [0] * len(sizes), sizes)
+        with Footprint() as reading:
+            crop = reader.empty(sizes).copy_(reader.prepared(part))
+        crop.zero_()
         with Footprint() as seen:
             made = reader.model(crop)
     if not isinstance(made, torch.Tensor) or not made.is_floating_point():
@@ -198,10 +214,11 @@ def _cost(reader: Reader, cut: Sequence[Line]) -> Cost:
             got=made.dtype if isinstance(made, torch.Tensor) else type(made).__name__,
             fix="Wrap it in a module whose forward does.",
         )
-    # The crop as it was stored and as the network has it; the outputs as they were made and as they are written.
-    peak = seen.peak + 3 * crop.numel() * crop.itemsize + made.numel() * made.itemsize
+    # The crop as it was stored, in the machine's numbers, prepared, and twice more for what leaves holes between crops;
+    # the outputs as they were made and as they are written.
+    peak = seen.peak + 2 * part.nbytes + reading.peak + 2 * crop.nbytes + made.nbytes
     dtype = torch.float32 if made.dtype == torch.bfloat16 else made.dtype  # numpy has none
-    return Cost(sizes, peak, seen.largest, made.shape[1], dtype)
+    return Cost(sizes, peak, seen.largest, made.shape[1], dtype, reader.source.decoded)
 
 
 def _grid(cut: Sequence[Line], cost: Cost, budget: int) -> Grid:
@@ -232,6 +249,17 @@ def _run(reader: Reader, item: int, cell: Sequence[Span], crop: Sequence[int], c
         for axis, (line, (start, first, last)) in enumerate(zip(cut, cell, strict=True), 2):
             made = made.narrow(axis, first - line.placed(start), last - first + 1)
         return made.cpu()  # type: ignore[no-any-return]
+
+
+def _made_of(reader: Reader, whole: Graph, crop: tuple[int, ...]) -> dict[str, Any]:
+    """What a result is made of."""
+    model = reader.model
+    return {
+        "network": digest([*model.named_parameters(), *model.named_buffers()], told(whole), str(reader.kind[1])),
+        "input": reader.source.identity(),
+        "prepare": digest([("sample", reader.prepared(reader.sample))]),
+        "crop": crop,
+    }
 
 
 def _trim() -> None:
