@@ -1,4 +1,4 @@
-"""Write README.md's table, docs/peers.md and recipes/README.md from benchmarks/results/*.json and the recipes' heads.
+"""Write README.md's table, that of docs/locality.md, docs/peers.md and recipes/README.md from benchmarks/results/*.json and the recipes' heads.
 
 python benchmarks/tables.py
 """
@@ -59,7 +59,7 @@ def benchmark_table() -> str:
             f"| `import striate`, seconds | {seconds['import striate']['median']:.3f} | `import torch`: "
             f"{seconds['import torch']['median']:.2f} | takes {span(ratio, '{:.2f}')}× |"
         )
-    rows += [*geometry_rows(), *locality_rows()]
+    rows += [*geometry_rows(), *(row for row in locality_rows() if any(part in row for part in CHOSEN))]
     where = (mnist or startup).get("where", {})
     foot = (
         f"Medians with least and greatest, pair by pair in one process, {where.get('threads')} threads of "
@@ -92,6 +92,9 @@ def geometry_rows(what: str = "describe a 3-D U-Net on 1x128x128x128, seconds") 
         )
     return rows
 
+
+# What the README shows of the locality rows; docs/locality.md has them all.
+CHOSEN = ("(729 places), seconds | ", "2,000, Basset", "95x95", "1 stream, µs a step | ")
 
 SWEEPS = {
     "vgg16_16_8": "occlusion, VGG-16, 224x224, patch 16, stride 8 (729 places), seconds",
@@ -136,6 +139,13 @@ def locality_rows() -> list[str]:
             what = f"WaveNet, 3x10 layers, {streams} stream{'s' * (streams != '1')}, µs a step"
             rows.append(f"| {what} | {ours:.0f} | {STREAMS[peer]}: {theirs:,.0f} | {span(factor)}× |")
     return rows
+
+
+def locality_table() -> str:
+    """docs/locality.md's table."""
+    where = read("locality_occlusion").get("where", {})
+    foot = f"{where.get('threads')} threads of {where.get('processor')}, torch {where.get('torch')}."
+    return "\n".join(["| what | striate | beside | factor |", "|---|---|---|---|", *locality_rows(), "", foot])
 
 
 ABOUT_PEERS = """# Counting tools, side by side
@@ -266,17 +276,18 @@ def degradation() -> list[str]:
     ]
 
 
-def with_table(readme: str) -> str:
-    """The README with its table replaced."""
-    before, _, rest = readme.partition(BEGIN)
+def with_table(page: str, table: str = "") -> str:
+    """A page (the README) with its table replaced."""
+    before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{benchmark_table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table or benchmark_table()}\n{END}{after}"
 
 
 def main() -> None:
-    """Write all three."""
-    readme = ROOT / "README.md"
+    """Write all four."""
+    readme, locality = ROOT / "README.md", ROOT / "docs" / "locality.md"
     readme.write_text(with_table(readme.read_text()))
+    locality.write_text(with_table(locality.read_text(), locality_table()))
     (ROOT / "docs" / "peers.md").write_text(peers_page())
     (ROOT / "recipes" / "README.md").write_text(recipes_page())
 

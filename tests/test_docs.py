@@ -37,6 +37,8 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_tables_are_generated(tables: ModuleType) -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme == tables.with_table(readme), "run: python benchmarks/tables.py"
+    locality = (ROOT / "docs" / "locality.md").read_text()
+    assert locality == tables.with_table(locality, tables.locality_table()), "run: python benchmarks/tables.py"
     assert (ROOT / "docs" / "peers.md").read_text() == tables.peers_page(), "run: python benchmarks/tables.py"
     assert (ROOT / "recipes" / "README.md").read_text() == tables.recipes_page(), "run: python benchmarks/tables.py"
 
