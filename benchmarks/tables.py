@@ -1,4 +1,6 @@
-"""Write README.md's table, that of docs/locality.md, docs/peers.md and recipes/README.md from benchmarks/results/*.json and the recipes' heads.
+"""Write the tables of README.md and docs/locality.md, docs/peers.md and recipes/README.md.
+
+From benchmarks/results/*.json and the recipes' heads.
 
 python benchmarks/tables.py
 """

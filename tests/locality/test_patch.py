@@ -521,6 +521,7 @@ def test_the_same_network_at_another_input() -> None:
     engine(starts, values)
     other = engine.on(y)
     assert worst(other(starts, values), brute(net, y, starts, values)) < EXACT
+    assert {row.path for row in other.plan().rows} <= {row.path for row in engine.plan().rows} - {""}
     assert worst(engine(starts, values), brute(net, x, starts, values)) < EXACT
     with pytest.raises(
         InputError, match=r"another input has the same shape: expected \(1, 2, 12, 12\), got \(1, 2, 9, 9\)"

@@ -52,6 +52,7 @@ class Memory:
     folded: dict[int, int] = field(default_factory=dict)
     normed: set[int] = field(default_factory=set)
     functions: dict[int, Any] = field(default_factory=dict)
+    paths: dict[int, str] = field(default_factory=dict)  # of the module that was running
     known: bool = False
 
     def elsewhere(self) -> Memory:
@@ -133,7 +134,9 @@ class Run:
 
     def note(self, number: int, name: str, form: str, out: Local, macs: int = 0, full_macs: int = 0) -> None:
         """Note what an operation did: multiply-adds for all n, and those of one whole pass."""
-        step = self.memory.steps.setdefault(number, Step(self.path(), name, out.space))
+        step = self.memory.steps.setdefault(
+            number, Step(self.memory.paths.setdefault(number, self.path()), name, out.space)
+        )
         if out.place is not None:
             step.window = tuple(map(max, out.place.sizes, step.window or out.place.sizes))
         step.forms[form] += self.n
