@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from striate.errors import InputError, did_you_mean
 from striate.geometry.fields import spatial
 from striate.geometry.state import preserved, unwrapped
+from striate.locality.operations import watched
 from striate.locality.patch.local import Base, Local, dense, flat, holding, mapped, others
 from striate.locality.patch.place import Corners, Place
 from striate.locality.patch.plan import Plan, planned
@@ -68,7 +68,6 @@ class PatchEngine:
         self._input = Base(self.x)
         self._axes = spatial(tuple(x.shape))
         self._space = tuple(x.shape[axis] for axis in self._axes)
-        self._stack: list[str] = [""]
         self._calls = 0  # of the layer, in one run
         self._compared = False
         with torch.no_grad(), preserved(model):
@@ -157,7 +156,7 @@ class PatchEngine:
 
     def _locally(self, corners: Corners, values: Tensor) -> Tensor:
         n, axes = len(corners), self._axes
-        run = Run(n, tuple(values.shape[axis] for axis in axes), self._memory, lambda: self._stack[-1])
+        run = Run(n, tuple(values.shape[axis] for axis in axes), self._memory)
         full = values.expand(n, *values.shape[1:]).permute(0, *axes, *others(values.dim(), axes))
         full = full.clone(memory_format=torch.contiguous_format)
         changed = holding(run, self._input, axes, Place(corners, full.shape[1 : 1 + len(axes)]), full=full)
@@ -165,7 +164,10 @@ class PatchEngine:
             changed.become(dense(run, changed.whole()))
         if self.x.is_floating_point() and changed.place is not None:
             run.hot = bool(self._input.at(axes, changed.place).abs().max() > HOT * self.x.abs().mean())
-        with torch.no_grad(), preserved(self.model), self._watching():
+        with torch.no_grad(), preserved(self.model), contextlib.ExitStack() as watching:
+            if not self._memory.known:  # the plan names layers
+                running = watching.enter_context(watched(self.model))
+                run.path = lambda: running()[0]
             found = self._output(changed)
         if not isinstance(found, Local):  # does not depend on the input
             return found.expand(n, *found.shape[1:])
@@ -214,28 +216,6 @@ class PatchEngine:
             got = type(seen[-1]).__name__ if seen else "it was not called"
             raise InputError("the layer returns no tensor", where=where, got=got)
         return found[0]
-
-    @contextlib.contextmanager
-    def _watching(self) -> Iterator[None]:
-        """Know the module that is running, during the first pass: the plan names it."""
-        if self._memory.known:
-            yield
-            return
-        paths = {id(module): path for path, module in self.model.named_modules()}
-
-        def enter(module: nn.Module, _args: Any) -> None:
-            self._stack.append(paths.get(id(module), self._stack[-1]))
-
-        def leave(_module: nn.Module, _args: Any, _out: Any) -> None:
-            self._stack.pop()
-
-        hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-            self._stack[:] = [""]
 
 
 def grouped(starts: Corners, window: Sequence[int], space: Sequence[int], most: int) -> list[np.ndarray]:

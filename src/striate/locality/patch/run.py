@@ -10,9 +10,10 @@ from weakref import ref
 import torch
 from torch.utils.flop_counter import flop_registry
 
+from striate.locality.operations import functional, is_pointwise, is_view
 from striate.locality.patch.local import Base, Local, absent, dense, flat, mapped
 from striate.locality.patch.plan import Step
-from striate.locality.patch.rules import DENSE, RULES, Call, Norm, functional, is_pointwise, is_view
+from striate.locality.patch.rules import DENSE, RULES, Call, Norm
 
 WHOLE = -1  # instead of the number of an operation: all of them
 # What an item of a batch has in common with the others, along axis 0.
@@ -73,10 +74,11 @@ class Memory:
 
 
 class Run:
-    """The pass; `n` changes of one window at once; `path` tells the module that is running."""
+    """The pass; `n` changes of one window at once; `path` tells the layer that is running, in the first pass."""
 
-    def __init__(self, n: int, window: tuple[int, ...], memory: Memory, path: Callable[[], str]) -> None:
-        self.n, self.window, self.memory, self.path = n, window, memory, path
+    def __init__(self, n: int, window: tuple[int, ...], memory: Memory) -> None:
+        self.n, self.window, self.memory = n, window, memory
+        self.path: Callable[[], str] = str
         self.hot = False  # whether changes cover far greater values than the rest: differences would round too much
         self.number = -1
 

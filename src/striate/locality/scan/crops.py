@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from striate.errors import InputError
+from striate.locality.operations import arguments
 
 Sizes = tuple[int, ...]
 CHOICE = 'Pass borders="crops": exact, at the cost of computing for each crop what others do not share'
@@ -231,11 +232,10 @@ class Call:
     @classmethod
     def of(cls, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
         """The call with these arguments, defaults filled in."""
-        named = {}
-        for position, argument in enumerate(func._schema.arguments):
-            default = argument.default_value if argument.has_default_value() else None
-            given = args[position] if position < len(args) else kwargs.get(argument.name, default)
-            named[argument.name] = given
+        named = {
+            name: args[position] if position < len(args) else kwargs.get(name, default)
+            for position, (name, default) in enumerate(arguments(func))
+        }
         return cls(func, named)
 
     def __getitem__(self, name: str) -> Any:

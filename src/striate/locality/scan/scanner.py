@@ -11,13 +11,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from striate.errors import InputError
 from striate.geometry.failure import DiedError, place
@@ -27,6 +26,7 @@ from striate.geometry.shapes import like
 from striate.geometry.size import CONVOLUTIONS, advised, native
 from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.trace import trace
+from striate.locality.operations import watched
 from striate.locality.scan.crops import Crops, Lattice, Sizes, by, cut
 from striate.locality.scan.frames import Framed
 from striate.locality.scan.memory import Memory
@@ -341,23 +341,10 @@ def quiet(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _naming(model: nn.Module) -> Iterator[Any]:
-    """A function that says which layer is running."""
-    names = {id(module): place(path, module) for path, module in reversed(list(model.named_modules()))}
-    running = [place("", model)]
-
-    def enter(module: nn.Module, _: Any) -> None:
-        running.append(names.get(id(module), running[-1]))
-
-    def leave(_module: nn.Module, _args: Any, _output: Any) -> None:
-        running.pop()
-
-    hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
-    try:
-        yield lambda: running[-1]
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _naming(model: nn.Module) -> Iterator[Callable[[], str]]:
+    """A function that says which layer is running, for people."""
+    with watched(model) as running:
+        yield lambda: place(*running())
 
 
 __all__ = ["Scan", "scan"]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from striate.errors import InputError
+from striate.locality.operations import functional
 from striate.locality.stream.layout import Axes, flow, inside
 from striate.locality.stream.recording import Event, Recording, differing, place_of, tensors_in
 from striate.locality.stream.signals import Affine, Joined, Local, Node, Read, Signal, Slot, Source, Taps, grouped
@@ -353,7 +354,7 @@ class Rules:
         node = Local(
             *self.of(self.rows(0)),
             [signal.read() for signal in signals],
-            function=event.functional,
+            function=functional(event.func),
             args=args,
             kwargs=kwargs,
             layouts=[(signal.layout, signal.shape) for signal in signals],

@@ -36,14 +36,6 @@ class Event:
         name: str = self.func._schema.name
         return name.removesuffix("_") if self.func._schema.is_mutable else name
 
-    @property
-    def functional(self) -> Any:
-        """The function that returns its result, where this one writes it into its first argument."""
-        if not self.func._schema.is_mutable:
-            return self.func
-        packet = getattr(torch.ops.aten, self.name.removeprefix("aten::"))
-        return getattr(packet, self.func._overloadname)
-
 
 @dataclass
 class Recording:

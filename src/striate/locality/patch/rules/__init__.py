@@ -1,6 +1,6 @@
 """How a change of the input moves through each operation, one rule an operation; where all is dense, torch's own."""
 
-from striate.locality.patch.rules.base import RULES, Call, Norm, functional, is_pointwise, is_view
+from striate.locality.patch.rules.base import RULES, Call, Norm
 from striate.locality.patch.rules.dense import DENSE
 from striate.locality.patch.rules.pointwise import pointwise
 from striate.locality.patch.rules.sampling import max_pool
@@ -11,9 +11,6 @@ __all__ = [
     "RULES",
     "Call",
     "Norm",
-    "functional",
-    "is_pointwise",
-    "is_view",
     "max_pool",
     "pointwise",
     "reshape",

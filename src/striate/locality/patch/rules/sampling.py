@@ -10,9 +10,10 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from striate.locality.operations import arguments
 from striate.locality.patch.local import Base, absent
 from striate.locality.patch.place import Place, trimmed
-from striate.locality.patch.rules.base import Call, arguments, rule
+from striate.locality.patch.rules.base import Call, rule
 from striate.locality.patch.rules.convolutions import Slide, affected, along, read, slides
 from striate.locality.patch.rules.pointwise import held
 
