@@ -12,8 +12,9 @@ import striate
 
 SOURCE = Path(striate.__file__).parent
 ORDER = [
-    *("errors", "registry", "shapes", "recipe", "ops", "layers", "geometry", "locality", "zoo", "data"),
-    *("tasks", "train", "interpret", "runs", "port", "studio", "cli"),
+    *("errors", "registry", "shapes", "recipe", "ops", "layers", "geometry", "locality"),
+    *("acceleration", "zoo", "data"),
+    *("tasks", "train", "interpret", "demonstrations", "runs", "port", "studio", "cli"),
 ]
 FILES = sorted(path.relative_to(SOURCE) for path in SOURCE.rglob("*.py"))
 SUBPACKAGES = [path for path in FILES if path.name == "__init__.py" and len(path.parts) > 1]

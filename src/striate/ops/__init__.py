@@ -1,0 +1,5 @@
+"""Pure tensor functions without parameters, of any rank."""
+
+from striate.ops.algorithms import correlation
+
+__all__ = ["correlation"]
