@@ -96,7 +96,14 @@ def geometry_rows(what: str = "describe a 3-D U-Net on 1x128x128x128, seconds") 
 
 
 # What the README shows of the locality rows; docs/locality.md has them all.
-CHOSEN = ("(729 places), seconds | ", "2,000, Basset", "95x95", "1 stream, µs a step | ")
+CHOSEN = (
+    "(729 places), seconds | ",
+    "2,000, Basset",
+    "95x95",
+    "1 stream, µs a step | ",
+    "channels_last at once: ",
+    "MONAI",
+)
 
 SWEEPS = {
     "vgg16_16_8": "occlusion, VGG-16, 224x224, patch 16, stride 8 (729 places), seconds",
@@ -140,6 +147,29 @@ def locality_rows() -> list[str]:
             theirs = micro[f"{peer}, {threads[peer]} threads"]["median"]
             what = f"WaveNet, 3x10 layers, {streams} stream{'s' * (streams != '1')}, µs a step"
             rows.append(f"| {what} | {ours:.0f} | {STREAMS[peer]}: {theirs:,.0f} | {span(factor)}× |")
+    return [*rows, *tile_rows()]
+
+
+def tile_rows() -> list[str]:
+    """Tiles beside the whole at once and beside overlapping windows."""
+    found = read("locality_tile")
+    if not found:
+        return []
+    image, many = found["image"], found["throughput"]
+    rates = {name: rate["median"] / 1e6 for name, rate in many["pixels per second"].items()}
+    what = f"U-Net (width {many['width']:g}), {many['tiled side']:,}² in tiles, million pixels/s"
+    rows = [
+        f"| {what} | {rates['tile']:.2f} | {name}{' at once' * name.startswith('whole')}: {rates[name]:.2f} "
+        f"| {span(factor, '{:.2f}')}× |"
+        for name, factor in many["tile against"].items()
+    ]
+    held = f"{image['most bytes held'] / 1e9:.2f} GB held at most"
+    what = f"the same, {image['side']:,}² from file to file, {held}, million pixels/s"
+    ours = image["pixels per second"] / 1e6
+    rows += [
+        f"| {what} | {ours:.2f} | {name} at once, {many['whole side']:,}²: {rates[name]:.2f} | {factor:.2f}× |"
+        for name, factor in found["image against"].items()
+    ]
     return rows
 
 

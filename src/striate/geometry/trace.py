@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate.errors import InputError
@@ -24,6 +22,7 @@ from striate.geometry.graph import Constant, Graph, Node
 from striate.geometry.inputs import Inputs, as_inputs, brief
 from striate.geometry.reading import Readings
 from striate.geometry.rules import COMPOSED, PRODUCTS, Call, Facts, facts_of, writes
+from striate.geometry.running import Running, watched
 from striate.geometry.shapes import like, shape_function
 from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.values import Values, storage
@@ -87,7 +86,8 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # tensor made of parameters only -> their names
         self.derived = {id(self.state.parameters[name]): frozenset([name]) for name in self.state.weights}
         self.guesses: set[int] = set()  # memory off meta whose numbers depend on the input, or on chance
-        self.stack: list[tuple[str, nn.Module]] = [("", model)]
+        self.model = model
+        self.running: Running = lambda: ("", model)
         self.modules: dict[str, int] = {}  # path -> what the module returned
         self.calls: dict[str, list[int | None]] = {}
         self.died: tuple[str, nn.Module] | None = None
@@ -106,31 +106,20 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def watching(self) -> Iterator[None]:
         """While the network runs: module paths, what autograd keeps, and every operation."""
 
-        def enter(module: nn.Module, _: Any) -> None:
-            path = self.first_paths.get(id(module), self.stack[-1][0])
-            self.stack.append((path, module))
-
-        def leave(module: nn.Module, _args: Any, output: Any) -> None:
-            if sys.exc_info()[1] is not handled:
-                self.died = self.died or self.stack[-1]
+        def left(path: str, module: nn.Module, output: Any, failed: bool) -> None:
+            if failed:
+                self.died = self.died or (path, module)
             known = self.values.known
             made = [known[id(t)] for t in _tensors((output,)) if id(t) in known]
             if made:
-                self.modules[self.stack[-1][0]] = made[0]
+                self.modules[path] = made[0]
             if id(module) in self.first_paths:
                 whole = known.get(id(output)) if isinstance(output, torch.Tensor) else None
-                self.calls.setdefault(self.stack[-1][0], []).append(whole)
-            self.stack.pop()
+                self.calls.setdefault(path, []).append(whole)
 
-        handled = sys.exc_info()[1]
-        hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
         saving = torch.autograd.graph.saved_tensors_hooks(self._save, lambda tensor: tensor)
-        try:
-            with saving if self.training else contextlib.nullcontext(), self:
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with watched(self.model, left) as self.running, saving if self.training else contextlib.nullcontext(), self:
+            yield
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -147,7 +136,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._add_views(Call(func, args, kwargs, _tensors((out,)), *self._so_far), tensors)
             return out
         if torch.Tag.data_dependent_output in func.tags:
-            raise depends_on_numbers(func._schema.name, place(*self.stack[-1]))
+            raise depends_on_numbers(func._schema.name, place(*self.running()))
         if func._schema.name in COMPOSED:
             with self:
                 return COMPOSED[func._schema.name](*args, **kwargs)
@@ -168,9 +157,9 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.derived |= {id(t): names for t in outputs}
             self._add_views(call, tensors)
             if func._schema.name in PRODUCTS:  # arithmetic all the same (a network that makes its own position codes)
-                self._record(call, facts_of(call, place(*self.stack[-1])), tensors, set(), known=False)
+                self._record(call, facts_of(call, place(*self.running())), tensors, set(), known=False)
             return out
-        self._record(call, facts_of(call, place(*self.stack[-1])), tensors, written)
+        self._record(call, facts_of(call, place(*self.running())), tensors, written)
         return out
 
     @property
@@ -196,7 +185,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             out = func(*args, **kwargs) if told is None else told(args, kwargs)
         except NotImplementedError as error:
-            raise cannot_run(func, place(*self.stack[-1])) from error
+            raise cannot_run(func, place(*self.running())) from error
         return _originals(out, copies) if func._schema.is_mutable else out
 
     def _without_masks(self, args: Sequence[Any]) -> list[Any]:
@@ -215,7 +204,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.values.add_view(view, base, self._later(call, number))
 
     def _later(self, call: Call, number: int) -> Callable[[], Readings]:
-        where = place(*self.stack[-1])
+        where = place(*self.running())
         return lambda: _nth(facts_of(call, where), number)
 
     def _record(
@@ -238,7 +227,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.values.add_view(tensor, base, lambda readings=readings: readings)  # type: ignore[misc]
         names = frozenset[str]().union(*(self.derived.get(id(t), ()) for t in tensors))
         order = sorted(names, key=list(self.state.weights).index) if len(names) > 1 else tuple(names)
-        path, module = self.stack[-1]
+        path, module = self.running()
         self.nodes.append(
             Node(
                 len(self.nodes),
@@ -299,7 +288,7 @@ class Tracer(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def explain(self, error: Exception) -> InputError:
         """What the network's own error means, with the layer at which it arose."""
-        path, module = self.died or self.stack[-1]
+        path, module = self.died or ("", self.model)
         last = self.nodes[-1].outputs if self.nodes else self.inputs.values()
         found = explained(error, path, module, [self.values.all[index].shape[1:] for index in last])
         if isinstance(found, DiedError):

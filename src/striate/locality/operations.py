@@ -1,15 +1,11 @@
-"""What torch says of an operation: its name, its arguments, whether it writes, and the layer in which it runs."""
+"""What torch says of an operation: its name, its arguments, and whether it writes."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
 import torch
-from torch import nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 
 @cache
@@ -49,23 +45,3 @@ def is_pointwise(func: Any) -> bool:
 def is_view(func: Any) -> bool:
     """Whether a result shares memory with an argument that is not written."""
     return any(r.alias_info is not None and not r.alias_info.is_write for r in func._schema.returns)
-
-
-@contextlib.contextmanager
-def watched(model: nn.Module) -> Iterator[Callable[[], tuple[str, nn.Module]]]:
-    """While it lasts, the function that it gives tells which layer is running: path and module."""
-    paths = {id(module): path for path, module in model.named_modules()}
-    running: list[tuple[str, nn.Module]] = [("", model)]
-
-    def enter(module: nn.Module, _args: Any) -> None:
-        running.append((paths.get(id(module), running[-1][0]), module))
-
-    def leave(_module: nn.Module, _args: Any, _out: Any) -> None:
-        running.pop()
-
-    hooks = register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)
-    try:
-        yield lambda: running[-1]
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -13,8 +13,8 @@ from torch import nn
 
 from striate.errors import InputError, did_you_mean
 from striate.geometry.fields import spatial
+from striate.geometry.running import watched
 from striate.geometry.state import preserved, unwrapped
-from striate.locality.operations import watched
 from striate.locality.patch.local import Base, Local, dense, flat, holding, mapped, others
 from striate.locality.patch.place import Corners, Place
 from striate.locality.patch.plan import Plan, planned

@@ -22,11 +22,11 @@ from striate.errors import InputError
 from striate.geometry.failure import DiedError, place
 from striate.geometry.fields import fields
 from striate.geometry.graph import Graph
+from striate.geometry.running import watched
 from striate.geometry.shapes import like
 from striate.geometry.size import CONVOLUTIONS, advised, native
 from striate.geometry.state import State, preserved, unwrapped
 from striate.geometry.trace import trace
-from striate.locality.operations import watched
 from striate.locality.scan.crops import Crops, Lattice, Sizes, by, cut
 from striate.locality.scan.frames import Framed
 from striate.locality.scan.memory import Memory

@@ -3,8 +3,7 @@ the two shapes of a tensor says which of its axes is time and which the batch.""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from striate.errors import InputError, did_you_mean
 from striate.geometry.failure import MAY_BE_THE_SIZE, place
+from striate.geometry.running import Running, watched
 from striate.geometry.state import preserved
 from striate.locality.stream.layout import LONGER, Axes
 from striate.shapes import Tensor
@@ -55,8 +55,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.model, self.layer = model, layer
         self.known = {id(tensor): tensor for tensor in inputs}  # kept, so that numbers of objects stay their own
         self.events: list[Event] = []
-        self.stack: list[str] = [place("", model)]
-        self.paths = {id(module): place(path, module) for path, module in model.named_modules()}
+        self.running: Running = lambda: ("", model)
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -69,14 +68,14 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             what = "looks at the numbers in a tensor, which here are not those of a signal"
             raise LookedAtError(
                 "cannot be streamed",
-                where=f"{self.stack[-1]}, {func._schema.name} {what}",
+                where=f"{place(*self.running())}, {func._schema.name} {what}",
                 fix="Replace branches and .item() by tensor operations (torch.where); leave checks of the data out.",
             )
         out = func(*args, **kwargs)
         if depends:
             outputs = tensors_in(out)
             self.known |= {id(tensor): tensor for tensor in outputs}
-            self.events.append(Event(func, tuple(args), kwargs, outputs, self.stack[-1]))
+            self.events.append(Event(func, tuple(args), kwargs, outputs, place(*self.running())))
         return out
 
     def output(self, *args: Any, **kwargs: Any) -> Any:
@@ -84,30 +83,17 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         modules = dict(self.model.named_modules())
         if self.layer not in modules:
             raise InputError("no layer of this path", got=repr(self.layer), fix=did_you_mean(self.layer, modules))
-        wanted, handled = modules[self.layer], sys.exc_info()[1]
-        hooks = [h for module in modules.values() for h in self.watch(module, module is wanted, handled)]
+
+        def left(_path: str, module: nn.Module, output: Any, failed: bool) -> None:
+            if module is modules[self.layer] and not failed:
+                raise ReachedError(output)
+
         try:
-            with self:
+            with watched(self.model, left) as self.running, self:
                 self.model(*args, **kwargs)
         except ReachedError as reached:
             return reached.output
-        finally:
-            for hook in hooks:
-                hook.remove()
         raise InputError("the layer was not executed", where=self.layer)
-
-    def watch(
-        self, module: nn.Module, wanted: bool, handled: BaseException | None
-    ) -> Iterator[torch.utils.hooks.RemovableHandle]:
-        """Hooks by which the layer is known; `handled` is the exception in whose handling the network is run."""
-
-        def leave(_module: nn.Module, _args: Any, output: Any) -> None:
-            self.stack.pop()
-            if wanted and sys.exc_info()[1] is handled:
-                raise ReachedError(output)
-
-        yield module.register_forward_pre_hook(lambda m, _: self.stack.append(self.paths[id(m)]))
-        yield module.register_forward_hook(leave, always_call=True)
 
 
 class LookedAtError(InputError):
