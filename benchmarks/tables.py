@@ -117,7 +117,7 @@ SWEEPS = {
     "factorized_basset_2000": "factorized Basset, 2,000 bases, seconds",
     "bpnet_1000": "BPNet, 1,000 bases, seconds",
     "bpnet_2000": "BPNet, 2,000 bases, seconds",
-    "yuzu": "Basset against Yuzu, seconds",
+    "basset_yuzu": "Yuzu's Basset (padded), 1,000 bases, seconds",
 }
 STREAMS = {
     "again": "the whole network again for each sample",
