@@ -38,11 +38,11 @@ def convolution_matrix(
     index = index.view(1, kernel.shape[1] * groups, *size)
     check_shapes(index.to(kernel), kernel, None, groups)
     seen = patches(index, window, stride=stride, padding=padding, padding_mode=padding_mode, dilation=dilation)[0]
-    places = len(seen)
-    columns = seen.long().view(places, groups, 1, -1).permute(1, 2, 0, 3) - 1
-    rows = torch.arange(filters * places, device=kernel.device).view(groups, -1, places, 1)
-    values = kernel.reshape(groups, filters // groups, 1, -1)
-    rows, columns, values = torch.broadcast_tensors(rows, columns, values)
+    places, taps = len(seen), kernel[0].numel()
+    shape = groups, filters // groups, places, taps
+    columns = (seen.long().view(places, groups, 1, -1).permute(1, 2, 0, 3) - 1).expand(shape)
+    rows = torch.arange(filters * places, device=kernel.device).view(groups, -1, places, 1).expand(shape)
+    values = kernel.reshape(groups, -1, 1, taps).expand(shape)
     real = columns >= 0
     entries = torch.stack([rows[real], columns[real]])
     return torch.sparse_coo_tensor(entries, values[real], (filters * places, inputs), check_invariants=False).coalesce()
