@@ -77,6 +77,8 @@ def convolve_samples(f: Samples, g: Samples) -> Samples:
     >>> convolve_samples(Samples(torch.tensor([1.0, 2.0])), Samples(torch.tensor([1.0, 10.0, 100.0]), first=(-1,)))
     Samples(values=tensor([  1.,  12., 120., 200.]), first=(-1,))
     """
+    if f.values.ndim != g.values.ndim:
+        raise InputError("cannot convolve", expected="as many axes", got=f"{f.values.ndim} and {g.values.ndim}")
     values = convolve(f.values[None, None], g.values[None, None], padding="full")[0, 0]
     return Samples(values, tuple(a + b for a, b in zip(f.first, g.first, strict=True)))
 
