@@ -100,9 +100,9 @@ X, K = torch.zeros(1, 4, 3, 3), torch.zeros(4, 2, 3, 3)
         (X, K, {"form": "matrix"}, "unknown form: got 'matrix'. Known: adjoint, insertion, scatter."),
         (
             X,
-            K[0],
+            K[:, 0],
             {},
-            "kernel: expected 4 axes, the first with the 4 channels of x, got shape (2, 3, 3)",
+            "kernel: expected 4 axes, the first with the 4 channels of x, got shape (4, 3, 3)",
         ),
         (X, K, {"groups": 3}, "cannot transpose: groups: expected a divisor of the 4 channels of x, got 3"),
         (X, K.double(), {}, "kernel: expected torch.float32 on cpu, as x, got torch.float64 on cpu"),
