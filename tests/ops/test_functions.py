@@ -86,6 +86,8 @@ def test_the_derivative_of_box_and_ramp_is_the_ramp_at_the_ends_of_the_box() -> 
 def test_results_have_the_type_that_was_asked_for() -> None:
     assert convolve_functions(BOX, RAMP, torch.zeros(2)).dtype == torch.float32
     assert convolve_functions(BOX, RAMP, torch.zeros(0)).shape == (0,)
+    column = convolve_functions(BOX, RAMP, torch.tensor([[2.0], [4.0]]))
+    close(column, torch.tensor([[2.1], [0.9]]))
 
 
 @pytest.mark.parametrize(

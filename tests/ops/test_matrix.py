@@ -49,7 +49,7 @@ def test_it_has_the_gradient_of_the_kernel(problem: Problem) -> None:
 def test_bad_input() -> None:
     with pytest.raises(InputError, match="the kernel does not fit: axis 0: expected 2 values or fewer"):
         convolution_matrix(torch.ones(1, 1, 3), (2,))
-    with pytest.raises(InputError, match="groups: expected a divisor of 3 channels and of 1 kernels, got 3"):
+    with pytest.raises(InputError, match="no matrix: groups: expected a divisor of 3 channels and of 1 kernels, got 3"):
         convolution_matrix(torch.ones(1, 1, 3), (4,), groups=3)
     with pytest.raises(InputError, match="kernel: expected axes .k, c/groups, .window., 4 as x has"):
         convolution_matrix(torch.ones(1, 1, 3), (4, 4))

@@ -25,7 +25,7 @@ def test_it_names_every_operation_of_convolution() -> None:
     words = set(re.findall(r"\w+", PAGE.read_text()))
     others = {"algorithms", "pool", "resample"}
     ours = {name for name in ops.__all__ if getattr(ops, name).__module__.split(".")[2] not in others}
-    with_another = {"Gradient", "Match", "Separable", "expand", "padding_pairs"}  # that gives, takes or calls them
+    with_another = {"ImageGradient", "Match", "Separable", "expand", "padding_pairs"}  # that gives, takes or calls them
     assert ours - words <= with_another
 
 

@@ -140,6 +140,7 @@ def test_a_centered_kernel_leaves_the_output_where_the_input_is() -> None:
             "cannot sample a function: values: expected 1 to 3 axes and a value or more",
         ),
         (lambda: Samples(torch.zeros(2), (1, 2)), "cannot sample a function: first: expected 1 indices, got (1, 2)"),
+        (lambda: Samples(torch.zeros(2))[0, 1], "cannot look up a value: expected 1 indices, got (0, 1)"),
         (lambda: Samples.centered(torch.zeros(3, 4)), "cannot center: expected odd sizes, got (3, 4). Pass `first`:"),
         (
             lambda: correlate_samples(Samples(torch.ones(1)), Samples(torch.ones(1)), shift="both"),

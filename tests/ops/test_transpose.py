@@ -105,7 +105,7 @@ X, K = torch.zeros(1, 4, 3, 3), torch.zeros(4, 2, 3, 3)
             "kernel: expected 4 axes, the first with the 4 channels of x, got shape (4, 3, 3)",
         ),
         (X, K, {"groups": 3}, "cannot transpose: groups: expected a divisor of the 4 channels of x, got 3"),
-        (X, K.double(), {}, "kernel: expected torch.float32 on cpu, as x, got torch.float64 on cpu"),
+        (X, K.double(), {}, "cannot transpose: kernel: expected torch.float32 on cpu, as x, got torch.float64 on cpu"),
         (X, K, {"output_padding": 1}, "cannot use this output_padding: expected less than stride or dilation, got 1"),
         (X, K, {"output_padding": -1}, "cannot use this output_padding: expected whole numbers of 0 or more"),
         (X, K, {"padding": 3}, "padding leaves no output: expected a size of 1 or more, got (-1, -1). Pad less"),

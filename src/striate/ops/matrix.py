@@ -36,7 +36,7 @@ def convolution_matrix(
     inputs = kernel.shape[1] * groups * math.prod(size)
     index = torch.arange(1, 1 + inputs, dtype=torch.float64, device=kernel.device)  # 0 will be padding
     index = index.view(1, kernel.shape[1] * groups, *size)
-    check_shapes(index.to(kernel), kernel, None, groups)
+    check_shapes(index.to(kernel), kernel, None, groups, what="no matrix")
     seen = patches(index, window, stride=stride, padding=padding, padding_mode=padding_mode, dilation=dilation)[0]
     places, taps = len(seen), kernel[0].numel()
     shape = groups, filters // groups, places, taps

@@ -50,8 +50,11 @@ class Samples:
         return cls(values, tuple(-(size // 2) for size in values.shape))
 
     def __getitem__(self, index: Axes) -> float:
-        """The value at an index (one whole number for each axis), wherever that is."""
-        at = [i - f for i, f in zip((index,) if isinstance(index, int) else index, self.first, strict=True)]
+        """The value at an index, one whole number for each axis: 0 beyond the values. InputError for another number."""
+        index = (index,) if isinstance(index, int) else tuple(index)
+        if len(index) != len(self.first):
+            raise InputError("cannot look up a value", expected=f"{len(self.first)} indices", got=index)
+        at = [i - f for i, f in zip(index, self.first, strict=True)]
         inside = all(0 <= i < size for i, size in zip(at, self.values.shape, strict=True))
         return self.values[tuple(at)].item() if inside else 0.0
 
