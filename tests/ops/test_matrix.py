@@ -51,5 +51,5 @@ def test_bad_input() -> None:
         convolution_matrix(torch.ones(1, 1, 3), (2,))
     with pytest.raises(InputError, match="no matrix: groups: expected a divisor of 3 channels and of 1 kernels, got 3"):
         convolution_matrix(torch.ones(1, 1, 3), (4,), groups=3)
-    with pytest.raises(InputError, match="kernel: expected axes .k, c/groups, .window., 4 as x has"):
+    with pytest.raises(InputError, match="cannot use this size: expected whole numbers of 1 or more, got .4, 4."):
         convolution_matrix(torch.ones(1, 1, 3), (4, 4))

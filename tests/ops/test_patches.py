@@ -38,5 +38,5 @@ def test_rows_are_torchs_columns(problem: Problem) -> None:
 
 
 def test_they_are_of_any_type_and_batch() -> None:
-    assert patches(torch.arange(6).view(1, 2, 3), (2,)).tolist() == [[[0, 1, 3, 4], [1, 2, 4, 5]]]
+    assert patches(torch.arange(6).view(1, 2, 3), 2).tolist() == [[[0, 1, 3, 4], [1, 2, 4, 5]]]
     assert patches(torch.zeros(0, 2, 5, 5), (2, 3)).shape == (0, 12, 12)

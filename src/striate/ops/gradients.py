@@ -23,7 +23,7 @@ from striate.shapes import Float, Tensor
 def kernel_gradient(
     x: Float[Tensor, "n c *space"],
     upstream: Float[Tensor, "n k *out"],
-    window: tuple[int, ...],
+    window: Axes,
     *,
     stride: Axes = 1,
     padding: Padding = "valid",
@@ -41,6 +41,7 @@ def kernel_gradient(
     >>> kernel_gradient(x, upstream, (2,))
     tensor([[[21., 42.]]])
     """
+    window = per_axis("window", window, x.ndim - 2)
     steps, spread, pairs = _options(window, stride, padding, dilation)
     _check(upstream, (x.shape[0], tuple(x.shape[2:])), window, steps, pairs, spread)
     n, c, k = *x.shape[:2], upstream.shape[1]
@@ -60,7 +61,7 @@ def kernel_gradient(
 def input_gradient(
     kernel: Float[Tensor, "k c_group *window"],
     upstream: Float[Tensor, "n k *out"],
-    size: tuple[int, ...],
+    size: Axes,
     *,
     stride: Axes = 1,
     padding: Padding = "valid",
@@ -78,6 +79,7 @@ def input_gradient(
     tensor([[[ 1., 12., 20.]]])
     """
     window = tuple(kernel.shape[2:])
+    size = per_axis("size", size, len(window))
     steps, spread, pairs = _options(window, stride, padding, dilation)
     _check(upstream, (upstream.shape[0], size), window, steps, pairs, spread)
     back = transposed(upstream, kernel, stride=steps, dilation=spread, groups=groups, form="insertion")

@@ -75,7 +75,12 @@ def match_template(
     if method not in METHODS:
         raise InputError("unknown method", got=repr(method), fix=did_you_mean(method, METHODS))
     i, t = (x.double()[None] if x.ndim <= 2 else x.double() for x in (image, template))
-    if i.ndim != t.ndim or not 2 <= i.ndim <= 4 or len(i) != len(t) or any(map(int.__lt__, i.shape, t.shape)):
+    if (
+        i.ndim != t.ndim
+        or not 2 <= i.ndim <= 4
+        or len(i) != len(t)
+        or any(a < b for a, b in zip(i.shape, t.shape, strict=True))
+    ):
         expected = f"the channels of the image, and no longer on any axis than {tuple(image.shape)}"
         raise InputError("cannot match", where="template", expected=expected, got=tuple(template.shape))
     scores = {"normalized": _normalized, "correlation": _correlation, "squared": _squared}[method](i, t)
@@ -85,7 +90,9 @@ def match_template(
 
 
 def _correlation(image: Tensor, template: Tensor) -> Tensor:
-    return correlate(image[None], template[None])[0, 0]
+    # In double precision torch's own form of a large window takes memory for all patches.
+    algorithm = "fft" if template.numel() > 64 else "auto"
+    return correlate(image[None], template[None], algorithm=algorithm)[0, 0]
 
 
 def _sums(image: Tensor, window: torch.Size) -> Tensor:

@@ -7,14 +7,14 @@ import math
 import torch
 
 from striate.ops.convolve import check_shapes
-from striate.ops.padding import Axes, Padding
+from striate.ops.padding import Axes, Padding, per_axis
 from striate.ops.patches import patches
 from striate.shapes import Float, Tensor
 
 
 def convolution_matrix(
     kernel: Float[Tensor, "k c_group *window"],
-    size: tuple[int, ...],
+    size: Axes,
     *,
     stride: Axes = 1,
     padding: Padding = "valid",
@@ -33,6 +33,7 @@ def convolution_matrix(
             [0., 1., 2., 0., 3., 4.]])
     """
     filters, window = kernel.shape[0], tuple(kernel.shape[2:])
+    size = per_axis("size", size, len(window))
     inputs = kernel.shape[1] * groups * math.prod(size)
     index = torch.arange(1, 1 + inputs, dtype=torch.float64, device=kernel.device)  # 0 will be padding
     index = index.view(1, kernel.shape[1] * groups, *size)

@@ -57,7 +57,7 @@ def transposed(
     check_shapes(x, _swapped(kernel, groups), bias, groups, what="cannot transpose")
     steps, spread = per_axis("stride", stride, len(window)), per_axis("dilation", dilation, len(window))
     added = per_axis("output_padding", output_padding, len(window), least=0)
-    if any(map(int.__ge__, added, map(max, steps, spread))):
+    if any(a >= max(s, d) for a, s, d in zip(added, steps, spread, strict=True)):
         expected = "less than stride or dilation"
         raise InputError("cannot use this output_padding", expected=expected, got=output_padding)
     pairs = padding_pairs(padding, window, spread)
