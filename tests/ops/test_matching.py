@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 
 import numpy as np
@@ -130,6 +131,13 @@ IMAGE = torch.zeros(3, 5, 5)
 def test_bad_input(image: Tensor, template: Tensor, method: str, text: str) -> None:
     with pytest.raises(InputError, match=re.escape(text)):
         match_template(image, template, method)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_are_refused(value: float) -> None:
+    for image, template in ((torch.tensor([1.0, value]), torch.ones(1)), (torch.ones(2), torch.tensor([value]))):
+        with pytest.raises(InputError, match="cannot match: expected finite values, got NaN or infinity"):
+            match_template(image, template, "squared")
 
 
 def test_numbers_of_peaks() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Piecewise:
     breaks: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        rising = all(a < b for a, b in zip(self.breaks, self.breaks[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(self.breaks))
         if len(self.breaks) < 2 or not rising or not all(map(math.isfinite, self.breaks)):
             expected = "two or more finite numbers that rise: where the function begins, bends and ends"
             raise InputError("cannot use these breaks", expected=expected, got=self.breaks)

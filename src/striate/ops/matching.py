@@ -64,7 +64,8 @@ def match_template(
 
     Both are (t,) or (h, w), or have channels, over which is summed: (c, h, w) or (c, d, h, w). Contrast and brightness
     of the window do not change the normalized score; where the window is flat it is 0. In double precision. Raises
-    InputError where the template is larger, has other channels, or is flat (for "normalized").
+    InputError where the template is larger, has other channels, or is flat (for "normalized"),
+    and for values that are not finite.
     Source: Lewis 1995, Fast normalized cross-correlation.
 
     >>> image = torch.tensor([[0.0, 0, 0, 9], [0, 1, 2, 9], [0, 3, 1, 9]])
@@ -83,6 +84,8 @@ def match_template(
     ):
         expected = f"the channels of the image, and no longer on any axis than {tuple(image.shape)}"
         raise InputError("cannot match", where="template", expected=expected, got=tuple(template.shape))
+    if not (torch.isfinite(i).all() and torch.isfinite(t).all()):
+        raise InputError("cannot match", expected="finite values", got="NaN or infinity")
     scores = {"normalized": _normalized, "correlation": _correlation, "squared": _squared}[method](i, t)
     best = (scores.argmin() if method == "squared" else scores.argmax()).item()
     position = tuple(int(index) for index in torch.unravel_index(torch.tensor(best), scores.shape))
