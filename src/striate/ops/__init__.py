@@ -1,5 +1,6 @@
 """Pure tensor functions without parameters, of any rank."""
 
-from striate.ops.algorithms import correlation
+from striate.ops.convolve import convolve, correlate, output_size
+from striate.ops.padding import extend, padding_pairs
 
-__all__ = ["correlation"]
+__all__ = ["convolve", "correlate", "extend", "output_size", "padding_pairs"]
