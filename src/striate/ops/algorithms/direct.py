@@ -18,9 +18,8 @@ def direct(
 ) -> Float[Tensor, "n k *output"]:
     """`torch.nn.functional.conv1d`, `conv2d` or `conv3d`; padding on one side only is put on beforehand."""
     stride, padding, dilation, groups = setting
-    if all(before == after >= 0 for before, after in padding):
-        ends = [before for before, _ in padding]
-    else:
+    ends = [before for before, _ in padding]
+    if not _even(setting):
         x, ends = pad(x, padding), [0] * len(padding)
     return CONVOLUTIONS[len(padding)](x, kernel, bias, stride, ends, dilation, groups)
 
@@ -42,7 +41,7 @@ def direct_adjoint(
     shape = (len(y), kernel.shape[1] * setting.groups, *padded)
     x = y.new_empty(1).expand(shape)  # only its shape is read
     gradient = _backward(y, x, kernel, setting, ends, (True, False))[0]
-    if ends == [before for before, _ in setting.padding]:
+    if _even(setting):
         return gradient
     return pad(gradient, [(-before, -after) for before, after in setting.padding])
 
@@ -52,7 +51,7 @@ def direct_kernel_gradient(
 ) -> Float[Tensor, "k d *window"]:
     """torch's gradient with respect to the kernel."""
     _, ends = _padded(x.shape[2:], setting)
-    if ends != [before for before, _ in setting.padding]:
+    if not _even(setting):
         x = pad(x, setting.padding)
     kernel = x.new_empty(1).expand(y.shape[1], x.shape[1] // setting.groups, *window)  # only its shape is read
     return _backward(y, x, kernel, setting, ends, (False, True))[1]
@@ -68,9 +67,14 @@ def channels_last_kernel_gradient(
     return direct_kernel_gradient(_innermost(x), _innermost(y), window, setting).contiguous()
 
 
+def _even(setting: Setting) -> bool:
+    """Whether torch can pad so by itself: as much after as before."""
+    return all(before == after >= 0 for before, after in setting.padding)
+
+
 def _padded(space: Sequence[int], setting: Setting) -> tuple[list[int], list[int]]:
     """Sizes that torch shall see, and the padding it shall add: its own where both ends are alike, else ours before."""
-    if all(before == after >= 0 for before, after in setting.padding):
+    if _even(setting):
         return list(space), [before for before, _ in setting.padding]
     return [size + sum(pair) for size, pair in zip(space, setting.padding, strict=True)], [0] * len(space)
 
