@@ -24,6 +24,7 @@ from striate.shapes import Tensor
 FORMAT = 1
 MARGIN = 1.25  # another algorithm must promise to be so many times faster than torch's own
 CANDIDATES = ("direct", "channels_last", "im2col", "banded", "fft", "winograd")
+COLUMNS = 1 << 23  # numbers that im2col may write out when it is chosen
 Coefficients = dict[str, list[float]]
 
 
@@ -48,12 +49,30 @@ def predictions(passage: str, problem: Problem, dtype: torch.dtype, device: str)
     coefficients = table(device)
     seconds = {}
     for name in CANDIDATES:
-        if forms.undefined(name, passage, problem, dtype):
+        if forms.undefined(name, passage, problem, dtype) or not considered(name, passage, problem):
             continue
         family, features = describe(name, passage, problem)
         if family in coefficients:
             seconds[name] = sum(c * f for c, f in zip(coefficients[family], features, strict=True))
     return seconds
+
+
+def considered(name: str, passage: str, problem: Problem) -> bool:
+    """Whether an algorithm is worth timing or predicting: not one that is hopeless or hungry for memory."""
+    if passage == "input_gradient" and name != "direct":
+        problem = adjoint_problem(problem)
+    if name == "im2col":
+        return problem.taps == 1 or columns(problem) <= COLUMNS
+    if name == "channels_last":
+        return passage != "kernel_gradient" or "wide" not in problem.kind
+    if name == "winograd":
+        return problem.kind == "dense"
+    return name != "fft" or problem.taps > 1
+
+
+def columns(problem: Problem) -> int:
+    """Numbers that im2col writes out."""
+    return problem.items * problem.channels * problem.taps * math.prod(problem.output)
 
 
 def describe(name: str, passage: str, problem: Problem) -> tuple[str, tuple[float, ...]]:
@@ -68,8 +87,7 @@ def describe(name: str, passage: str, problem: Problem) -> tuple[str, tuple[floa
         return f"fft {passage} {rank} {kind}", (1.0, *work(problem, size))
     if name == "im2col":
         kind = "pointwise" if problem.taps == 1 else "grouped" if problem.setting.groups > 1 else "dense"
-        columns = problem.items * problem.channels * problem.taps * math.prod(problem.output)
-        return f"im2col {kind}", (1.0, problem.macs, problem.moved + (columns if problem.taps > 1 else 0))
+        return f"im2col {kind}", (1.0, problem.macs, problem.moved + (columns(problem) if problem.taps > 1 else 0))
     if name == "banded":
         share = (BAND + problem.taps - 1) / problem.taps
         pieces = problem.items * problem.channels * math.prod(problem.output) * (BAND + problem.taps - 1) / BAND

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from functools import cache
+from functools import cache, reduce
 
 import torch
 
@@ -24,10 +23,10 @@ def winograd(
 
     Source: Lavin and Gray, Fast algorithms for convolutional neural networks (CVPR 2016), section 4.
     """
-    rank, groups = x.ndim - 2, setting.groups
+    rank, groups, items, fields = x.ndim - 2, setting.groups, len(x), kernel.shape[0]
     output = output_space(x.shape[2:], kernel.shape[2:], setting)
     outputs = outputs or (4 if min(output) > 4 else 2)
-    data, weights, back = (matrix.to(x) for matrix in transforms(outputs))
+    data, weights, back = (_nested(matrix, rank).to(x) for matrix in transforms(outputs))
     tiles = [-(-size // outputs) for size in output]
     ends = [
         (before, count * outputs + 2 - size - before)
@@ -36,17 +35,13 @@ def winograd(
     places = pad(x, ends)
     for axis in range(rank):
         places = places.unfold(2 + axis, outputs + 2, outputs)
-    spectrum = _along_each(places, data, rank).movedim(tuple(range(-rank, 0)), tuple(range(rank)))
-    # (points, groups, depth, items * tiles): one matrix product for each point of the tile
-    spectrum = spectrum.reshape(-1, len(x), groups, kernel.shape[1], math.prod(tiles)).permute(0, 2, 3, 1, 4)
-    points = kept(kernel, ("winograd", outputs, groups), lambda: _points(kernel, weights, rank, groups))
-    product = points @ spectrum.flatten(3)
-    product = product.view(*[outputs + 2] * rank, kernel.shape[0], len(x), *tiles)
-    product = _along_each(product.movedim(tuple(range(rank)), tuple(range(-rank, 0))), back, rank)
-    interleaved = [1, 0, *[axis for a in range(rank) for axis in (2 + a, 2 + rank + a)]]
-    whole = product.permute(interleaved).reshape(
-        len(x), kernel.shape[0], *[count * outputs for count in tiles]
-    )
+    places = places.permute(*range(2 + rank, 2 + 2 * rank), 1, 0, *range(2, 2 + rank))
+    spectrum = (data @ places.reshape(len(weights), -1)).view(len(weights), groups, kernel.shape[1], -1)
+    points = kept(kernel, ("winograd", outputs, groups), lambda: _points(kernel, weights, groups))
+    results = back @ (points @ spectrum).view(len(weights), -1)
+    results = results.view(*[outputs] * rank, fields, items, *tiles)
+    interleaved = [rank + 1, rank, *[axis for a in range(rank) for axis in (rank + 2 + a, a)]]
+    whole = results.permute(interleaved).reshape(items, fields, *[count * outputs for count in tiles])
     return whole[(..., *[slice(size) for size in output])].contiguous()
 
 
@@ -78,14 +73,12 @@ def transforms(outputs: int) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(torch.tensor(rows, dtype=torch.float64) for rows in (data, weights, back))  # type: ignore[return-value]
 
 
-def _along_each(tiles: Tensor, matrix: Tensor, rank: int) -> Tensor:
-    """The matrix applied along each of the last `rank` axes."""
-    for axis in range(-rank, 0):
-        tiles = (tiles.movedim(axis, -1) @ matrix.mT).movedim(-1, axis)
-    return tiles
+def _nested(matrix: Tensor, rank: int) -> Tensor:
+    """The matrix applied along each of `rank` axes, as one matrix over all places of a tile."""
+    return reduce(torch.kron, [matrix] * rank)
 
 
-def _points(kernel: Tensor, weights: Tensor, rank: int, groups: int) -> Tensor:
+def _points(kernel: Tensor, weights: Tensor, groups: int) -> Tensor:
     """The transformed kernel as (points, groups, fields / groups, depth)."""
-    points = _along_each(kernel, weights, rank).movedim(tuple(range(-rank, 0)), tuple(range(rank)))
-    return points.reshape(-1, groups, kernel.shape[0] // groups, kernel.shape[1]).contiguous()
+    fields, depth = kernel.shape[:2]
+    return (weights @ kernel.reshape(fields * depth, -1).T).view(-1, groups, fields // groups, depth)
