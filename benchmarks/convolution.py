@@ -13,6 +13,7 @@ import math
 import statistics
 import sys
 import time
+import timeit
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -22,7 +23,7 @@ from fft_conv_pytorch import fft_conv
 from measure import THREADS, spread, write
 
 from striate.ops import correlate
-from striate.ops.algorithms import explain_choice
+from striate.ops.algorithms import correlation, explain_choice
 
 TOLERANCE = 1e-5
 SECONDS = 0.35  # of alternated runs of one row
@@ -136,6 +137,25 @@ ROWS = (
 )
 
 
+def call(row: Row, algorithm: str = "auto") -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """striate's call as a layer makes it: options checked once, by `ops.correlate`, and not at every call."""
+    rank = len(row.x) - 2
+    stride, dilation, padding = (row.stride,) * rank, (row.dilation,) * rank, ((row.padding, row.padding),) * rank
+    return lambda x, kernel: correlation(
+        x, kernel, stride=stride, padding=padding, dilation=dilation, groups=row.groups, algorithm=algorithm
+    )
+
+
+def microseconds_of_a_call() -> dict[str, float]:
+    """Least microseconds of the smallest convolution by torch, by the call beneath, and by the checked call."""
+    x, kernel = torch.randn(1, 1, 4), torch.randn(1, 1, 2)
+    beneath = call(Row("", x.shape, kernel.shape))
+    works = {"torch": lambda: F.conv1d(x, kernel), "correlation": lambda: beneath(x, kernel)}
+    works["correlate"] = lambda: correlate(x, kernel)
+    with torch.no_grad():
+        return {name: min(timeit.repeat(work, number=2000, repeat=5)) / 2000 * 1e6 for name, work in works.items()}
+
+
 def alternate(*works: Callable[[], Any], seconds: float = SECONDS) -> list[list[float]]:
     """Seconds of each work, run in turn, after one round to warm up."""
     times: list[list[float]] = [[] for _ in works]
@@ -160,35 +180,34 @@ def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
 def measured(row: Row) -> dict[str, Any]:
     """Both passes of one row, its choices, and its further peers."""
     x, kernel = torch.randn(row.x), torch.randn(row.kernel)
-    native, options = CONVOLUTIONS[len(row.x) - 2], row.options()
+    native, options, ours = CONVOLUTIONS[len(row.x) - 2], row.options(), call(row)
     found: dict[str, Any] = {"name": row.name, "x": row.x, "kernel": row.kernel, **options}
     for passage in ("forward", "input_gradient", "kernel_gradient"):
         found[f"chosen {passage}"] = explain_choice(row.x, row.kernel, passage=passage, **options).chosen
     with torch.no_grad():
         theirs = native(x, kernel, None, **options)
-        found["error"] = error(correlate(x, kernel, **options), theirs)
-        found["forward"] = compared(
-            lambda: native(x, kernel, None, **options), lambda: correlate(x, kernel, **options)
-        )
+        found["error"] = error(ours(x, kernel), theirs)
+        found["forward"] = compared(lambda: native(x, kernel, None, **options), lambda: ours(x, kernel))
         if max(row.kernel[2:]) * row.dilation > 14:
             padding = (row.padding,) * (len(row.x) - 2)
             peer = lambda: fft_conv(x, kernel, **{**options, "padding": padding})  # noqa: E731
             error(peer(), theirs)
-            found["fft-conv-pytorch"] = compared(peer, lambda: correlate(x, kernel, **options))
+            found["fft-conv-pytorch"] = compared(peer, lambda: ours(x, kernel))
         if set(row.kernel[2:]) == {3} and row.stride == row.dilation == row.groups == 1:
-            found["winograd"] = compared(
-                lambda: native(x, kernel, None, **options),
-                lambda: correlate(x, kernel, algorithm="winograd", **options),
-            )
+            winograd = call(row, "winograd")
+            found["winograd error"] = error(winograd(x, kernel), theirs)
+            found["winograd"] = compared(lambda: native(x, kernel, None, **options), lambda: winograd(x, kernel))
     x.requires_grad_(), kernel.requires_grad_()
     change = torch.randn_like(theirs)
 
-    def learn(call: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, ...]:
-        return torch.autograd.grad(call(x, kernel, None, **options), (x, kernel), change)
+    def learn(forward: Callable[..., torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(forward(x, kernel), (x, kernel), change)
 
-    pairs = zip(learn(correlate), learn(native), strict=True)
-    found["gradient error"] = max(error(ours, theirs) for ours, theirs in pairs)
-    found["backward"] = compared(lambda: learn(native), lambda: learn(correlate))
+    def theirs_too(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+        return native(x, kernel, None, **options)
+
+    found["gradient error"] = max(map(error, learn(ours), learn(theirs_too)))
+    found["backward"] = compared(lambda: learn(theirs_too), lambda: learn(ours))
     return found
 
 
@@ -244,7 +263,8 @@ def main() -> None:
     for name, (value, wish) in reached.items():
         print(f"{name}: {value:.2f}, wanted {wish}: {'reached' if value >= wish else 'missed'}")
     if not wanted:
-        write("convolution", {"targets": reached, "rows": rows}, ["fft-conv-pytorch"])
+        result = {"targets": reached, "microseconds of a call": microseconds_of_a_call(), "rows": rows}
+        write("convolution", result, ["fft-conv-pytorch"])
 
 
 if __name__ == "__main__":

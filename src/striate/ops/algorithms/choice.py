@@ -86,9 +86,7 @@ def explain_choice(
         dtype, device = dtype or x.dtype, device or x.device.type
     dtype, device = dtype or torch.float32, device or "cpu"
     spacing = per_axis("dilation", dilation, len(window))
-    setting = Setting(
-        per_axis("stride", stride, len(window)), padding_pairs(padding, window, spacing), spacing, groups
-    )
+    setting = Setting(per_axis("stride", stride, len(window)), padding_pairs(padding, window, spacing), spacing, groups)
     problem = Problem(shapes[0][0], space, shapes[1][0], shapes[1][1], window, setting)
     seconds = cost.predictions(passage, problem, dtype, device)
     reasons = {name: forms.undefined(name, passage, problem, dtype) for name in forms.FORWARD}

@@ -50,9 +50,7 @@ MATRIX_ENTRIES = 1 << 26
 def known(algorithm: str) -> None:
     """InputError unless there is an algorithm of this name."""
     if algorithm != "auto" and algorithm not in FORWARD:
-        raise InputError(
-            "unknown algorithm", got=repr(algorithm), fix=did_you_mean(algorithm, ["auto", *FORWARD])
-        )
+        raise InputError("unknown algorithm", got=repr(algorithm), fix=did_you_mean(algorithm, ["auto", *FORWARD]))
 
 
 def undefined(name: str, passage: str, problem: Problem, dtype: torch.dtype) -> str:
@@ -68,7 +66,9 @@ def undefined(name: str, passage: str, problem: Problem, dtype: torch.dtype) -> 
         return f"needs float32 or float64, not {dtype}".replace("torch.", "")
     if name == "winograd" and not (plain and set(window) == {3}):
         return "needs a window of 3 on every axis, stride 1 and dilation 1"
-    if name == "banded" and not (plain and len(window) == 1 and problem.depth == 1 == problem.fields // problem.channels):
+    if name == "banded" and not (
+        plain and len(window) == 1 and problem.depth == 1 == problem.fields // problem.channels
+    ):
         return "needs 1-D, one kernel to each channel (depthwise), stride 1 and dilation 1"
     if name == "matrix" and (count := entries(problem)) > MATRIX_ENTRIES:
         return f"its matrix would have {count:,} entries, more than {MATRIX_ENTRIES:,}"

@@ -37,9 +37,7 @@ def im2col(
     return (kernel.reshape(groups, fields // groups, -1) @ columns).reshape(items, fields, *output)
 
 
-def banded(
-    x: Float[Tensor, "n c t"], kernel: Float[Tensor, "c one k"], setting: Setting
-) -> Float[Tensor, "n c u"]:
+def banded(x: Float[Tensor, "n c t"], kernel: Float[Tensor, "c one k"], setting: Setting) -> Float[Tensor, "n c u"]:
     """Depthwise 1-D: a channel's Toeplitz matrix is the same band everywhere, so that BAND outputs at a time are
     one product of that band (BAND, BAND + k - 1) with pieces of the input that overlap by k - 1.
 
@@ -49,7 +47,7 @@ def banded(
     size = kernel.shape[-1]
     (output,) = output_space((length,), (size,), setting)
     reach, rows = BAND + size - 1, -(-output // BAND)
-    (before, _), = setting.padding
+    ((before, _),) = setting.padding
     pieces = pad(x, [(before, rows * BAND + size - 1 - length - before)]).unfold(2, reach, BAND)
     # A row one longer than the matrix's: each start lies one place further right, which draws the diagonals.
     diagonals = kernel.new_zeros(channels, BAND * (reach + 1))

@@ -83,10 +83,10 @@ def _plan(x: Tensor, kernel: Tensor, setting: Setting, algorithm: str, learning:
         return own
     if algorithm == "auto":
         passes = forms.PASSES if learning else forms.PASSES[:1]
-        chosen = [cost.fastest(passage, problem, x.dtype, x.device.type) for passage in passes]
-        if all(name == "direct" for name in chosen):
+        chosen = {passage: cost.fastest(passage, problem, x.dtype, x.device.type) for passage in passes}
+        if set(chosen.values()) == {"direct"} or (learning and not cost.pays(chosen, problem, x.dtype, x.device.type)):
             return own
-        return "learning" if learning else chosen[0]
+        return "learning" if learning else chosen["forward"]
     forms.demand(algorithm, x, kernel, setting)
     return "learning" if learning or not _ordinary(x) else algorithm
 
@@ -128,9 +128,7 @@ def _setting(stride: Sequence[int], padding: Sequence[int], dilation: Sequence[i
 
 
 def _forward(name: str, x: Tensor, kernel: Tensor, setting: Setting, strict: bool = False) -> Tensor:
-    return _finite(
-        name, lambda name: forms.forward(name, x, kernel, setting), (x, kernel), strict=strict
-    )
+    return _finite(name, lambda name: forms.forward(name, x, kernel, setting), (x, kernel), strict=strict)
 
 
 def _finite(name: str, compute: Callable[[str], Tensor], inputs: tuple[Tensor, Tensor], strict: bool) -> Tensor:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from striate.shapes import Float, Tensor
 
+
 class Setting(NamedTuple):
     """How the window moves: zeros (before, after) each axis; a negative number takes places away."""
 
@@ -69,7 +70,7 @@ class Problem(NamedTuple):
         if self.setting.groups > 1:
             kind = "depthwise" if self.depth == 1 else "grouped"
         elif self.fields <= 4:
-            kind = "few fields"
+            kind = "few" if self.channels <= 4 else "few fields"
         else:
             kind = "few channels" if self.channels <= 4 else "dense"
         return f"wide {kind}" if max(self.window) > (13 if self.depth == 1 else 17) else kind
@@ -77,9 +78,7 @@ class Problem(NamedTuple):
 
 def problem_of(x: Tensor, kernel: Tensor, setting: Setting) -> Problem:
     """The shapes of a call."""
-    return Problem(
-        x.shape[0], tuple(x.shape[2:]), kernel.shape[0], kernel.shape[1], tuple(kernel.shape[2:]), setting
-    )
+    return Problem(x.shape[0], tuple(x.shape[2:]), kernel.shape[0], kernel.shape[1], tuple(kernel.shape[2:]), setting)
 
 
 def spans(window: Sequence[int], setting: Setting) -> tuple[int, ...]:
