@@ -2,8 +2,8 @@
 
     python benchmarks/convolution.py [PART OF A NAME ...]
 
-Each row runs torch.nn.functional and striate's call with algorithm="auto" in turn, forward without gradients and forward
-with backward; the difference is asserted. Rows of long windows run fft-conv-pytorch, too, and rows of 3x3 Winograd.
+Each row runs torch.nn.functional and striate's call with algorithm="auto" in turn, forward without gradients and
+forward with backward; the difference is asserted. Long windows also run fft-conv-pytorch; windows of 3, Winograd.
 Writes results/convolution.json when all rows are run. A few minutes.
 """
 
@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from fft_conv_pytorch import fft_conv
-from measure import THREADS, spread, write
 
+from measure import THREADS, spread, write
 from striate.ops import correlate
 from striate.ops.algorithms import correlation, explain_choice
 
@@ -222,7 +222,7 @@ def compared(peer: Callable[[], Any], ours: Callable[[], Any]) -> dict[str, Any]
 def targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """What was to be reached, and what was."""
 
-    def ratios(part: str, test: Callable[[dict[str, Any]], bool] = lambda row: True) -> list[float]:
+    def ratios(part: str, test: Callable[[dict[str, Any]], bool] = lambda _: True) -> list[float]:
         return [row[part]["ratio"]["median"] for row in rows if part in row and test(row)]
 
     def many_and_long(row: dict[str, Any]) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from striate.ops.algorithms import forms
-from striate.ops.algorithms.fft import tile_size, work
+from striate.ops.algorithms.fft import pointwise, tile_size, work
 from striate.ops.algorithms.im2col import BAND
 from striate.ops.algorithms.setting import Problem, adjoint_problem
 from striate.shapes import Tensor
@@ -75,7 +75,8 @@ def considered(name: str, passage: str, problem: Problem) -> bool:
     if name == "im2col":
         return problem.taps == 1 or columns(problem) <= COLUMNS
     if name == "channels_last":
-        return passage != "kernel_gradient" or "wide" not in problem.kind
+        flat = len(problem.space) < 3 or problem.kind.endswith(("depthwise", "few"))
+        return flat and (passage != "kernel_gradient" or "wide" not in problem.kind)
     if name == "winograd":
         return problem.kind == "dense"
     return name != "fft" or problem.taps > 1
@@ -93,7 +94,7 @@ def describe(name: str, passage: str, problem: Problem) -> tuple[str, tuple[floa
     if passage == "input_gradient" and name != "direct":
         problem, passage = adjoint_problem(problem), "forward"
     if name == "fft":
-        kind = "depthwise" if problem.depth == 1 else "dense"
+        kind = "pointwise" if pointwise(problem) else "dense"
         size = tile_size(problem)
         return f"fft {passage} {rank} {kind}", (1.0, *work(problem, size))
     if name == "im2col":

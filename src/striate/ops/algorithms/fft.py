@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 
 import torch
 
 from striate.ops.algorithms.kept import kept
-from striate.ops.algorithms.setting import Problem, Setting, output_space, pad, problem_of, spans, spread
+from striate.ops.algorithms.setting import Problem, Setting, pad, part, problem_of, spans, spread
 from striate.shapes import Float, Tensor
+
+CACHE = 4 << 20  # bytes of tiles that are worked on at a time
 
 
 def fft(
@@ -21,7 +23,7 @@ def fft(
 
     Of each tile of N places the first N - span + 1 results are those of the definition; the rest, where the tile
     wraps around, is dropped. Real transforms; channels are summed by one complex matrix product per frequency
-    (a pointwise one where groups hold one channel); a dilated kernel is spread out, a stride keeps every s-th
+    (number by number where few channels meet); a dilated kernel is spread out, a stride keeps every s-th
     result. The kernel's spectrum is kept between calls. The error is that of the transforms: about
     1e-7 · log2 N relative to |x| |w| in float32, spread evenly over the tile.
 
@@ -35,16 +37,22 @@ def fft(
     step = _steps(size, reach, setting.stride)
     wide = tuple((o - 1) * s + 1 for o, s in zip(problem.output, setting.stride, strict=True))
     count = [-(-w // v) for w, v in zip(wide, step, strict=True)]
-    depthwise = problem.depth == 1
-    spectrum = _tile_spectra(x, setting.padding, size, step, count, size, depthwise)
-    weights = kept(kernel, ("fft", size, setting.dilation, setting.groups), lambda: _weights(kernel, size, setting))
-    if depthwise:
-        spectrum = (spectrum.unflatten(1, (setting.groups, 1)) * weights).flatten(1, 2)
-    else:
-        pieces = _by_frequency(spectrum, setting.groups) @ weights
-        spectrum = _by_tile(pieces, problem.items, count, size)
-    places = torch.fft.irfftn(spectrum, size, dim=tuple(range(-len(size), 0)))
-    return _joined(places, step, wide, setting.stride)
+    weights = kept(
+        kernel,
+        ("fft", size, setting.dilation, setting.groups),
+        lambda: _weights(kernel, size, setting, pointwise(problem)),
+    )
+    y = x.new_empty([problem.items, problem.fields, *problem.output])
+    for own, made, of_groups in _parts(problem, math.prod(count) * math.prod(size)):
+        spectrum = _tile_spectra(x[:, own], setting.padding, size, step, count, size, pointwise(problem))
+        if pointwise(problem):
+            spectrum = spectrum.view(problem.items, -1, 1, problem.depth, *spectrum.shape[2:]) * weights[of_groups]
+            spectrum = (spectrum.sum(3) if problem.depth > 1 else spectrum.squeeze(3)).flatten(1, 2)
+        else:
+            spectrum = _by_tile(_by_frequency(spectrum, setting.groups) @ weights, problem.items, count, size)
+        places = torch.fft.irfftn(spectrum, size, dim=tuple(range(-len(size), 0)))
+        y[:, made] = _joined(places, step, wide, setting.stride)
+    return y
 
 
 def fft_kernel_gradient(
@@ -62,20 +70,39 @@ def fft_kernel_gradient(
     step = tuple(n - r + 1 for n, r in zip(size, reach, strict=True))
     y = spread(y, setting.stride)
     count = [-(-w // v) for w, v in zip(y.shape[2:], step, strict=True)]
-    depthwise = problem.depth == 1
-    seen = _tile_spectra(x, setting.padding, size, step, count, size, depthwise)
-    changed = _tile_spectra(y, [(0, 0)] * len(size), step, step, count, size, depthwise).conj()
-    if depthwise:
-        products = seen.unflatten(1, (groups, 1)) * changed.unflatten(1, (groups, -1))
-        spectrum = products.sum((0, *range(3, 3 + len(size)))).flatten(0, 1).unsqueeze(1)
-    else:
-        seen, changed = (_by_frequency(part, groups) for part in (seen, changed))
-        total = changed.mT @ seen  # (frequencies, groups, k / groups, d)
-        half = (*size[:-1], size[-1] // 2 + 1)
-        spectrum = total.flatten(1, 2).permute(1, 2, 0).unflatten(2, half)
-    gradient = torch.fft.irfftn(spectrum, size, dim=tuple(range(-len(size), 0)))
+    half = (*size[:-1], size[-1] // 2 + 1)
+    gradients = []
+    for own, made, _ in _parts(problem, math.prod(count) * math.prod(size)):
+        seen = _tile_spectra(x[:, own], setting.padding, size, step, count, size, pointwise(problem))
+        changed = _tile_spectra(y[:, made], [(0, 0)] * len(size), step, step, count, size, pointwise(problem)).conj()
+        if pointwise(problem):
+            seen = seen.view(problem.items, -1, 1, problem.depth, *seen.shape[2:])
+            changed = changed.view(problem.items, seen.shape[1], -1, 1, *changed.shape[2:])
+            spectrum = (seen * changed).sum((0, *range(4, 4 + len(size)))).flatten(0, 1)
+        else:
+            # (frequencies, groups, k / groups, d), summed over items and tiles
+            total = _by_frequency(changed, groups).mT @ _by_frequency(seen, groups)
+            spectrum = total.flatten(1, 2).permute(1, 2, 0).view(problem.fields, problem.depth, *half)
+        gradients.append(torch.fft.irfftn(spectrum, size, dim=tuple(range(-len(size), 0))))
     taps = [slice(0, r, d) for r, d in zip(reach, setting.dilation, strict=True)]
-    return gradient[(..., *taps)].contiguous()
+    return part(torch.cat(gradients), taps).contiguous()
+
+
+def pointwise(problem: Problem) -> bool:
+    """Whether so few channels meet that spectra are multiplied number by number, not as matrices."""
+    return problem.depth == 1 or problem.depth * (problem.fields // problem.setting.groups) <= 8
+
+
+def _parts(problem: Problem, places: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Input channels, output channels and groups that are done at a time: where each group goes its own way, as many
+    as keep the spectra in the processor's cache."""
+    groups, each = problem.setting.groups, problem.fields // problem.setting.groups
+    share = groups
+    if pointwise(problem):
+        share = min(groups, max(1, CACHE // (4 * places * problem.items * max(problem.depth, each))))
+    for first in range(0, groups, share):
+        last = min(groups, first + share)
+        yield slice(first * problem.depth, last * problem.depth), slice(first * each, last * each), slice(first, last)
 
 
 @lru_cache(maxsize=4096)
@@ -107,7 +134,7 @@ def work(problem: Problem, size: Sequence[int]) -> tuple[float, float, float]:
     places = math.prod(size)
     transforms = tiles * (problem.channels + problem.fields) * places * (12 + math.log2(places))
     pairs = problem.fields * problem.depth * places
-    return float(transforms), float(tiles * pairs if problem.depth > 1 else 0), float(pairs)
+    return float(transforms), float(tiles * pairs), float(pairs)
 
 
 def _steps(size: Sequence[int], reach: Sequence[int], stride: Sequence[int]) -> tuple[int, ...]:
@@ -122,9 +149,12 @@ def _tile_spectra(
     step: Sequence[int],
     count: Sequence[int],
     size: Sequence[int],
-    depthwise: bool,
+    by_number: bool,
 ) -> Tensor:
-    """Spectra (n, c, *tiles, *frequencies) if depthwise, else (n, *tiles, c, *frequencies), of tiles of `length` places every `step`, with zeros up to `size`."""
+    """Spectra of tiles of `length` places every `step`, with zeros up to `size`.
+
+    (n, c, *tiles, *frequencies) to be multiplied number by number, else (n, *tiles, c, *frequencies).
+    """
     ends = [
         (before, (t - 1) * v + n - have - before)
         for (before, _), t, v, n, have in zip(padding, count, step, length, x.shape[2:], strict=True)
@@ -132,19 +162,22 @@ def _tile_spectra(
     x = pad(x, ends)
     for axis, (n, v) in enumerate(zip(length, step, strict=True)):
         x = x.unfold(2 + axis, n, v)
-    if not depthwise:  # channels beside frequencies in memory, so that they change places as one matrix
+    if not by_number:  # channels beside frequencies in memory, so that they change places as one matrix
         x = x.movedim(1, 1 + len(length))
-    return torch.fft.rfftn(x, size, dim=tuple(range(-len(length), 0)))
+    spectra: Tensor = torch.fft.rfftn(x, size, dim=tuple(range(-len(length), 0)))
+    return spectra
 
 
-def _weights(kernel: Tensor, size: tuple[int, ...], setting: Setting) -> Tensor:
-    """Conjugate spectrum of the kernel: (groups, k / groups, *1, *frequencies) or (frequencies, groups, d, k / groups)."""
+def _weights(kernel: Tensor, size: tuple[int, ...], setting: Setting, by_number: bool) -> Tensor:
+    """Conjugate spectrum of the kernel: (groups, k / groups, d, *1, *frequencies) to be multiplied number by
+    number, else (frequencies, groups, d, k / groups)."""
     axes = tuple(range(-len(size), 0))
-    spectrum = torch.fft.rfftn(spread(kernel, setting.dilation), size, dim=axes).conj()
+    spectrum: Tensor = torch.fft.rfftn(spread(kernel, setting.dilation), size, dim=axes).conj()
     groups = setting.groups
-    if kernel.shape[1] == 1:
-        return spectrum.reshape(groups, -1, *[1] * len(size), *spectrum.shape[2:]).resolve_conj()
-    return spectrum.flatten(2).unflatten(0, (groups, -1)).permute(3, 0, 2, 1).resolve_conj().contiguous()
+    if by_number:
+        return spectrum.reshape(groups, -1, kernel.shape[1], *[1] * len(size), *spectrum.shape[2:]).resolve_conj()
+    each = spectrum.flatten(2).view(groups, -1, kernel.shape[1], math.prod(spectrum.shape[2:]))
+    return each.permute(3, 0, 2, 1).resolve_conj().contiguous()
 
 
 def _by_frequency(spectrum: Tensor, groups: int) -> Tensor:
@@ -164,8 +197,8 @@ def _by_tile(pieces: Tensor, items: int, count: Sequence[int], size: Sequence[in
 def _joined(places: Tensor, step: Sequence[int], wide: Sequence[int], stride: Sequence[int]) -> Tensor:
     """Right results of each tile side by side, every stride-th of them: (n, k, *tiles, *places) -> (n, k, *output)."""
     rank = len(step)
-    right = places[(..., *[slice(0, v, s) for v, s in zip(step, stride, strict=True)])]
+    right = part(places, [slice(0, v, s) for v, s in zip(step, stride, strict=True)])
     side = right.permute(0, 1, *[axis for a in range(rank) for axis in (2 + a, 2 + rank + a)])
     whole = side.reshape(*side.shape[:2], *[side.shape[2 + 2 * a] * side.shape[3 + 2 * a] for a in range(rank)])
     kept_places = [slice(0, (w - 1) // s + 1) for w, s in zip(wide, stride, strict=True)]
-    return whole[(..., *kept_places)].contiguous()
+    return part(whole, kept_places)

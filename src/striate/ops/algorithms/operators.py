@@ -65,7 +65,7 @@ def correlation(
     if plan == "direct" or (algorithm == "auto" and not _ordinary(x)):
         return direct(x, kernel, setting, bias)
     if plan == "learning":
-        y = correlation_operator(x, kernel, stride, _flat(padding), dilation, groups, algorithm)
+        y: Tensor = correlation_operator(x, kernel, stride, _flat(padding), dilation, groups, algorithm)
         return y if bias is None else y + bias.view(-1, *[1] * len(stride))
     y = _forward(plan, x, kernel, setting, strict=algorithm == "fft")
     return y if bias is None else y.add_(bias.view(-1, *[1] * len(stride)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 
@@ -101,19 +101,25 @@ def pad(x: Float[Tensor, "n c *space"], padding: Sequence[tuple[int, int]]) -> F
     return F.pad(x, [amount for pair in reversed(padding) for amount in pair])
 
 
+def part(x: Float[Tensor, "*lead_space"], along: Sequence[slice]) -> Float[Tensor, "*lead_part"]:
+    """A part of x along its last axes."""
+    index: tuple[Any, ...] = (..., *along)
+    return x[index]
+
+
 def spread(y: Float[Tensor, "n c *space"], steps: Sequence[int]) -> Float[Tensor, "n c *wide"]:
     """Zeros between neighbors, so that they lie `steps` apart along each axis: 12 -> 102 at step 2."""
     if all(step == 1 for step in steps):
         return y
     wide = y.new_zeros([*y.shape[:2], *[(size - 1) * step + 1 for size, step in zip(y.shape[2:], steps, strict=True)]])
-    wide[(..., *[slice(None, None, step) for step in steps])] = y
+    part(wide, [slice(None, None, step) for step in steps]).copy_(y)
     return wide
 
 
 def flipped(kernel: Float[Tensor, "k c *window"], groups: int) -> Float[Tensor, "channels fields *window"]:
     """The kernel of the adjoint: every window turned around, input and output channels of each group exchanged."""
     turned = kernel.flip(tuple(range(2, kernel.ndim)))
-    return turned.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+    return turned.view(groups, -1, *kernel.shape[1:]).transpose(1, 2).flatten(0, 1)
 
 
 def adjoint_setting(space: Sequence[int], window: Sequence[int], setting: Setting) -> Setting:

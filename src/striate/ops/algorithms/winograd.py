@@ -7,7 +7,7 @@ from functools import cache, reduce
 import torch
 
 from striate.ops.algorithms.kept import kept
-from striate.ops.algorithms.setting import Setting, output_space, pad
+from striate.ops.algorithms.setting import Setting, output_space, pad, part
 from striate.shapes import Float, Tensor
 
 
@@ -42,7 +42,7 @@ def winograd(
     results = results.view(*[outputs] * rank, fields, items, *tiles)
     interleaved = [rank + 1, rank, *[axis for a in range(rank) for axis in (rank + 2 + a, a)]]
     whole = results.permute(interleaved).reshape(items, fields, *[count * outputs for count in tiles])
-    return whole[(..., *[slice(size) for size in output])].contiguous()
+    return part(whole, [slice(size) for size in output]).contiguous()
 
 
 @cache
