@@ -231,6 +231,9 @@ def targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
     def long_depthwise(row: dict[str, Any]) -> bool:
         return row["groups"] == row["x"][1] > 1 and row["kernel"][2] >= (128 if len(row["x"]) == 3 else 31)
 
+    def other(row: dict[str, Any]) -> bool:
+        return row["chosen forward"] != "direct"
+
     every = ratios("forward") + ratios("backward")
     return {
         "geometric mean, forward": (math.exp(statistics.fmean(map(math.log, ratios("forward")))), 1.5),
@@ -239,6 +242,7 @@ def targets(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "least, long depthwise": (min(ratios("forward", long_depthwise), default=math.nan), 8),
         "least, to fft-conv-pytorch": (min(ratios("fft-conv-pytorch"), default=math.nan), 2),
         "least of all rows": (min(every), 0.97),
+        "least, forward, where another than torch's own is chosen": (min(ratios("forward", other)), 0.97),
         "best of Winograd": (max(ratios("winograd"), default=math.nan), 1.3),
     }
 

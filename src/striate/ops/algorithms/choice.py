@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
+from striate.errors import InputError, did_you_mean
 from striate.ops.algorithms import cost, forms
 from striate.ops.algorithms.setting import Problem, Setting
 from striate.ops.padding import Axes, Padding, padding_pairs, per_axis
@@ -77,9 +78,13 @@ def explain_choice(
     numbers moved (for "fft", work of the transforms and of the products), with coefficients of `calibrate` on this
     machine, or those shipped.
 
+    Raises InputError for an unknown pass.
+
     >>> print(explain_choice((4, 64, 8192), (64, 64, 512)).chosen)
     fft
     """
+    if passage not in forms.PASSES:
+        raise InputError("unknown pass", got=repr(passage), fix=did_you_mean(passage, forms.PASSES))
     shapes = [tuple(given.shape if isinstance(given, Tensor) else given) for given in (x, kernel)]
     space, window = shapes[0][2:], shapes[1][2:]
     if isinstance(x, Tensor):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from striate.errors import InputError
 from striate.ops.algorithms import forms
 from striate.ops.algorithms.fft import pointwise, tile_size, work
 from striate.ops.algorithms.im2col import BAND
@@ -63,8 +64,9 @@ def predictions(passage: str, problem: Problem, dtype: torch.dtype, device: str)
         if forms.undefined(name, passage, problem, dtype) or not considered(name, passage, problem):
             continue
         family, features = describe(name, passage, problem)
-        if family in coefficients:
-            seconds[name] = sum(c * f for c, f in zip(coefficients[family], features, strict=True))
+        own = coefficients.get(family) or coefficients.get(family.replace("wide ", ""))
+        if own:
+            seconds[name] = sum(c * f for c, f in zip(own, features, strict=True))
     return seconds
 
 
@@ -143,7 +145,7 @@ def table(device: str) -> Coefficients:
     if path.is_file():
         try:
             return _read(path.read_text())
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             warnings.warn(
                 f"{path}: not a calibration of convolutions ({error}); the shipped one is used. "
                 "Run striate.ops.calibrate() again, or delete the file.",
@@ -155,7 +157,9 @@ def table(device: str) -> Coefficients:
 def stored(device: str) -> Path:
     """Where the calibration of this machine lies: under $STRIATE_CACHE, else ~/.cache/striate."""
     folder = Path(os.environ.get("STRIATE_CACHE") or "~/.cache/striate").expanduser()
-    machine = torch.cuda.get_device_name() if device == "cuda" else f"{_processor()} {os.cpu_count()}"
+    machine = f"{_processor()} {os.cpu_count()}" if device == "cpu" else device
+    if device == "cuda" and torch.cuda.is_available():
+        machine = torch.cuda.get_device_name()
     return folder / f"convolution {re.sub(r'[^A-Za-z0-9.]+', '-', machine)} torch-{torch.__version__}.json"
 
 
@@ -181,9 +185,12 @@ def calibrate(device: str = "cpu") -> Path:
     """Measure the algorithms on this machine (under 20 s), store the coefficients, and use them from now on.
 
     Returns the file. Whatever else runs meanwhile is measured, too; the number of threads is that of now.
+    Raises InputError for a device that is not here.
     """
     from striate.ops.algorithms.calibration import measure
 
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise InputError("cannot calibrate", where="device", expected="'cpu', or 'cuda' where there is one", got=device)
     path = stored(device)
     store(measure(device), path)
     reset()

@@ -40,7 +40,7 @@ def direct_adjoint(
     padded, ends = _padded(space, setting)
     shape = (len(y), kernel.shape[1] * setting.groups, *padded)
     x = y.new_empty(1).expand(shape)  # only its shape is read
-    gradient = _backward(y, x, kernel, setting, ends, (True, False))[0]
+    gradient = _backward(y, x, kernel, setting, ends, wanted=0)
     if _even(setting):
         return gradient
     return pad(gradient, [(-before, -after) for before, after in setting.padding])
@@ -54,7 +54,7 @@ def direct_kernel_gradient(
     if not _even(setting):
         x = pad(x, setting.padding)
     kernel = x.new_empty(1).expand(y.shape[1], x.shape[1] // setting.groups, *window)  # only its shape is read
-    return _backward(y, x, kernel, setting, ends, (False, True))[1]
+    return _backward(y, x, kernel, setting, ends, wanted=1)
 
 
 def channels_last_kernel_gradient(
@@ -79,14 +79,22 @@ def _padded(space: Sequence[int], setting: Setting) -> tuple[list[int], list[int
     return [size + sum(pair) for size, pair in zip(space, setting.padding, strict=True)], [0] * len(space)
 
 
-def _backward(
-    y: Tensor, x: Tensor, kernel: Tensor, setting: Setting, ends: list[int], wanted: tuple[bool, bool]
-) -> tuple[Tensor, Tensor]:
-    rank = len(ends)
-    gradients: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.convolution_backward(
-        y, x, kernel, None, setting.stride, ends, setting.dilation, False, [0] * rank, setting.groups, [*wanted, False]
+def _backward(y: Tensor, x: Tensor, kernel: Tensor, setting: Setting, ends: list[int], wanted: int) -> Tensor:
+    """The gradient of the input (wanted 0) or of the kernel (1)."""
+    gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        y,
+        x,
+        kernel,
+        None,
+        setting.stride,
+        ends,
+        setting.dilation,
+        False,
+        [0] * len(ends),
+        setting.groups,
+        [wanted == 0, wanted == 1, False],
     )
-    return gradients[0], gradients[1]
+    return gradients[wanted]
 
 
 def _innermost(x: Tensor) -> Tensor:

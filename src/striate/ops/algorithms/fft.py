@@ -108,14 +108,14 @@ def _parts(problem: Problem, places: int) -> Iterator[tuple[slice, slice, slice]
 @lru_cache(maxsize=4096)
 def tile_size(problem: Problem) -> tuple[int, ...]:
     """Places of a tile along each axis: the least work, over lengths 2^a and 3 · 2^a up to one tile for all."""
-    choices = []
+    choices, most = [], 9 - 2 * len(problem.space)
     for span, out, stride in zip(
         spans(problem.window, problem.setting), problem.output, problem.setting.stride, strict=True
     ):
         whole = (out - 1) * stride + span
         lengths = [n for a in range(1, 31) for n in (2**a, 3 * 2 ** (a - 1)) if n >= span + stride - 1]
         below = [n for n in lengths if n < whole]
-        choices.append([*below, next(n for n in lengths if n >= whole)][-7:])
+        choices.append([*below, next(n for n in lengths if n >= whole)][-most:])
 
     def cost(size: Sequence[int]) -> float:  # weights as measured: nanoseconds on two cores, about
         transforms, products, pairs = work(problem, size)

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch.autograd import forward_ad
+from torch.library import custom_op
 from torch.nn import Parameter
 
 from striate.errors import InputError
@@ -156,7 +157,10 @@ def _pick(algorithm: str, passage: str, problem: Problem, x: Tensor) -> str:
     return cost.fastest(passage, problem, x.dtype, x.device.type)
 
 
-@torch.library.custom_op("striate::correlation", mutates_args=())
+REST = "SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups, str algorithm) -> Tensor"
+
+
+@custom_op("striate::correlation", mutates_args=(), schema=f"(Tensor x, Tensor kernel, {REST}")
 def correlation_operator(
     x: Tensor,
     kernel: Tensor,
@@ -171,7 +175,9 @@ def correlation_operator(
     return _forward(name, x, kernel, setting, strict=algorithm == "fft").contiguous()
 
 
-@torch.library.custom_op("striate::correlation_input_gradient", mutates_args=())
+@custom_op(
+    "striate::correlation_input_gradient", mutates_args=(), schema=f"(Tensor y, Tensor kernel, SymInt[] space, {REST}"
+)
 def input_gradient_operator(
     y: Tensor,
     kernel: Tensor,
@@ -191,7 +197,9 @@ def input_gradient_operator(
     return _finite(_pick(algorithm, "input_gradient", problem, y), compute, (y, kernel), strict=False).contiguous()
 
 
-@torch.library.custom_op("striate::correlation_kernel_gradient", mutates_args=())
+@custom_op(
+    "striate::correlation_kernel_gradient", mutates_args=(), schema=f"(Tensor x, Tensor y, SymInt[] window, {REST}"
+)
 def kernel_gradient_operator(
     x: Tensor,
     y: Tensor,
