@@ -20,7 +20,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate import data, errors, geometry, interpret, layers, locality, port, recipe, runs, tasks, train, zoo
+    from striate import data, errors, geometry, interpret, layers, locality, ops, port, recipe, runs, tasks, train, zoo
     from striate.data import load_data
     from striate.errors import DivergedError, InputError, StorageError, StriateError
     from striate.geometry import describe
@@ -57,6 +57,7 @@ _PACKAGES = (
     "interpret",
     "layers",
     "locality",
+    "ops",
     "port",
     "recipe",
     "runs",
@@ -87,6 +88,7 @@ __all__ = [
     "load_data",
     "locality",
     "open_session",
+    "ops",
     "port",
     "predict",
     "recipe",

@@ -27,10 +27,11 @@ PUBLIC = [
         "load_data",
         "locality",
         "open_session",
+        "ops",
     ),
     *("port", "predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
-PACKAGES = ["data", "geometry", "interpret", "layers", "locality", "port", "runs", "tasks", "train", "zoo"]
+PACKAGES = ["data", "geometry", "interpret", "layers", "locality", "ops", "port", "runs", "tasks", "train", "zoo"]
 
 
 def test_the_surface_is_this_list() -> None:
