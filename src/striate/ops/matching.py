@@ -101,7 +101,7 @@ def _correlation(image: Tensor, template: Tensor) -> Tensor:
 def _sums(image: Tensor, window: torch.Size) -> Tensor:
     """Σ over each window and all channels."""
     ones = [image.new_ones(size) for size in window]
-    return correlate_separable(image.sum(0)[None, None], ones)[0, 0]
+    return correlate_separable(image.sum(0)[None, None], ones, algorithm="direct")[0, 0]
 
 
 def _squared(image: Tensor, template: Tensor) -> Tensor:

@@ -62,6 +62,7 @@ def correlate_separable(
     padding: Padding = "valid",
     padding_mode: str = "zeros",
     dilation: Axes = 1,
+    algorithm: str = "auto",
 ) -> Float[Tensor, "n c *out"]:
     """Cross-correlation of each channel with the outer product of `vectors`, one axis after the other.
 
@@ -88,6 +89,7 @@ def correlate_separable(
             padding_mode=padding_mode,
             dilation=tuple(spread[axis] if a else 1 for a in here),
             groups=channels,
+            algorithm=algorithm,
         )
     return x
 
