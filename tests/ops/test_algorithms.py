@@ -374,7 +374,7 @@ def test_torch_knows_the_operators() -> None:
         torch.library.opcheck(operator, arguments, test_utils=tests)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own, for jvp
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, for jvp
 def test_functions_that_look_inside_see_torch() -> None:
     """What counts, traces or transforms meets torch's own convolution, which it knows."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -400,6 +400,7 @@ def test_channels_last_stays() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, inside inductor
 @pytest.mark.parametrize("algorithm", ["auto", "fft", "im2col", "winograd"])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_whole_with_gradients(algorithm: str, backend: str) -> None:

@@ -63,9 +63,10 @@ def correlation(
     if plan == "torch":
         return CONVOLUTIONS[len(stride)](x, kernel, bias, stride, [pair[0] for pair in padding], dilation, groups)
     setting = Setting(stride, padding, dilation, groups)
-    if plan == "direct" or (algorithm == "auto" and not _ordinary(x)):
+    ordinary = _ordinary(x)
+    if plan == "direct" or (algorithm == "auto" and not ordinary):
         return direct(x, kernel, setting, bias)
-    if plan == "learning":
+    if plan == "learning" or not ordinary:
         y: Tensor = correlation_operator(x, kernel, stride, _flat(padding), dilation, groups, algorithm)
         return y if bias is None else y + bias.view(-1, *[1] * len(stride))
     y = _forward(plan, x, kernel, setting, strict=algorithm == "fft")
@@ -89,7 +90,7 @@ def _plan(x: Tensor, kernel: Tensor, setting: Setting, algorithm: str, learning:
             return own
         return "learning" if learning else chosen["forward"]
     forms.demand(algorithm, x, kernel, setting)
-    return "learning" if learning or not _ordinary(x) else algorithm
+    return "learning" if learning else algorithm
 
 
 def _ordinary(x: Tensor) -> bool:
