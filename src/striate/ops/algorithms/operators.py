@@ -57,7 +57,10 @@ def correlation(
         return _compiled(x, kernel, bias, Setting(stride, padding, dilation, groups), algorithm)
     learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
     key = (x.shape, kernel.shape, stride, padding, dilation, groups, algorithm, learning, x.dtype, x.device)
-    plan = _plans.get(key)
+    try:
+        plan = _plans.get(key)
+    except TypeError:  # sizes are symbols: someone traces
+        return _compiled(x, kernel, bias, Setting(stride, padding, dilation, groups), algorithm)
     if plan is None:
         plan = _plans[key] = _plan(x, kernel, Setting(stride, padding, dilation, groups), algorithm, learning)
     if plan == "torch":
@@ -110,10 +113,13 @@ def _channels_last(x: Tensor) -> bool:
 
 
 def _compiled(x: Tensor, kernel: Tensor, bias: Tensor | None, setting: Setting, algorithm: str) -> Tensor:
-    """What the compiler shall see: torch's convolution where nothing else is likely to win, else our operator."""
+    """What the compiler shall see: torch's convolution where nothing else is likely to win, else our operator.
+
+    Exported programs get torch's, which every other runtime knows.
+    """
     window = kernel.shape[2:]
     long = max(window) >= 16 or (len(window) == 1 and kernel.shape[1] == 1 and window[0] >= 8)
-    if algorithm == "direct" or (algorithm == "auto" and not long):
+    if algorithm == "direct" or (algorithm == "auto" and (not long or torch.compiler.is_exporting())):
         return direct(x, kernel, setting, bias)
     flat = _flat(setting.padding)
     y: Tensor = correlation_operator(x, kernel, setting.stride, flat, setting.dilation, setting.groups, algorithm)
