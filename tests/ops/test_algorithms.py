@@ -374,7 +374,7 @@ def test_torch_knows_the_operators() -> None:
         torch.library.opcheck(operator, arguments, test_utils=tests)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # torch's own, for jvp
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, for jvp
 def test_functions_that_look_inside_see_torch() -> None:
     """What counts, traces or transforms meets torch's own convolution, which it knows."""
     from torch.utils.flop_counter import FlopCounterMode
@@ -400,6 +400,7 @@ def test_channels_last_stays() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own, inside inductor
 @pytest.mark.parametrize("algorithm", ["auto", "fft", "im2col", "winograd"])
 @pytest.mark.parametrize("backend", ["aot_eager", "inductor"])
 def test_compiled_whole_with_gradients(algorithm: str, backend: str) -> None:
@@ -431,3 +432,28 @@ def test_compiled_with_shapes_that_vary() -> None:
     for length in (300, 301, 410):
         (x,) = tensors((2, 4, length), dtype=torch.float32)
         torch.testing.assert_close(compiled(x), by_torch(x, kernel, setting), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:`isinstance:FutureWarning")
+def test_exported_programs_have_torchs_convolution() -> None:
+    class Long(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(tensors((4, 4, 64), dtype=torch.float32)[0])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return call(x, self.weight, PLAIN, "auto")
+
+    (x,) = tensors((2, 4, 300), dtype=torch.float32)
+    program = torch.export.export(Long(), (x,), dynamic_shapes=[{2: torch.export.Dim("length", min=100, max=1000)}])
+    assert any("conv1d" in str(node.target) for node in program.graph.nodes)
+    torch.testing.assert_close(program.module()(x), Long()(x), atol=1e-4, rtol=1e-4)
+
+
+def test_symbolic_sizes_are_traced() -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    x, kernel = tensors((2, 4, 30), (4, 4, 5))
+    traced = make_fx(lambda x, kernel: call(x, kernel, PLAIN, "auto"), tracing_mode="symbolic")(x, kernel)
+    torch.testing.assert_close(traced(x, kernel), by_torch(x, kernel, PLAIN))

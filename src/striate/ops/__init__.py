@@ -1,5 +1,6 @@
 """Pure tensor functions without parameters, of any rank."""
 
+from striate.ops.algorithms import Choice, calibrate, explain_choice, forget
 from striate.ops.convolve import convolve, correlate, output_size
 from striate.ops.edges import ImageGradient, grey_values, sobel
 from striate.ops.functions import BOX, RAMP, Piecewise, convolve_functions, correlate_functions
@@ -17,12 +18,14 @@ from striate.ops.transpose import insert_zeros, transposed
 __all__ = [
     "BOX",
     "RAMP",
+    "Choice",
     "ImageGradient",
     "Match",
     "Piecewise",
     "Samples",
     "Separable",
     "binomial",
+    "calibrate",
     "convolution_matrix",
     "convolve",
     "convolve_functions",
@@ -33,8 +36,10 @@ __all__ = [
     "correlate_separable",
     "difference",
     "expand",
+    "explain_choice",
     "extend",
     "factorize",
+    "forget",
     "gaussian_pyramid",
     "grey_values",
     "input_gradient",

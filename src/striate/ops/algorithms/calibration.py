@@ -113,9 +113,9 @@ def runs(x: Tensor, kernel: Tensor, y: Tensor, problem: Problem) -> Iterator[tup
     """Name, pass and call of whatever is timed on one problem."""
     setting = problem.setting
     for name in cost.CANDIDATES:
-        if not forms.undefined(name, "forward", problem, x.dtype) and cost.considered(name, "forward", problem):
+        if not forms.undefined(name, "forward", problem, x.dtype) and not cost.unpromising(name, "forward", problem):
             yield name, "forward", lambda name=name: forms.forward(name, x, kernel, setting)  # type: ignore[misc]
-        if name in forms.KERNEL_GRADIENT and cost.considered(name, "kernel_gradient", problem):
+        if name in forms.KERNEL_GRADIENT and not cost.unpromising(name, "kernel_gradient", problem):
             yield (
                 name,
                 "kernel_gradient",

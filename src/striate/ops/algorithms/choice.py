@@ -55,7 +55,8 @@ class Choice:
             factor = self.seconds["direct"] / predicted if predicted else float("inf")
             faster = factor > 1 and name != self.chosen and self.chosen == "direct"
             reason = f"faster than direct by less than the margin of {self.margin}×" if faster else ""
-            rows.append((name, f"{predicted * 1e3:.3g}", f"{factor:.2f}", reason))
+            told = f"{predicted * 1e3:.3g}" if predicted < 1 else f"{predicted * 1e3:,.0f}"
+            rows.append((name, told, f"{factor:.2f}", reason))
         return rows + [(name, "", "", reason) for name, reason in self.undefined.items()]
 
 
@@ -94,10 +95,13 @@ def explain_choice(
     setting = Setting(per_axis("stride", stride, len(window)), padding_pairs(padding, window, spacing), spacing, groups)
     problem = Problem(shapes[0][0], space, shapes[1][0], shapes[1][1], window, setting)
     seconds = cost.predictions(passage, problem, dtype, device)
-    reasons = {name: forms.undefined(name, passage, problem, dtype) for name in forms.FORWARD}
-    reasons = {name: reason or "is not calibrated" for name, reason in reasons.items() if name not in seconds}
-    if "matrix" in reasons and reasons["matrix"] == "is not calibrated":
-        reasons["matrix"] = "is there to look at and to check by"
+    reasons = {
+        name: forms.undefined(name, passage, problem, dtype)
+        or cost.unpromising(name, passage, problem)
+        or ("is there to look at and to check by" if name == "matrix" else "is not calibrated")
+        for name in forms.FORWARD
+        if name not in seconds
+    }
     return Choice(
         passage,
         cost.fastest(passage, problem, dtype, device),

@@ -23,7 +23,7 @@ from striate.ops.algorithms.setting import Problem, adjoint_problem
 from striate.shapes import Tensor
 
 FORMAT = 1
-MARGIN = 1.4  # another algorithm must promise to be so many times faster than torch's own
+MARGIN = 1.5  # another algorithm must promise to be so many times faster than torch's own
 CANDIDATES = ("direct", "channels_last", "im2col", "banded", "fft", "winograd")
 CALL = 4e-5  # seconds of a call through one of our operators with its gradient
 COLUMNS = 1 << 23  # numbers that im2col may write out when it is chosen
@@ -61,7 +61,7 @@ def predictions(passage: str, problem: Problem, dtype: torch.dtype, device: str)
     coefficients = table(device)
     seconds = {}
     for name in CANDIDATES:
-        if forms.undefined(name, passage, problem, dtype) or not considered(name, passage, problem):
+        if forms.undefined(name, passage, problem, dtype) or unpromising(name, passage, problem):
             continue
         family, features = describe(name, passage, problem)
         own = coefficients.get(family) or coefficients.get(family.replace("wide ", ""))
@@ -70,18 +70,21 @@ def predictions(passage: str, problem: Problem, dtype: torch.dtype, device: str)
     return seconds
 
 
-def considered(name: str, passage: str, problem: Problem) -> bool:
-    """Whether an algorithm is worth timing or predicting: not one that is hopeless or hungry for memory."""
+def unpromising(name: str, passage: str, problem: Problem) -> str:
+    """Why an algorithm is neither timed nor predicted: hopeless there, or hungry for memory; empty if neither."""
     if passage == "input_gradient" and name != "direct":
         problem = adjoint_problem(problem)
-    if name == "im2col":
-        return problem.taps == 1 or columns(problem) <= COLUMNS
-    if name == "channels_last":
-        flat = len(problem.space) < 3 or problem.kind.endswith(("depthwise", "few"))
-        return flat and (passage != "kernel_gradient" or "wide" not in problem.kind)
-    if name == "winograd":
-        return problem.kind == "dense"
-    return name != "fft" or problem.taps > 1
+    if name == "im2col" and problem.taps > 1 and columns(problem) > COLUMNS:
+        return f"would write out {columns(problem):,} numbers, more than {COLUMNS:,}"
+    if name == "channels_last" and len(problem.space) == 3 and not problem.kind.endswith(("depthwise", "few")):
+        return "is slower in 3-D where channels meet"
+    if name == "channels_last" and passage == "kernel_gradient" and "wide" in problem.kind:
+        return "is slow for the gradient of a wide window"
+    if name == "winograd" and problem.kind != "dense":
+        return "pays, if at all, where many channels meet"
+    if name == "fft" and problem.taps == 1:
+        return "has nothing to gain at a window of one place"
+    return ""
 
 
 def columns(problem: Problem) -> int:

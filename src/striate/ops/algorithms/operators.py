@@ -57,15 +57,19 @@ def correlation(
         return _compiled(x, kernel, bias, Setting(stride, padding, dilation, groups), algorithm)
     learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
     key = (x.shape, kernel.shape, stride, padding, dilation, groups, algorithm, learning, x.dtype, x.device)
-    plan = _plans.get(key)
+    try:
+        plan = _plans.get(key)
+    except TypeError:  # sizes are symbols: someone traces
+        return _compiled(x, kernel, bias, Setting(stride, padding, dilation, groups), algorithm)
     if plan is None:
         plan = _plans[key] = _plan(x, kernel, Setting(stride, padding, dilation, groups), algorithm, learning)
     if plan == "torch":
         return CONVOLUTIONS[len(stride)](x, kernel, bias, stride, [pair[0] for pair in padding], dilation, groups)
     setting = Setting(stride, padding, dilation, groups)
-    if plan == "direct" or (algorithm == "auto" and not _ordinary(x)):
+    ordinary = _ordinary(x)
+    if plan == "direct" or (algorithm == "auto" and not ordinary):
         return direct(x, kernel, setting, bias)
-    if plan == "learning":
+    if plan == "learning" or not ordinary:
         y: Tensor = correlation_operator(x, kernel, stride, _flat(padding), dilation, groups, algorithm)
         return y if bias is None else y + bias.view(-1, *[1] * len(stride))
     y = _forward(plan, x, kernel, setting, strict=algorithm == "fft")
@@ -89,7 +93,7 @@ def _plan(x: Tensor, kernel: Tensor, setting: Setting, algorithm: str, learning:
             return own
         return "learning" if learning else chosen["forward"]
     forms.demand(algorithm, x, kernel, setting)
-    return "learning" if learning or not _ordinary(x) else algorithm
+    return "learning" if learning else algorithm
 
 
 def _ordinary(x: Tensor) -> bool:
@@ -109,10 +113,13 @@ def _channels_last(x: Tensor) -> bool:
 
 
 def _compiled(x: Tensor, kernel: Tensor, bias: Tensor | None, setting: Setting, algorithm: str) -> Tensor:
-    """What the compiler shall see: torch's convolution where nothing else is likely to win, else our operator."""
+    """What the compiler shall see: torch's convolution where nothing else is likely to win, else our operator.
+
+    Exported programs get torch's, which every other runtime knows.
+    """
     window = kernel.shape[2:]
     long = max(window) >= 16 or (len(window) == 1 and kernel.shape[1] == 1 and window[0] >= 8)
-    if algorithm == "direct" or (algorithm == "auto" and not long):
+    if algorithm == "direct" or (algorithm == "auto" and (not long or torch.compiler.is_exporting())):
         return direct(x, kernel, setting, bias)
     flat = _flat(setting.padding)
     y: Tensor = correlation_operator(x, kernel, setting.stride, flat, setting.dilation, setting.groups, algorithm)

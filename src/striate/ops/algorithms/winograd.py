@@ -21,6 +21,9 @@ def winograd(
     is about as exact as the definition and F(4, 3) about ten times less. outputs: 2, 4, or None for 4 where the
     map is larger than 4.
 
+    To learn from: oneDNN's own 3x3 runs near the peak of a processor with AVX-512, where a plain matrix product reaches
+    half of it, and `benchmarks/convolution.py` finds no shape that this makes faster (0.1 to 0.9 times).
+
     Source: Lavin and Gray, Fast algorithms for convolutional neural networks (CVPR 2016), section 4.
     """
     rank, groups, items, fields = x.ndim - 2, setting.groups, len(x), kernel.shape[0]
