@@ -14,3 +14,5 @@ BATCH_NORM: dict[int, Layer] = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.Batc
 MAX_POOL: dict[int, Layer] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 AVG_POOL: dict[int, Layer] = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
 DROPOUT: dict[int, Layer] = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
+# Interpolation's names for linear.
+LINEAR: dict[int, str] = {1: "linear", 2: "bilinear", 3: "trilinear"}
