@@ -75,7 +75,7 @@ class LocallyConnected(nn.Module):
             nn.init.uniform_(parameter, -limit, limit)
 
     @classmethod
-    def from_convolution(cls, conv: nn.Conv1d | nn.Conv2d | nn.Conv3d, input_size: Axes) -> LocallyConnected:
+    def from_convolution(cls, conv: nn.Module, input_size: Axes) -> LocallyConnected:
         """The same function on inputs of one size, its kernels copied to each place, from where they may go apart."""
         if not isinstance(conv, CONVOLUTIONS):
             raise InputError(

@@ -6,8 +6,6 @@ shows as a checkerboard (Odena, Dumoulin, Olah 2016, Deconvolution and checkerbo
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import nn
 
 from striate.errors import InputError
@@ -32,7 +30,7 @@ class UpsampleConv(nn.Module):
         scale: int = 2,
         kernel_size: int = 3,
         *,
-        mode: Literal["nearest", "linear"] = "nearest",
+        mode: str = "nearest",
         rank: int = 2,
     ) -> None:
         super().__init__()
