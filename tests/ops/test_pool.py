@@ -69,7 +69,14 @@ def test_any_function_of_each_window(case: dict, which: tuple[str, float]) -> No
     x, options = case["x"], {k: v for k, v in case.items() if k != "x"}
     made = ops.window_pool(x, function[0], fill=fill, **options)
     torch.testing.assert_close(made, by_loop(x, function[1], **options, fill=fill))
-    assert made.numel() < 2 or not torch.allclose(made, by_loop(x + 1, function[1], **options, fill=fill))
+
+
+def test_the_loop_tells_wrong_options() -> None:
+    x = torch.randn(1, 2, 7, 7, dtype=torch.float64)
+    made = ops.window_pool(x, torch.median, 3, 2)
+    for size, stride, dilation in (((3, 3), (1, 1), (1, 1)), ((2, 2), (2, 2), (1, 1)), ((3, 3), (2, 2), (2, 2))):
+        other = by_loop(x, np.median, size, stride, dilation=dilation)
+        assert made.shape != other.shape or not torch.allclose(made, other)
 
 
 def test_maxima_padded_with_minus_infinity_are_torchs() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.ops.convolve import output_size
-from striate.ops.local import correlate_locally
+from striate.ops.local import local_correlation
 from striate.ops.padding import Axes, extend, padding_pairs, per_axis
 from striate.shapes import Float, Tensor
 
@@ -109,16 +109,8 @@ class LocallyConnected(nn.Module):
                 got=tuple(x.shape[1:]),
                 fix="Resize or crop the input, or build the layer with its input_size.",
             )
-        return correlate_locally(
-            x,
-            self.weight,
-            self.bias,
-            stride=self.stride,
-            padding=self.padding,
-            padding_mode=self.padding_mode,
-            dilation=self.dilation,
-            groups=self.groups,
-        )
+        padded = extend(x, self.padding, self.padding_mode)
+        return local_correlation(padded, self.weight, self.bias, self.stride, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
         """Channels and sizes, as torch.nn prints them."""

@@ -58,11 +58,18 @@ def correlate_locally(
     if groups < 1 or filters % groups or channels * groups != x.shape[1]:
         expected = f"k a multiple of {groups} groups, and {x.shape[1]} channels in as many parts"
         raise InputError("cannot correlate locally", expected=expected, got=f"k={filters}, c/groups={channels}")
+    return local_correlation(extend(x, pairs, padding_mode), kernels, bias, steps, spread, groups)
+
+
+def local_correlation(
+    x: Tensor, kernels: Tensor, bias: Tensor | None, stride: Sequence[int], dilation: Sequence[int], groups: int
+) -> Tensor:
+    """`correlate_locally` of what is padded already and known to fit."""
     device = x.device.type
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         x, kernels = x.to(torch.get_autocast_dtype(device)), kernels.to(torch.get_autocast_dtype(device))
         bias = None if bias is None else bias.to(x.dtype)
-    y: Tensor = _local(extend(x, pairs, padding_mode), kernels, bias, steps, spread, groups)
+    y: Tensor = _local(x, kernels, bias, stride, dilation, groups)
     return y
 
 
@@ -140,18 +147,18 @@ _local.register_autograd(_backward, setup_context=_keep)
 def _fold(
     products: Tensor, x: Tensor, kernels: Tensor, stride: Sequence[int], dilation: Sequence[int], groups: int
 ) -> Tensor:
-    """The adjoint of `_patches`: each tap of each place is added to where it was read."""
+    """The adjoint of `_patches`: what each tap of each place gives is added to where it was read, axis by axis."""
     rank = x.ndim - 2
     out, window = kernels.shape[:rank], kernels.shape[rank + 2 :]
-    taps = products.reshape(*out, groups, kernels.shape[rank + 1], *window, len(x))
-    total = x.new_zeros(groups, x.shape[1] // groups, *x.shape[2:], len(x))
-    for tap in torch.cartesian_prod(*map(torch.arange, window)).view(-1, rank).tolist():
-        part = taps[(..., *tap, slice(None))]  # *out g c n
-        where = [
-            slice(d * t, d * t + s * (o - 1) + 1, s) for d, t, s, o in zip(dilation, tap, stride, out, strict=True)
-        ]
-        total[(slice(None), slice(None), *where)] += part.permute(rank, rank + 1, *range(rank), rank + 2)
-    return total.flatten(0, 1).movedim(-1, 0)
+    total = products.reshape(*out, groups, kernels.shape[rank + 1], *window, len(x))
+    for axis in reversed(range(rank)):
+        taps = total.unbind(rank + 2 + axis)
+        total = taps[0].new_zeros(*taps[0].shape[:axis], x.shape[2 + axis], *taps[0].shape[axis + 1 :])
+        for number, tap in enumerate(taps):
+            first = dilation[axis] * number
+            where = slice(first, first + stride[axis] * (out[axis] - 1) + 1, stride[axis])
+            total[(slice(None),) * axis + (where,)] += tap
+    return total.flatten(rank, rank + 1).permute(rank + 1, rank, *range(rank))
 
 
 def _flops(x: Sequence[int], kernels: Sequence[int], *_: Any, **__: Any) -> int:

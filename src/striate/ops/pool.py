@@ -107,14 +107,9 @@ def lp_pool(
     check_fit(x, sizes, (1,) * rank)
     if math.isinf(p):
         return MAX_POOL[rank](x.abs(), sizes, strides)  # type: ignore[no-any-return]
-    return _root(_sum_pool(x.abs().pow(p), sizes, strides), p)
-
-
-def _root(total: Tensor, p: float) -> Tensor:
-    """total^(1/p) with gradient 0 at 0, where the plain root's is infinite."""
-    positive = total > 0
-    root: Tensor = torch.where(positive, torch.where(positive, total, 1).pow(1 / p), 0)
-    return root
+    powers = x.square() if p == 2 else x.abs().pow(p)
+    # The ReLU's gradient is 0 at 0, where the root's is infinite.
+    return _sum_pool(powers, sizes, strides).relu().pow(1 / p)
 
 
 def _sum_pool(x: Tensor, sizes: Sequence[int], strides: Sequence[int]) -> Tensor:
