@@ -120,6 +120,11 @@ def _patches(x: Tensor, kernels: Tensor, stride: Sequence[int], dilation: Sequen
     return seen.permute(order).reshape(places, *((n, size) if few else (size, n)))
 
 
+def _turned(patches: Tensor, n: int) -> Tensor:
+    """As (places·groups, n, taps)."""
+    return patches if n < FEW else patches.mT
+
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ARG001
     x, kernels, bias, ctx.stride, ctx.dilation, ctx.groups = inputs
     ctx.save_for_backward(x, kernels)
@@ -131,11 +136,12 @@ def _backward(ctx: Any, y: Tensor) -> tuple[Tensor | None, ...]:
     x, kernels = ctx.saved_tensors
     rank, n, groups = x.ndim - 2, len(x), ctx.groups
     rows = _rows(kernels, groups)
-    upstream = y.movedim(0, -1).movedim(0, rank).reshape(len(rows), rows.shape[1], n)
+    upstream = y.movedim(0, -1).movedim(0, rank).reshape(len(rows), rows.shape[1], n).contiguous()
     to_x = to_kernels = None
     if ctx.needs_input_grad[1]:
-        patches = _patches(x, kernels, ctx.stride, ctx.dilation, groups)
-        to_kernels = (upstream @ (patches if n < FEW else patches.mT)).reshape(kernels.shape)
+        # No name for the patches: they are gone before x's products are made.
+        products = upstream @ _turned(_patches(x, kernels, ctx.stride, ctx.dilation, groups), n)
+        to_kernels = products.reshape(kernels.shape)
     if ctx.needs_input_grad[0]:
         to_x = _fold(rows.mT @ upstream, x, kernels, ctx.stride, ctx.dilation, groups)
     return to_x, to_kernels, y.sum(0) if ctx.biased else None, None, None, None
