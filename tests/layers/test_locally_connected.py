@@ -76,6 +76,7 @@ def test_it_starts_as_torchs_convolutions() -> None:
     ("arguments", "options", "text"),
     [
         ((4, 6, (8, 8), 3), {"groups": 4}, "groups split the channels evenly: expected a divisor of 4 and 6, got 4"),
+        ((0, 6, (8, 8), 3), {}, "cannot use this number of channels"),
         ((4, 6, (8, 8), 9), {}, "the kernel does not fit"),
         ((4, 6, (8, 8), (3, 3, 3)), {}, "cannot use this kernel size"),
         ((4, 6, 8, 3), {"stride": 0}, "cannot use this stride"),

@@ -130,6 +130,13 @@ def test_heads_are_named_and_read_the_same() -> None:
     assert set(heads.state_dict()) == {f"heads.{n}.{k}" for n in ("classes", "box") for k in ("weight", "bias")}
 
 
+def test_no_head_and_no_reduction_are_refused() -> None:
+    with pytest.raises(InputError, match="a network without a head says nothing: expected one or more, by name"):
+        layers.Heads()
+    with pytest.raises(InputError, match="cannot use this reduction: .* got 0"):
+        layers.SqueezeExcitation(8, 0)
+
+
 def test_response_normalization_is_the_papers_and_not_torchs() -> None:
     a = torch.randn(2, 9, 3, 4) * 30
     by_loop = torch.empty_like(a)

@@ -102,6 +102,16 @@ def test_only_what_is_asked_for_gets_a_gradient_and_nothing_is_kept_of_the_patch
     assert kernels.grad is not None
 
 
+def test_another_type_or_bias_is_refused() -> None:
+    x, kernels = torch.zeros(1, 1, 8), torch.zeros(6, 2, 1, 3)
+    with pytest.raises(
+        InputError, match="kernels: expected torch.float32 on cpu, as x, got torch.float64 on cpu. Pass"
+    ):
+        ops.correlate_locally(x, kernels.double())
+    with pytest.raises(InputError, match=r"locally: bias: expected shape \(2, 6\), got \(2, 5\)"):
+        ops.correlate_locally(x, kernels, torch.zeros(2, 5))
+
+
 def test_torchs_flop_counter_counts_it() -> None:
     with FlopCounterMode(display=False) as counter:
         ops.correlate_locally(torch.randn(2, 1, 28, 28), torch.randn(24, 24, 1, 1, 5, 5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from striate.errors import InputError
 from striate.shapes import Float, Tensor
 
 
@@ -18,6 +19,8 @@ class Heads(nn.Module):
 
     def __init__(self, **heads: nn.Module) -> None:
         super().__init__()
+        if not heads:
+            raise InputError("a network without a head says nothing", expected="one or more, by name", got="none")
         self.heads = nn.ModuleDict(heads)
 
     def forward(self, x: Float[Tensor, "n *shape"]) -> dict[str, Tensor]:

@@ -49,7 +49,8 @@ class LocallyConnected(nn.Module):
         super().__init__()
         self.input_size = (input_size,) if isinstance(input_size, int) else tuple(input_size)
         rank = len(self.input_size)
-        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.in_channels, self.out_channels = per_axis("number of channels", (in_channels, out_channels), 2)
+        self.groups = groups
         self.kernel_size = per_axis("kernel size", kernel_size, rank)
         self.stride, self.dilation = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
         self.padding = padding_pairs(padding, self.kernel_size, self.dilation)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.by_rank import BATCH_NORM, CONV
+from striate.ops.padding import per_axis
 from striate.shapes import Float, Tensor
 
 
@@ -90,7 +91,7 @@ class SqueezeExcitation(nn.Module):
 
     def __init__(self, channels: int, reduction: int = 16, *, rank: int = 2) -> None:
         super().__init__()
-        inner = max(1, channels // reduction)
+        inner = max(1, channels // per_axis("reduction", reduction, 1)[0])
         self.fc1 = CONV[rank](channels, inner, 1)
         self.fc2 = CONV[rank](inner, channels, 1)
 

@@ -50,15 +50,25 @@ def correlate_locally(
     steps, spread = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, window, spread)
     out = output_size(tuple(x.shape[2:]), window, steps, pairs, spread)
+    _check(x, kernels, bias, out, groups)
+    return local_correlation(extend(x, pairs, padding_mode), kernels, bias, steps, spread, groups)
+
+
+def _check(x: Tensor, kernels: Tensor, bias: Tensor | None, out: tuple[int, ...], groups: int) -> None:
+    rank, what = x.ndim - 2, "cannot correlate locally"
     if tuple(kernels.shape[:rank]) != out:
-        raise InputError(
-            "kernels are for another size of the input", expected=f"{out} places", got=tuple(kernels.shape[:rank])
-        )
+        got = tuple(kernels.shape[:rank])
+        raise InputError("kernels are for another size of the input", expected=f"{out} places", got=got)
     filters, channels = kernels.shape[rank : rank + 2]
     if groups < 1 or filters % groups or channels * groups != x.shape[1]:
         expected = f"k a multiple of {groups} groups, and {x.shape[1]} channels in as many parts"
-        raise InputError("cannot correlate locally", expected=expected, got=f"k={filters}, c/groups={channels}")
-    return local_correlation(extend(x, pairs, padding_mode), kernels, bias, steps, spread, groups)
+        raise InputError(what, expected=expected, got=f"k={filters}, c/groups={channels}")
+    for name, tensor in (("kernels", kernels), ("bias", bias)):
+        if tensor is not None and (tensor.dtype, tensor.device) != (x.dtype, x.device):
+            expected, given = f"{x.dtype} on {x.device}, as x", f"{tensor.dtype} on {tensor.device}"
+            raise InputError(what, where=name, expected=expected, got=given, fix=f"Pass {name}.to(x), say.")
+    if bias is not None and bias.shape != (filters, *out):
+        raise InputError(what, where="bias", expected=f"shape {(filters, *out)}", got=tuple(bias.shape))
 
 
 def local_correlation(
