@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate import describe, zoo
-from striate.zoo.densenet import DenseBlock, DenseLayer
+from striate.layers import DenseBlock, DenseLayer
 
 # Table 1 of the paper: layers of each block.
 DEPTHS = {"densenet121": (6, 12, 24, 16), "densenet169": (6, 12, 32, 32), "densenet201": (6, 12, 48, 32)}

@@ -7,7 +7,7 @@ from torch import nn
 
 from striate import describe, zoo
 from striate.geometry.report import Layer
-from striate.zoo.googlenet import Branches, ConvUnit
+from striate.layers import Branches, ConvUnit
 from striate.zoo.inception_resnet import ScaledBranches
 
 # Szegedy et al. 2014, table 1: maps, thousands of parameters (1024 each, no biases), millions of operations.

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate import describe, zoo
-from striate.zoo.resnet import BasicBlock, Bottleneck, SqueezeExcitation
+from striate.layers import BasicBlock, Bottleneck, SqueezeExcitation
 
 OF_BLOCK = {18: 2, 34: 2, 50: 3, 101: 3, 152: 3}  # convolutions
 

@@ -31,7 +31,9 @@ MODES = {
 
 
 @demonstration(
-    moves=True, size=Between(2, 8, whole=True), kernel=Between(1, 5, whole=True),
+    moves=True,
+    size=Between(2, 8, whole=True),
+    kernel=Between(1, 5, whole=True),
     source="Goodfellow, Bengio, Courville 2016, section 9.5",
 )
 def padding(size: int = 5, kernel: int = 3) -> Scene:
@@ -55,7 +57,9 @@ def padding(size: int = 5, kernel: int = 3) -> Scene:
         for row, column in ((0, 0), (whole - kernel, whole - kernel)):
             drawing.window(axes, start, side, (row, column), (kernel, kernel), style="-" if row == 0 else "--")
         x = 0.5 + wide
-        drawing.cells(axes, output, (x, 0.55), side, colors=drawing.amount(kernel**2), title=f"output {len(output)}x{len(output)}")
+        drawing.cells(
+            axes, output, (x, 0.55), side, colors=drawing.amount(kernel**2), title=f"output {len(output)}x{len(output)}"
+        )
         drawing.window(axes, (x, 0.55), side, (0, 0), color=WRITTEN)
 
     return Scene(
@@ -97,7 +101,8 @@ def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
     return Scene(
         title="What stands around the input",
         note="Framed in blue: the input.",
-        data={f"{mode} row": values for mode, values in rows.items()} | {f"{mode} image": v for mode, v in images.items()},
+        data={f"{mode} row": values for mode, values in rows.items()}
+        | {f"{mode} image": v for mode, v in images.items()},
         numbers={mode: " ".join(drawing.number(v) for v in values.tolist()) for mode, values in rows.items()},
         size=(3.6, 3.45),
         draw=draw,
@@ -107,7 +112,9 @@ def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
 
 
 @demonstration(
-    moves=True, width=Between(4, 24, whole=True), kernel=Between(2, 9, whole=True),
+    moves=True,
+    width=Between(4, 24, whole=True),
+    kernel=Between(2, 9, whole=True),
     source="Goodfellow, Bengio, Courville 2016, figure 9.13",
 )
 def shrinking(width: int = 16, kernel: int = 6) -> Scene:
@@ -126,8 +133,12 @@ def shrinking(width: int = 16, kernel: int = 6) -> Scene:
             shift = 0 if name == "same" else (kernel - 1) / 2 * layer
             places = [(0.4 + 0.3 * (i + shift), 0.3 + gap * (layers - 1 - layer) + 0.2) for i in range(count)]
             if layer:
-                pairs = [(below[i + j - before], place) for i, place in enumerate(places)
-                         for j in range(kernel) if 0 <= i + j - before < len(below)]
+                pairs = [
+                    (below[i + j - before], place)
+                    for i, place in enumerate(places)
+                    for j in range(kernel)
+                    if 0 <= i + j - before < len(below)
+                ]
                 drawing.lines(axes, pairs, "#b6c2cf", 0.6)
             drawing.units(axes, places, [""] * count, ["white" if layer else "#cfe3f3"] * count, 0.1)
             below = places
@@ -145,8 +156,11 @@ def shrinking(width: int = 16, kernel: int = 6) -> Scene:
 
 
 @demonstration(
-    moves=True, examples=("stride", "stride:step=3"),
-    size=Between(2, 10, whole=True), kernel=Between(1, 5, whole=True), step=Between(1, 5, whole=True),
+    moves=True,
+    examples=("stride", "stride:step=3"),
+    size=Between(2, 10, whole=True),
+    kernel=Between(1, 5, whole=True),
+    step=Between(1, 5, whole=True),
     source="Goodfellow, Bengio, Courville 2016, section 9.5",
 )
 def stride(size: int = 7, kernel: int = 3, step: int = 2) -> Scene:
@@ -163,20 +177,38 @@ def stride(size: int = 7, kernel: int = 3, step: int = 2) -> Scene:
         edge = 0.2 + (size - rest) * side, 0.3 + (size - rest) * side
         for box in ((edge[0], 0.3, rest * side, size * side), (0.2, edge[1], (size - rest) * side, rest * side)):
             if rest:
-                axes.add_patch(Rectangle(box[:2], *box[2:], facecolor="#e8c7c0", alpha=0.55, hatch="///", edgecolor="white", zorder=2.5))
+                axes.add_patch(
+                    Rectangle(
+                        box[:2], *box[2:], facecolor="#e8c7c0", alpha=0.55, hatch="///", edgecolor="white", zorder=2.5
+                    )
+                )
         drawing.window(axes, (0.2, 0.3), side, (row * step, column * step), (kernel, kernel), fill=True)
         x = 0.6 + size * side
         known = drawing.until((outputs, outputs), number)
         drawing.cells(axes, found, (x, 0.3), side, known=known, title="output: sums of the windows")
         drawing.window(axes, (x, 0.3), side, (row, column), color=WRITTEN)
-        sheet.write(axes, 0.2, 0.5 + size * side, steps + (f": no whole number, {rest} left over at the edge" if rest else ""), 8.5, READ if rest else MUTED)
+        sheet.write(
+            axes,
+            0.2,
+            0.5 + size * side,
+            steps + (f": no whole number, {rest} left over at the edge" if rest else ""),
+            8.5,
+            READ if rest else MUTED,
+        )
 
     return Scene(
         title=f"{kernel}x{kernel} kernel, stride {step}, on {size}x{size}",
-        note="The kernel of ones adds up what it reads; hatched is what no window reads." if rest else "The kernel of ones adds up what it reads.",
+        note="The kernel of ones adds up what it reads; hatched is what no window reads."
+        if rest
+        else "The kernel of ones adds up what it reads.",
         data={"image": image, "output": found},
-        numbers={"output": f"{outputs}x{outputs}", "places along an axis": steps, "left over": rest,
-                 "multiply-adds": outputs**2 * kernel**2, "at stride 1": (size - kernel + 1) ** 2 * kernel**2},
+        numbers={
+            "output": f"{outputs}x{outputs}",
+            "places along an axis": steps,
+            "left over": rest,
+            "multiply-adds": outputs**2 * kernel**2,
+            "at stride 1": (size - kernel + 1) ** 2 * kernel**2,
+        },
         size=(max(0.9 + (size + outputs) * side, 0.6 + size * side + 2.2, 4.6), 0.75 + size * side),
         draw=draw,
         steps=outputs**2,
@@ -193,13 +225,19 @@ def dilation(rate: int = 3) -> Scene:
         values[::each, ::each] = kernel
     size, side = 2 * rate + 5, 0.27
     image = torch.arange(float(size**2)).reshape(size, size)
-    errors = [(correlated(image, kernel, dilation=each) - correlated(image, v)).abs().max().item() for each, v in spread.items()]
+    errors = [
+        (correlated(image, kernel, dilation=each) - correlated(image, v)).abs().max().item()
+        for each, v in spread.items()
+    ]
     names = drawing.letters(3, 3)
 
     def draw(axes: Axes, step: int) -> None:
         each = step + 1
         extent = 2 * each + 1
-        texts = [[names[i // each][j // each] if i % each == 0 and j % each == 0 else "0" for j in range(extent)] for i in range(extent)]
+        texts = [
+            [names[i // each][j // each] if i % each == 0 and j % each == 0 else "0" for j in range(extent)]
+            for i in range(extent)
+        ]
         sheet.write(axes, 0.2, 0.12, f"rate {each}: 9 weights, field {extent}x{extent}", 9, weight="bold")
         drawing.cells(axes, torch.zeros(size, size), (0.2, 0.35), side, write=False)
         first = rate + 2 - each

@@ -133,12 +133,16 @@ def arrow(axes: Axes, start: Place, end: Place, text: str = "", color: str = MUT
         sheet.write(axes, *middle, text, 7.5, MUTED, ha="center")
 
 
-def lines(axes: Axes, pairs: Sequence[tuple[Place, Place]], color: str = RULE, width: Inches = 1, order: int = 1) -> None:
+def lines(
+    axes: Axes, pairs: Sequence[tuple[Place, Place]], color: str = RULE, width: Inches = 1, order: int = 1
+) -> None:
     """Straight lines between places."""
     axes.add_collection(LineCollection(list(pairs), colors=color, linewidths=width, zorder=order), autolim=False)
 
 
-def units(axes: Axes, places: Sequence[Place], texts: Sequence[str], faces: Sequence[str], radius: Inches = 0.13) -> None:
+def units(
+    axes: Axes, places: Sequence[Place], texts: Sequence[str], faces: Sequence[str], radius: Inches = 0.13
+) -> None:
     """Circles with a word in each; dark ones have white words."""
     from matplotlib.patches import Circle
 

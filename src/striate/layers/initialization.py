@@ -67,6 +67,16 @@ def bilinear_kernel(size: int) -> Float[Tensor, "h w"]:
     return line[:, None] * line
 
 
+def initialize_icnr(layer: nn.Module, copies: int) -> None:
+    """Let each `copies` consecutive output channels start as the same, as a pixel shuffle after them wants it.
+
+    Shuffled, they are nearest-neighbor enlarging of an ordinary convolution (ICNR: Aitken et al. 2017, section 3).
+    """
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(parameter[::copies].repeat_interleave(copies, 0))
+
+
 def _zero_bias(module: _ConvNd | nn.Linear) -> None:
     if module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -6,14 +6,27 @@ from striate.ops.edges import ImageGradient, grey_values, sobel
 from striate.ops.functions import BOX, RAMP, Piecewise, convolve_functions, correlate_functions
 from striate.ops.gradients import input_gradient, kernel_gradient
 from striate.ops.kernels import binomial, random_filters, sobel_kernels
+from striate.ops.local import correlate_locally
 from striate.ops.matching import Match, match_template
 from striate.ops.matrix import convolution_matrix
 from striate.ops.padding import extend, padding_pairs
 from striate.ops.patches import patches
+from striate.ops.pool import (
+    blur_pool,
+    channel_pool,
+    lp_pool,
+    max_pool_with_indices,
+    max_unpool,
+    stochastic_pool,
+    weighted_pool,
+    window_pool,
+)
 from striate.ops.pyramid import expand, gaussian_pyramid, laplacian_pyramid, reconstruct
+from striate.ops.resample import pixel_shuffle, pixel_unshuffle
 from striate.ops.samples import Samples, convolve_samples, correlate_samples, difference
 from striate.ops.separable import Separable, correlate_separable, factorize, is_separable
 from striate.ops.transpose import insert_zeros, transposed
+from striate.ops.windows import windows
 
 __all__ = [
     "BOX",
@@ -25,13 +38,16 @@ __all__ = [
     "Samples",
     "Separable",
     "binomial",
+    "blur_pool",
     "calibrate",
+    "channel_pool",
     "convolution_matrix",
     "convolve",
     "convolve_functions",
     "convolve_samples",
     "correlate",
     "correlate_functions",
+    "correlate_locally",
     "correlate_samples",
     "correlate_separable",
     "difference",
@@ -47,13 +63,22 @@ __all__ = [
     "is_separable",
     "kernel_gradient",
     "laplacian_pyramid",
+    "lp_pool",
     "match_template",
+    "max_pool_with_indices",
+    "max_unpool",
     "output_size",
     "padding_pairs",
     "patches",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "random_filters",
     "reconstruct",
     "sobel",
     "sobel_kernels",
+    "stochastic_pool",
     "transposed",
+    "weighted_pool",
+    "window_pool",
+    "windows",
 ]

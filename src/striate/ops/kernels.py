@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
@@ -31,18 +32,21 @@ def sobel_kernels() -> tuple[Float[Tensor, "3 3"], Float[Tensor, "3 3"]]:
     return torch.outer(smooth, differ), torch.outer(differ, smooth)
 
 
-def binomial(size: int) -> Float[Tensor, "size"]:
+def binomial(size: int, rank: int = 1) -> Float[Tensor, "*window"]:
     """The binomial coefficients of `size` - 1, divided by their sum: the smallest smoothing kernels of that size.
 
-    `torch.outer(binomial(3), binomial(3))` is the blur 1/16 [[1, 2, 1], [2, 4, 2], [1, 2, 1]] of anti-aliased pooling
-    (Zhang 2019), `binomial(5)` the pyramids' (Burt and Adelson 1983, a = 3/8). Raises InputError below 1.
+    With a `rank` their product along each axis. 3 in 2-D is the blur 1/16 [[1, 2, 1], [2, 4, 2], [1, 2, 1]] of
+    anti-aliased pooling (Zhang 2019), 5 the pyramids' (Burt and Adelson 1983, a = 3/8). Raises InputError below 1.
 
     >>> binomial(3) * 4, binomial(5) * 16
     (tensor([1., 2., 1.]), tensor([1., 4., 6., 4., 1.]))
+    >>> binomial(3, 2).mul(16).tolist()
+    [[1.0, 2.0, 1.0], [2.0, 4.0, 2.0], [1.0, 2.0, 1.0]]
     """
     if size < 1:
         raise InputError("no binomial kernel", where="size", expected="1 or more", got=size)
-    return torch.tensor([math.comb(size - 1, k) / 2 ** (size - 1) for k in range(size)])
+    line = torch.tensor([math.comb(size - 1, k) / 2 ** (size - 1) for k in range(size)])
+    return functools.reduce(lambda kernel, line: kernel[..., None] * line, [line] * rank)
 
 
 def random_filters(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from striate.ops.convolve import output_size
 from striate.ops.padding import Axes, Padding, extend, padding_pairs, per_axis
+from striate.ops.windows import unfold
 from striate.shapes import Num, Tensor
 
 
@@ -33,6 +34,5 @@ def patches(
     pairs = padding_pairs(padding, window, spread)
     output_size(tuple(x.shape[2:]), window, steps, pairs, spread)
     x = extend(x, pairs, padding_mode)
-    for axis in range(rank):
-        x = x.unfold(2 + axis, spread[axis] * (window[axis] - 1) + 1, steps[axis])[..., :: spread[axis]]
+    x = unfold(x, 2, window, steps, spread)
     return x.movedim(1, 1 + rank).flatten(1 + rank).flatten(1, rank)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from torch import nn
 
 from striate.layers.initialization import initialize_gaussian
+from striate.layers.normalization import response_norm
 from striate.shapes import Float, Tensor
 from striate.zoo.options import Chance, Width
 from striate.zoo.registry import architecture
@@ -214,11 +215,6 @@ def _features(stages: tuple[Stage, ...], channels: int, width: float, ceil: bool
         layers += [after[name] for name in stage.after.split()]
         channels = maps
     return nn.Sequential(*layers)
-
-
-def response_norm() -> nn.LocalResponseNorm:
-    """Krizhevsky's response normalization: a / (2 + 0.0001 * sum of a² over five maps)^0.75."""
-    return nn.LocalResponseNorm(5, alpha=5 * 1e-4, beta=0.75, k=2)  # PyTorch divides alpha by the five maps
 
 
 def _last_side(stages: tuple[Stage, ...], side: int, ceil: bool) -> int:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.dense import DenseBlock, Transition
 from striate.layers.initialization import initialize_he
 from striate.registry import Between
 from striate.shapes import Float, Tensor
@@ -99,52 +99,3 @@ class DenseNet(nn.Module):
         maps = F.relu(self.features(x))
         logits: Tensor = self.classifier(maps.mean((2, 3)))
         return logits
-
-
-class DenseBlock(nn.Module):
-    """Layers whose new maps are appended to those that they read."""
-
-    def __init__(self, depth: int, in_channels: int, growth: int, dropout: float) -> None:
-        super().__init__()
-        for i in range(depth):
-            self.add_module(f"denselayer{i + 1}", DenseLayer(in_channels + i * growth, growth, dropout))
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
-        """The input's maps and those of each layer."""
-        for layer in self.children():
-            x = torch.cat((x, layer(x)), 1)
-        return x
-
-
-class DenseLayer(nn.Module):
-    """Batch norm and ReLU before a 1x1 and before a 3x3 convolution."""
-
-    def __init__(self, in_channels: int, growth: int, dropout: float) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(in_channels)
-        self.conv1 = nn.Conv2d(in_channels, 4 * growth, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(4 * growth)
-        self.conv2 = nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d h w"]:
-        """New maps."""
-        x = self.conv1(F.relu(self.norm1(x)))
-        x = self.conv2(F.relu(self.norm2(x)))
-        new: Tensor = self.dropout(x)
-        return new
-
-
-class Transition(nn.Module):
-    """Half of the maps, at half of the size."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.BatchNorm2d(channels)
-        self.conv = nn.Conv2d(channels, channels // 2, 1, bias=False)
-        self.pool = nn.AvgPool2d(2)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
-        """Maps of the next block."""
-        maps: Tensor = self.pool(self.conv(F.relu(self.norm(x))))
-        return maps

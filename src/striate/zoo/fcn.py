@@ -7,11 +7,12 @@ from torch import nn
 
 from striate.layers.fit import crop
 from striate.layers.initialization import initialize_bilinear, initialize_he
+from striate.layers.residual import BasicBlock
 from striate.layers.stage import conv_stage
 from striate.shapes import Float, Tensor
 from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
-from striate.zoo.resnet import DEPTHS, BasicBlock, Trunk
+from striate.zoo.resnet import DEPTHS, Trunk
 from striate.zoo.vgg import VGG16
 
 PAPER = "Long, Shelhamer, Darrell 2015, Fully Convolutional Networks for Semantic Segmentation, sections 3-4"

@@ -1,14 +1,13 @@
-"""GoogLeNet (Szegedy et al. 2014), and the parts that all Inception networks are built of."""
+"""GoogLeNet (Szegedy et al. 2014)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.branches import ConvUnit, inception
 from striate.layers.initialization import initialize_xavier
 from striate.shapes import Float, Tensor
 from striate.zoo.options import Chance
@@ -17,58 +16,6 @@ from striate.zoo.registry import architecture
 Logits = Float[Tensor, "n k"]
 # In training mode with auxiliary heads, the main output first.
 LogitsOrMore = Logits | tuple[Logits, ...]
-
-
-class ConvUnit(nn.Module):
-    """Convolution, batch norm (or a bias instead) and ReLU; unless told otherwise padded to keep the size."""
-
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        kernel: int | tuple[int, int],
-        stride: int = 1,
-        padding: int | None = None,
-        batch_norm: bool = True,
-    ) -> None:
-        super().__init__()
-        kernel = (kernel, kernel) if isinstance(kernel, int) else kernel
-        pad = (kernel[0] // 2, kernel[1] // 2) if padding is None else (padding, padding)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, pad, bias=not batch_norm)
-        self.bn = nn.BatchNorm2d(out_channels, eps=0.001) if batch_norm else nn.Identity()
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
-        """Maps, none below zero."""
-        return F.relu(self.bn(self.conv(x)))
-
-
-class Branches(nn.Module):
-    """Chains of layers that all read the same maps; their results are concatenated.
-
-    Each chain is {name: layer, ...} in order. A chain may end in {name: (layer, layer)}, called name + a and name + b:
-    both read what the chain has so far, and both are results.
-    """
-
-    def __init__(self, *chains: Mapping[str, nn.Module | tuple[nn.Module, nn.Module]]) -> None:
-        super().__init__()
-        self.chains: list[list[tuple[str, ...]]] = []
-        for chain in chains:
-            self.chains.append([])
-            for name, layer in chain.items():
-                ends = {name: layer} if isinstance(layer, nn.Module) else {f"{name}a": layer[0], f"{name}b": layer[1]}
-                self.chains[-1].append(tuple(ends))
-                for end, module in ends.items():
-                    self.add_module(end, module)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
-        """Maps of all chains."""
-        results = []
-        for *steps, ends in self.chains:
-            y = x
-            for (name,) in steps:
-                y = getattr(self, name)(y)
-            results += [getattr(self, name)(y) for name in ends]
-        return torch.cat(results, 1)
 
 
 @architecture(
@@ -109,22 +56,22 @@ class GoogLeNet(nn.Module):
     def __init__(self, num_classes: int, in_channels: int, aux: bool, batch_norm: bool, dropout: float) -> None:
         super().__init__()
         unit = partial(ConvUnit, batch_norm=batch_norm)
-        inception = partial(_inception, batch_norm=batch_norm)
+        module = partial(inception, batch_norm=batch_norm, kernel=3 if batch_norm else 5)
         self.norm = nn.Identity() if batch_norm else nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1)
         self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
         self.pool4 = nn.MaxPool2d(2, 2, ceil_mode=True) if batch_norm else self.pool
         self.conv1 = unit(in_channels, 64, 7, 2)
         self.conv2 = unit(64, 64, 1)
         self.conv3 = unit(64, 192, 3)
-        self.inception3a = inception(192, 64, 96, 128, 16, 32, 32)
-        self.inception3b = inception(256, 128, 128, 192, 32, 96, 64)
-        self.inception4a = inception(480, 192, 96, 208, 16, 48, 64)
-        self.inception4b = inception(512, 160, 112, 224, 24, 64, 64)
-        self.inception4c = inception(512, 128, 128, 256, 24, 64, 64)
-        self.inception4d = inception(512, 112, 144, 288, 32, 64, 64)
-        self.inception4e = inception(528, 256, 160, 320, 32, 128, 128)
-        self.inception5a = inception(832, 256, 160, 320, 32, 128, 128)
-        self.inception5b = inception(832, 384, 192, 384, 48, 128, 128)
+        self.inception3a = module(192, 64, 96, 128, 16, 32, 32)
+        self.inception3b = module(256, 128, 128, 192, 32, 96, 64)
+        self.inception4a = module(480, 192, 96, 208, 16, 48, 64)
+        self.inception4b = module(512, 160, 112, 224, 24, 64, 64)
+        self.inception4c = module(512, 128, 128, 256, 24, 64, 64)
+        self.inception4d = module(512, 112, 144, 288, 32, 64, 64)
+        self.inception4e = module(528, 256, 160, 320, 32, 128, 128)
+        self.inception5a = module(832, 256, 160, 320, 32, 128, 128)
+        self.inception5b = module(832, 384, 192, 384, 48, 128, 128)
         self.aux1 = AuxiliaryHead(512, num_classes, batch_norm) if aux else None
         self.aux2 = AuxiliaryHead(528, num_classes, batch_norm) if aux else None
         self.dropout = nn.Dropout(dropout)
@@ -163,16 +110,3 @@ class AuxiliaryHead(nn.Module):
         x = self.conv(F.adaptive_avg_pool2d(self.pool(x), 4))
         logits: Tensor = self.fc2(self.dropout(F.relu(self.fc1(x.flatten(1)))))
         return logits
-
-
-def _inception(
-    in_channels: int, one: int, reduce3: int, three: int, reduce5: int, five: int, projection: int, batch_norm: bool
-) -> Branches:
-    """A row of table 1: widths of the 1x1, 3x3 and 5x5 convolutions, of those before them and after the pooling."""
-    unit = partial(ConvUnit, batch_norm=batch_norm)
-    return Branches(
-        {"branch1": unit(in_channels, one, 1)},
-        {"branch2": nn.Sequential(unit(in_channels, reduce3, 1), unit(reduce3, three, 3))},
-        {"branch3": nn.Sequential(unit(in_channels, reduce5, 1), unit(reduce5, five, 3 if batch_norm else 5))},
-        {"branch4": nn.Sequential(nn.MaxPool2d(3, 1, 1), unit(in_channels, projection, 1))},
-    )

@@ -7,9 +7,10 @@ from typing import Annotated
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.branches import Branches, ConvUnit
 from striate.registry import Between
 from striate.shapes import Float, Tensor
-from striate.zoo.googlenet import Branches, ConvUnit, LogitsOrMore
+from striate.zoo.googlenet import LogitsOrMore
 from striate.zoo.options import Chance
 from striate.zoo.registry import architecture
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch.nn.functional as F
 from torch import nn
 
+from striate.layers.branches import Branches, ConvUnit
 from striate.shapes import Float, Tensor
-from striate.zoo.googlenet import Branches, ConvUnit
 from striate.zoo.inception import Depth, chain
 from striate.zoo.options import Chance
 from striate.zoo.registry import architecture

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.initialization import initialize_he
+from striate.layers.residual import BasicBlock, Bottleneck
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 from striate.zoo.options import Width, scaled
@@ -178,71 +179,6 @@ class ResNet(Trunk):
         """Logits."""
         logits: Tensor = self.fc(super().forward(x).mean((2, 3)))
         return logits
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(out_channels)
-        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(out_channels)
-        self.downsample = shortcut(in_channels, out_channels, stride)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
-        """Maps of the next block."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        return F.relu(self.bn2(self.conv2(y)) + self.downsample(x))
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions, the first two with a quarter of the channels, beside a shortcut."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, stride: int, stride_in_1x1: bool = False, reduction: int = 0
-    ) -> None:
-        super().__init__()
-        inner = out_channels // 4
-        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, first, bias=False)
-        self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, second, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
-        self.se = SqueezeExcitation(out_channels, reduction) if reduction else nn.Identity()
-        self.downsample = shortcut(in_channels, out_channels, stride)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d v u"]:
-        """Maps of the next block."""
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        return F.relu(self.se(self.bn3(self.conv3(y))) + self.downsample(x))
-
-
-class SqueezeExcitation(nn.Module):
-    """Multiplies each channel by a number in 0..1 computed from the means of all channels."""
-
-    def __init__(self, channels: int, reduction: int) -> None:
-        super().__init__()
-        inner = max(1, channels // reduction)
-        self.fc1 = nn.Conv2d(channels, inner, 1)
-        self.fc2 = nn.Conv2d(inner, channels, 1)
-
-    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        """Weighted maps."""
-        gate = self.fc2(F.relu(self.fc1(x.mean((2, 3), keepdim=True))))
-        weighted: Tensor = x * gate.sigmoid()
-        return weighted
-
-
-def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module:
-    """The identity, or a 1x1 convolution where the shape changes (option B of the paper)."""
-    if stride == 1 and in_channels == out_channels:
-        return nn.Identity()
-    return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
 
 
 def stage(block: Block, in_channels: int, out_channels: int, stride: int, depth: int) -> nn.Sequential:

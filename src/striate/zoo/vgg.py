@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from striate.layers.initialization import initialize_xavier
+from striate.layers.normalization import response_norm
 from striate.shapes import Float, Tensor
-from striate.zoo.alexnet import response_norm
 from striate.zoo.options import Chance, Width, scaled
 from striate.zoo.registry import architecture
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.geometry.state import unwrapped
+from striate.layers.causal import GatedResidual
 from striate.locality.stream.steps import stream
 from striate.registry import Between
 from striate.shapes import Float, Int64, Tensor
@@ -78,7 +79,7 @@ class WaveNet(nn.Module):
         self.receptive_field = 2 + sum(dilations)
         self.first = nn.Conv1d(in_channels, residual, 2)
         self.layers = nn.ModuleList(
-            Layer(residual, skip, dilation, global_channels, local_channels, last=index == len(dilations) - 1)
+            GatedResidual(residual, skip, dilation, global_channels, local_channels, last=index == len(dilations) - 1)
             for index, dilation in enumerate(dilations)
         )
         self.post1 = nn.Conv1d(skip, skip, 1)
@@ -110,38 +111,6 @@ class WaveNet(nn.Module):
                     got="none" if given[name] is None else "some",
                     fix="Build with global_channels for a speaker, local_channels for features, and pass them.",
                 )
-
-
-class Layer(nn.Module):
-    """Figure 4: z = tanh(filter) · sigmoid(gate) of a dilated convolution and the conditions; x + 1x1(z), 1x1(z)."""
-
-    def __init__(
-        self, residual: int, skip: int, dilation: int, global_channels: int, local_channels: int, last: bool
-    ) -> None:
-        super().__init__()
-        self.dilation = dilation
-        # Filter and gate are one convolution of twice the channels.
-        self.conv = nn.Conv1d(residual, 2 * residual, 2, dilation=dilation)
-        self.speaker = nn.Linear(global_channels, 2 * residual, bias=False) if global_channels else None
-        self.features = nn.Conv1d(local_channels, 2 * residual, 1, bias=False) if local_channels else None
-        self.residual = None if last else nn.Conv1d(residual, residual, 1)
-        self.skip = nn.Conv1d(residual, skip, 1)
-
-    def forward(
-        self,
-        x: Float[Tensor, "n c t"],
-        speaker: Float[Tensor, "n g"] | None,
-        features: Float[Tensor, "n l t"] | None,
-    ) -> tuple[Float[Tensor, "n c t"], Float[Tensor, "n s t"]]:
-        """What the next layer reads, and the skip."""
-        gates = self.conv(F.pad(x, (self.dilation, 0)))
-        if self.speaker is not None:
-            gates = gates + self.speaker(speaker)[:, :, None]
-        if self.features is not None:
-            gates = gates + self.features(features)
-        filtered, gate = gates.chunk(2, 1)
-        z = filtered.tanh() * gate.sigmoid()
-        return (x if self.residual is None else x + self.residual(z)), self.skip(z)
 
 
 def generate(

@@ -47,6 +47,19 @@ def convolution(call: Call) -> Facts:
     return Facts(name, "convolution", (readings,), Counts(macs=macs, bias=bias))
 
 
+@rule("striate::correlate_locally")
+def local_correlation(call: Call) -> Facts:
+    """A convolution whose weights are not shared: each is used once for each item."""
+    x, kernels, groups = call["x"], call["kernels"], call["groups"]
+    rank = x.dim() - 2
+    axes = [Axis(0, IDENTITY), grouped(x.shape[1], kernels.shape[rank], groups)]
+    for axis in range(rank):
+        window = sliding(kernels.shape[rank + 2 + axis], nth(call["stride"], axis), 0, nth(call["dilation"], axis))
+        axes.append(Axis(2 + axis, window))
+    counts = Counts(macs=x.shape[0] * kernels.numel(), bias=call.numel if call["bias"] is not None else 0)
+    return Facts(f"local{rank}d", "convolution", (call.read(x, axes),), counts)
+
+
 def grouped(channels: int, out_channels: int, groups: int) -> Axis:
     """Output channels read the input channels of their group."""
     if groups == 1:
