@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
@@ -22,8 +23,9 @@ PADDINGS = {
     "full": "every window that meets the input",
     "causal": "no output sees what comes after it",
 }
+INPUT = (0.81, 0.89, 0.95, 1)
 MODES = {
-    "zeros": "0",
+    "zeros": "nothing but zeros",
     "reflect": "mirrored, the edge not repeated",
     "replicate": "the edge repeated",
     "circular": "from the other end",
@@ -31,7 +33,9 @@ MODES = {
 
 
 @demonstration(
-    moves=True, size=Between(2, 8, whole=True), kernel=Between(1, 5, whole=True),
+    moves=True,
+    size=Between(2, 8, whole=True),
+    kernel=Between(1, 5, whole=True),
     source="Goodfellow, Bengio, Courville 2016, section 9.5",
 )
 def padding(size: int = 5, kernel: int = 3) -> Scene:
@@ -48,15 +52,14 @@ def padding(size: int = 5, kernel: int = 3) -> Scene:
         start = 0.2 + (kernel - 1 - before) * side, 0.55 + (kernel - 1 - before) * side
         sheet.write(axes, 0.2, 0.12, f"{name}: {PADDINGS[name]}", 9, weight="bold")
         values = extend(ones[None, None], ((before, after),) * 2)[0, 0]
-        drawing.cells(axes, values, start, side)
-        inner = (start[0] + before * side, start[1] + before * side)
-        axes.add_patch(Rectangle(inner, size * side, size * side, facecolor="#cfe3f3", edgecolor="#0072b2", zorder=1.5))
-        drawing.cells(axes, values, start, side, faces=_clear(whole))
+        faces = np.where(values[..., None] > 0, INPUT, (1, 1, 1, 1))
+        drawing.cells(axes, values, start, side, faces=faces)
         for row, column in ((0, 0), (whole - kernel, whole - kernel)):
             drawing.window(axes, start, side, (row, column), (kernel, kernel), style="-" if row == 0 else "--")
-        x = 0.5 + wide
-        drawing.cells(axes, output, (x, 0.55), side, colors=drawing.amount(kernel**2), title=f"output {len(output)}x{len(output)}")
-        drawing.window(axes, (x, 0.55), side, (0, 0), color=WRITTEN)
+        x, y = 0.5 + wide, 0.55 + (size + kernel - 1 - len(output)) * side / 2 + (kernel - 1) * side / 2
+        shape = f"output {len(output)}x{len(output)}"
+        drawing.cells(axes, output, (x, y), side, colors=drawing.amount(kernel**2), title=shape)
+        drawing.window(axes, (x, y), side, (0, 0), color=WRITTEN)
 
     return Scene(
         title=f"Padding a {size}x{size} input for a {kernel}x{kernel} kernel",
@@ -69,10 +72,6 @@ def padding(size: int = 5, kernel: int = 3) -> Scene:
         steps=4,
         still=(0, 1, 2, 3),
     )
-
-
-def _clear(side: int) -> drawing.Array:
-    return torch.tensor([1.0, 1, 1, 0]).expand(side, side, 4).numpy()
 
 
 @demonstration(moves=True, amount=Between(1, 3, whole=True), digit=Between(0, 9, whole=True))
@@ -97,7 +96,8 @@ def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
     return Scene(
         title="What stands around the input",
         note="Framed in blue: the input.",
-        data={f"{mode} row": values for mode, values in rows.items()} | {f"{mode} image": v for mode, v in images.items()},
+        data={f"{mode} row": values for mode, values in rows.items()}
+        | {f"{mode} image": v for mode, v in images.items()},
         numbers={mode: " ".join(drawing.number(v) for v in values.tolist()) for mode, values in rows.items()},
         size=(3.6, 3.45),
         draw=draw,
@@ -107,7 +107,9 @@ def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
 
 
 @demonstration(
-    moves=True, width=Between(4, 24, whole=True), kernel=Between(2, 9, whole=True),
+    moves=True,
+    width=Between(4, 24, whole=True),
+    kernel=Between(2, 9, whole=True),
     source="Goodfellow, Bengio, Courville 2016, figure 9.13",
 )
 def shrinking(width: int = 16, kernel: int = 6) -> Scene:
@@ -126,8 +128,12 @@ def shrinking(width: int = 16, kernel: int = 6) -> Scene:
             shift = 0 if name == "same" else (kernel - 1) / 2 * layer
             places = [(0.4 + 0.3 * (i + shift), 0.3 + gap * (layers - 1 - layer) + 0.2) for i in range(count)]
             if layer:
-                pairs = [(below[i + j - before], place) for i, place in enumerate(places)
-                         for j in range(kernel) if 0 <= i + j - before < len(below)]
+                pairs = [
+                    (below[i + j - before], place)
+                    for i, place in enumerate(places)
+                    for j in range(kernel)
+                    if 0 <= i + j - before < len(below)
+                ]
                 drawing.lines(axes, pairs, "#b6c2cf", 0.6)
             drawing.units(axes, places, [""] * count, ["white" if layer else "#cfe3f3"] * count, 0.1)
             below = places
@@ -145,8 +151,11 @@ def shrinking(width: int = 16, kernel: int = 6) -> Scene:
 
 
 @demonstration(
-    moves=True, examples=("stride", "stride:step=3"),
-    size=Between(2, 10, whole=True), kernel=Between(1, 5, whole=True), step=Between(1, 5, whole=True),
+    moves=True,
+    examples=("stride", "stride:step=3"),
+    size=Between(2, 10, whole=True),
+    kernel=Between(1, 5, whole=True),
+    step=Between(1, 5, whole=True),
     source="Goodfellow, Bengio, Courville 2016, section 9.5",
 )
 def stride(size: int = 7, kernel: int = 3, step: int = 2) -> Scene:
@@ -163,20 +172,38 @@ def stride(size: int = 7, kernel: int = 3, step: int = 2) -> Scene:
         edge = 0.2 + (size - rest) * side, 0.3 + (size - rest) * side
         for box in ((edge[0], 0.3, rest * side, size * side), (0.2, edge[1], (size - rest) * side, rest * side)):
             if rest:
-                axes.add_patch(Rectangle(box[:2], *box[2:], facecolor="#e8c7c0", alpha=0.55, hatch="///", edgecolor="white", zorder=2.5))
+                axes.add_patch(
+                    Rectangle(
+                        box[:2], *box[2:], facecolor="#e8c7c0", alpha=0.55, hatch="///", edgecolor="white", zorder=2.5
+                    )
+                )
         drawing.window(axes, (0.2, 0.3), side, (row * step, column * step), (kernel, kernel), fill=True)
         x = 0.6 + size * side
         known = drawing.until((outputs, outputs), number)
         drawing.cells(axes, found, (x, 0.3), side, known=known, title="output: sums of the windows")
         drawing.window(axes, (x, 0.3), side, (row, column), color=WRITTEN)
-        sheet.write(axes, 0.2, 0.5 + size * side, steps + (f": no whole number, {rest} left over at the edge" if rest else ""), 8.5, READ if rest else MUTED)
+        sheet.write(
+            axes,
+            0.2,
+            0.5 + size * side,
+            steps + (f": no whole number, {rest} left over at the edge" if rest else ""),
+            8.5,
+            READ if rest else MUTED,
+        )
 
     return Scene(
         title=f"{kernel}x{kernel} kernel, stride {step}, on {size}x{size}",
-        note="The kernel of ones adds up what it reads; hatched is what no window reads." if rest else "The kernel of ones adds up what it reads.",
+        note="The kernel of ones adds up what it reads; hatched is what no window reads."
+        if rest
+        else "The kernel of ones adds up what it reads.",
         data={"image": image, "output": found},
-        numbers={"output": f"{outputs}x{outputs}", "places along an axis": steps, "left over": rest,
-                 "multiply-adds": outputs**2 * kernel**2, "at stride 1": (size - kernel + 1) ** 2 * kernel**2},
+        numbers={
+            "output": f"{outputs}x{outputs}",
+            "places along an axis": steps,
+            "left over": rest,
+            "multiply-adds": outputs**2 * kernel**2,
+            "at stride 1": (size - kernel + 1) ** 2 * kernel**2,
+        },
         size=(max(0.9 + (size + outputs) * side, 0.6 + size * side + 2.2, 4.6), 0.75 + size * side),
         draw=draw,
         steps=outputs**2,
@@ -193,30 +220,35 @@ def dilation(rate: int = 3) -> Scene:
         values[::each, ::each] = kernel
     size, side = 2 * rate + 5, 0.27
     image = torch.arange(float(size**2)).reshape(size, size)
-    errors = [(correlated(image, kernel, dilation=each) - correlated(image, v)).abs().max().item() for each, v in spread.items()]
+    errors = [
+        (correlated(image, kernel, dilation=each) - correlated(image, v)).abs().max().item()
+        for each, v in spread.items()
+    ]
     names = drawing.letters(3, 3)
 
     def draw(axes: Axes, step: int) -> None:
         each = step + 1
         extent = 2 * each + 1
-        texts = [[names[i // each][j // each] if i % each == 0 and j % each == 0 else "0" for j in range(extent)] for i in range(extent)]
-        sheet.write(axes, 0.2, 0.12, f"rate {each}: 9 weights, field {extent}x{extent}", 9, weight="bold")
-        drawing.cells(axes, torch.zeros(size, size), (0.2, 0.35), side, write=False)
         first = rate + 2 - each
+        texts = [[""] * size for _ in range(size)]
+        for i in range(extent):
+            for j in range(extent):
+                on = i % each == 0 and j % each == 0
+                texts[first + i][first + j] = names[i // each][j // each] if on else "0"
+        sheet.write(axes, 0.2, 0.12, f"rate {each}: 9 weights, field {extent}x{extent}", 9, weight="bold")
+        drawing.cells(axes, texts, (0.2, 0.35), side)
         drawing.window(axes, (0.2, 0.35), side, (first, first), (extent, extent), style="--", width=1.2)
         for i in range(3):
             for j in range(3):
                 drawing.window(axes, (0.2, 0.35), side, (first + i * each, first + j * each), fill=True, width=1.2)
-        drawing.cells(axes, texts, (0.5 + size * side, 0.35), side)
 
-    wide = 0.75 + size * side + (2 * rate + 1) * side
     return Scene(
         title="Dilated kernels",
-        note="Left: what the kernel reads of its input; right: the same kernel with its zeros written out.",
+        note="Orange: what the kernel reads of its input; between its nine weights stand zeros.",
         data={f"rate {each}": values for each, values in spread.items()},
         numbers={f"rate {each}": f"field {len(values)}x{len(values)}, 9 weights" for each, values in spread.items()}
         | {"greatest difference from the kernel with zeros": max(errors)},
-        size=(wide, 0.5 + size * side),
+        size=(max(3.4, 0.4 + size * side), 0.5 + size * side),
         draw=draw,
         steps=rate,
         still=tuple(range(rate)),

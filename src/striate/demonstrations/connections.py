@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from math import prod
-
 import torch
 from matplotlib.axes import Axes
 
 from striate.demonstrations import drawing
 from striate.demonstrations.drawing import COLORS, READ, Place
+from striate.demonstrations.photographs import gray_photograph
 from striate.demonstrations.plane import correlated
 from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.geometry import Window
 from striate.interpret import sheet
-from striate.interpret.sheet import MUTED
 from striate.ops import output_size
 from striate.registry import Between
 from striate.shapes import Tensor
@@ -29,7 +27,9 @@ def reads(size: int, kernel: int) -> Tensor:
 
 
 @demonstration(
-    moves=True, size=Between(2, 5, whole=True), kernel=Between(1, 4, whole=True),
+    moves=True,
+    size=Between(2, 5, whole=True),
+    kernel=Between(1, 4, whole=True),
     source="Goodfellow, Bengio, Courville 2016, section 9.2",
 )
 def sparse_connections(size: int = 3, kernel: int = 2) -> Scene:
@@ -47,7 +47,9 @@ def sparse_connections(size: int = 3, kernel: int = 2) -> Scene:
             left = [(x, 0.55 + 0.36 * i) for i in range(inputs)]
             gap = 0.36 * inputs / outputs
             right = [(x + 1.9, 0.55 - 0.18 + gap * (i + 0.5)) for i in range(outputs)]
-            sheet.write(axes, x - 0.2, 0.12, f"{name}: {connections} connections, {weights} weights", 8.5, weight="bold")
+            sheet.write(
+                axes, x - 0.2, 0.12, f"{name}: {connections} connections, {weights} weights", 8.5, weight="bold"
+            )
             sees = [range(inputs) if name == "dense" else under[i].tolist() for i in range(outputs)]
             drawing.lines(axes, [(left[j], right[i]) for i in range(outputs) for j in sees[i]], FAINT, 0.9)
             drawing.lines(axes, [(left[j], right[step]) for j in sees[step]], READ, 1.6, 2)
@@ -60,7 +62,11 @@ def sparse_connections(size: int = 3, kernel: int = 2) -> Scene:
         title="Dense and sparse connections",
         note=f"{size}x{size} input, letters row by row; {kernel}x{kernel} kernel; {side}x{side} output.",
         data={"reads": under},
-        numbers={f"{name}: {what}": n for name, pair in counts.items() for what, n in zip(("connections", "weights"), pair, strict=True)}
+        numbers={
+            f"{name}: {what}": n
+            for name, pair in counts.items()
+            for what, n in zip(("connections", "weights"), pair, strict=True)
+        }
         | {"times fewer weights": counts["dense"][1] / counts["convolution"][1]},
         size=(6.5, high + 0.65),
         draw=draw,
@@ -92,16 +98,24 @@ def shared_weights(size: int = 3, kernel: int = 2) -> Scene:
         drawing.lines(axes, [(left[j], right[i]) for i in range(outputs) for j in under[i].tolist()], FAINT, 0.9)
         drawing.lines(axes, [(left[j], right[i]) for i, j in enumerate(used)], color, 2, 2)
         drawing.units(axes, left, names, ["white"] * size**2, 0.14)
-        drawing.units(axes, right, [f"s{i // side + 1}{i % side + 1}" for i in range(outputs)], ["white"] * outputs, 0.17)
-        title = f"{weights[step]} is used {outputs} times: " + ", ".join(f"{names[j]}·{weights[step]}" for j in used[:6])
+        drawing.units(
+            axes, right, [f"s{i // side + 1}{i % side + 1}" for i in range(outputs)], ["white"] * outputs, 0.17
+        )
+        title = f"{weights[step]} is used {outputs} times: " + ", ".join(
+            f"{names[j]}·{weights[step]}" for j in used[:6]
+        )
         sheet.write(axes, 0.2, 0.12, title + ", …" * (outputs > 6), 8.5, weight="bold")
 
     return Scene(
         title="Shared weights",
         note=f"{kernel**2} weights make all {outputs * kernel**2} connections.",
         data={"reads": under},
-        numbers={"weights": kernel**2, "connections": outputs * kernel**2, "uses of each weight": outputs,
-                 "weights of a dense layer": size**2 * outputs},
+        numbers={
+            "weights": kernel**2,
+            "connections": outputs * kernel**2,
+            "uses of each weight": outputs,
+            "weights of a dense layer": size**2 * outputs,
+        },
         size=(max(x + 3.0, 4.6), max(0.36 * size**2 + 0.6, 1.2 + (size + kernel) * cell)),
         draw=draw,
         steps=kernel**2,
@@ -110,8 +124,11 @@ def shared_weights(size: int = 3, kernel: int = 2) -> Scene:
 
 
 @demonstration(
-    moves=True, size=Between(6, 64, whole=True), kernel=Between(1, 11, whole=True),
-    channels=Between(1, 512, whole=True), filters=Between(1, 512, whole=True),
+    moves=True,
+    size=Between(6, 64, whole=True),
+    kernel=Between(1, 11, whole=True),
+    channels=Between(1, 512, whole=True),
+    filters=Between(1, 512, whole=True),
     source="LeCun 1989; Taigman et al. 2014, section 2",
 )
 def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: int = 1) -> Scene:
@@ -124,7 +141,7 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
         "dense": channels * size**2 * filters * side**2 + filters * side**2,
     }
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(size, size, generator=generator)
+    image = gray_photograph("flower.jpg", (size, size))
     own = torch.randn(side, side, kernel, kernel, generator=generator)
     windows = image.unfold(0, kernel, 1).unfold(1, kernel, 1)
     local = (windows * own).sum((2, 3))
@@ -135,13 +152,20 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
     def draw(axes: Axes, step: int) -> None:
         row, column = corners[step]
         for place, name in enumerate(("locally connected", "convolution")):
-            y = 0.55 + 3.15 * place
-            sheet.write(axes, 0.2, y - 0.38, f"{name}: {counts[name]:,} parameters", 9, weight="bold")
-            sheet.tile(axes, image.numpy(), (0.2, y, 2.4, 2.4), cmap="gray", vmin=-0.5, vmax=1.2)
+            y = 0.42 + 2.85 * place
+            sheet.write(axes, 0.2, y - 0.22, f"{name}: {counts[name]:,} parameters", 9, weight="bold")
+            sheet.tile(axes, image.numpy(), (0.2, y, 2.4, 2.4), **drawing.GRAY)
             drawing.window(axes, (0.2, y), scale, (row, column), (kernel, kernel), READ)
             weights = own[row, column] if name == "locally connected" else own[0, 0]
-            drawing.cells(axes, weights, (3.0, y + 0.6), 1.25 / kernel, colors={"cmap": "RdBu_r", "vmin": -2.5, "vmax": 2.5},
-                          write=False, title="weights here")
+            drawing.cells(
+                axes,
+                weights,
+                (3.0, y + 0.55),
+                1.25 / kernel,
+                colors={"cmap": "RdBu_r", "vmin": -2.5, "vmax": 2.5},
+                write=False,
+                title="weights here",
+            )
             found = local if name == "locally connected" else shared
             sheet.tile(axes, found.numpy(), (4.7, y + 0.25, 1.9, 1.9), **sheet.diverging(found))
             sheet.write(axes, 4.7, y + 0.12, f"output {side}x{side}", 8, weight="bold")
@@ -153,7 +177,7 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
         f"{'s' * (filters > 1)} at a place; a dense layer of as many outputs has {counts['dense']:,}.",
         data={"image": image, "locally_connected": local, "convolution": shared, "weights": own},
         numbers={"outputs": f"{side}x{side}", **{f"{name}: parameters": n for name, n in counts.items()}},
-        size=(6.8, 6.2),
+        size=(6.8, 5.85),
         draw=draw,
         steps=4,
         still=(2,),
@@ -163,8 +187,11 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
 @demonstration(
     moves=True,
     examples=("receptive_field", "receptive_field:dilation=doubling,kernel=2,causal=true"),
-    layers=Between(1, 6, whole=True), kernel=Between(1, 5, whole=True), stride=Between(1, 3, whole=True),
-    dilation=("none", "doubling"), causal=(False, True),
+    layers=Between(1, 6, whole=True),
+    kernel=Between(1, 5, whole=True),
+    stride=Between(1, 3, whole=True),
+    dilation=("none", "doubling"),
+    causal=(False, True),
     source="van den Oord et al. 2016; arXiv:1609.03499",
 )
 def receptive_field(
@@ -185,7 +212,8 @@ def receptive_field(
     low, high = min(map(min, sees)), max(map(max, sees))
     total = high - low + 1
     pitch = min(0.42, 8.0 / total)
-    fields = [sees[level] for level in range(layers + 1)]
+    wide = max(4.8, 0.9 + pitch * (total - 1))
+    left = (wide - pitch * (total - 1)) / 2
     composed, sizes = Window(), []
     for window in windows:
         composed = window.after(composed)
@@ -196,27 +224,40 @@ def receptive_field(
         jumps = [stride**level for level in range(layers + 1)]
         offset = [0.0]
         for window in windows:
-            offset.append(offset[-1] + jumps[len(offset) - 1] * (float(window.hi) if causal else (float(window.lo + window.hi)) / 2))
+            offset.append(
+                offset[-1]
+                + jumps[len(offset) - 1] * (float(window.hi) if causal else (float(window.lo + window.hi)) / 2)
+            )
+
         def at(level: int, unit: int) -> Place:
-            return 0.5 + pitch * (jumps[level] * unit + offset[level] - low), 0.35 + 0.75 * (layers - level)
+            return left + pitch * (jumps[level] * unit + offset[level] - low), 0.35 + 0.75 * (layers - level)
+
         for level in range(layers, -1, -1):
-            shown = [u for u in range(-total, total) if 0.3 <= at(level, u)[0] <= 0.7 + pitch * (total - 1)]
+            shown = [u for u in range(-total, total) if -0.1 <= at(level, u)[0] - left <= pitch * (total - 1) + 0.1]
             marked = set(sees[level]) if level >= layers - 1 - step else set()
-            drawing.units(axes, [at(level, u) for u in shown], [""] * len(shown),
-                          [SEEN if u in marked else "white" for u in shown], min(0.11, 0.42 * pitch))
-            if 0 < level and level >= layers - step:
+            drawing.units(
+                axes,
+                [at(level, u) for u in shown],
+                [""] * len(shown),
+                [SEEN if u in marked else "white" for u in shown],
+                min(0.11, 0.42 * pitch),
+            )
+            if level > 0 and level >= layers - step:
                 pairs = [(at(level - 1, i), at(level, o)) for o in sees[level] for i in windows[level - 1].at(o)]
                 drawing.lines(axes, pairs, READ, 1.0)
         deep = step + 1
-        sheet.write(axes, 0.2, 0.1, f"{deep} layer{'s' * (deep > 1)} down: {len(sees[layers - deep])} units", 8.5, weight="bold")
+        sheet.write(
+            axes, 0.2, 0.1, f"{deep} layer{'s' * (deep > 1)} down: {len(sees[layers - deep])} units", 8.5, weight="bold"
+        )
 
     return Scene(
-        title=f"{layers} layers, kernel {kernel}, stride {stride}{', doubling dilation' * (dilation == 'doubling')}{', causal' * causal}",
-        note=f"The input is at the bottom; the top unit sees {sizes[-1]} of its values.",
+        title=f"What a unit sees through {layers} layers",
+        note=f"Kernel {kernel}, stride {stride}{', dilation ' + ', '.join(map(str, rates)) if dilation == 'doubling' else ''}"
+        f"{', causal' * causal}. The input is at the bottom; the top unit sees {sizes[-1]} of its values.",
         data={"field": torch.tensor(sizes), "sees": torch.tensor(sees[0])},
         numbers={f"after layer {layer + 1}": f"field {size}" for layer, size in enumerate(sizes)}
         | {"weights": layers * kernel},
-        size=(max(4.8, 0.9 + pitch * (total - 1)), 0.7 + 0.75 * layers),
+        size=(wide, 0.7 + 0.75 * layers),
         draw=draw,
         steps=layers,
     )

@@ -28,9 +28,7 @@ def ramp(x: Tensor) -> Tensor:
     return torch.where((x > 0) & (x < 5), 1 - 0.2 * x, 0.0).double()
 
 
-@demonstration(
-    moves=True, examples=("box_and_ramp", "box_and_ramp:operation=correlation"), operation=OPERATIONS
-)
+@demonstration(moves=True, examples=("box_and_ramp", "box_and_ramp:operation=correlation"), operation=OPERATIONS)
 def box_and_ramp(operation: str = "convolution") -> Scene:
     """A ramp passes a box, flipped (convolution) or as it is (correlation): the area of the product is the output."""
     flipped = operation == "convolution"
@@ -51,7 +49,9 @@ def box_and_ramp(operation: str = "convolution") -> Scene:
         above.plot(x, passing, color=READ, linewidth=1.5, label=f"g(i {sign} x)")
         above.set(xlim=(-7, 9), ylim=(0, 1.25), yticks=(0, 0.5, 1))
         above.legend(fontsize=7, frameon=False, loc="upper right", ncols=2, borderaxespad=0)
-        below = drawing.chart(axes, (0.5, 2.05, 4.3, 1.05), f"h(i) = (f {symbol} g)(i) = {drawing.number(area[step].item())}", "i")
+        below = drawing.chart(
+            axes, (0.5, 2.05, 4.3, 1.05), f"h(i) = (f {symbol} g)(i) = {drawing.number(area[step].item())}", "i"
+        )
         below.plot(at[: step + 1], area[: step + 1], color=WRITTEN, linewidth=1.5)
         below.plot(here, area[step], "o", color=WRITTEN, markersize=4)
         below.set(xlim=(-7, 9), ylim=(0, 2.4), yticks=(0, 1, 2))
@@ -65,14 +65,14 @@ def box_and_ramp(operation: str = "convolution") -> Scene:
         size=(5.0, 3.5),
         draw=draw,
         steps=len(at),
-        still=tuple(range(4, 36, 8)),
+        still=(8, 16, 24, 32),
     )
 
 
 @demonstration(moves=True)
 def signals() -> Scene:
     """Convolution and correlation of the same signal and kernel, term by term: only one of them flips the kernel."""
-    signal, kernel = torch.tensor([0.0, 0, 1, 0, 0, 2, 1, 0]), torch.tensor([1.0, 2, 4])
+    signal, kernel = torch.tensor([0.0, 0, 1, 0, 0, 2, 1]), torch.tensor([1.0, 2, 4])
     results = {
         "convolution": convolved(signal, kernel, padding="full"),
         "cross-correlation": correlated(signal, kernel, padding="full"),
@@ -82,28 +82,39 @@ def signals() -> Scene:
 
     def draw(axes: Axes, step: int) -> None:
         for place, (name, found) in enumerate(results.items()):
-            y, start = 0.3 + 2.2 * place, 0.3 + reach * side
+            y, start = 0.3 + 2.05 * place, 0.3 + reach * side
             laid = kernel.flip(0) if name == "convolution" else kernel
             drawing.cells(axes, signal[None], (start, y), side, title=f"{name}: signal")
             drawing.cells(axes, laid[None], (0.3 + step * side, y + 0.55), side, colors=drawing.amount(4))
             drawing.window(axes, (0.3 + step * side, y + 0.55), side, (0, 0), (1, 3))
             how = "kernel, flipped" if name == "convolution" else "kernel, as it is"
-            sheet.write(axes, 5.3, y + 0.75, how, 8, READ)
+            sheet.write(axes, 4.9, y + 0.75, how, 8, READ)
             known = drawing.until((1, len(found)), step)
             drawing.cells(axes, found[None], (0.3 + reach * side / 2, y + 1.2), side, colors=colors, known=known)
             drawing.window(axes, (0.3 + reach * side / 2, y + 1.2), side, (0, step), color=WRITTEN)
             padded = [0.0] * reach + signal.tolist() + [0.0] * reach
-            terms = " + ".join(f"{drawing.number(a)}·{drawing.number(b)}" for a, b in zip(laid.tolist(), padded[step:], strict=False))
-            sheet.write(axes, 5.3, y + 1.4, f"{terms} = {drawing.number(found[step].item())}", 8, INK)
+            terms = " + ".join(
+                f"{drawing.number(a)}·{drawing.number(b)}" for a, b in zip(laid.tolist(), padded[step:], strict=False)
+            )
+            sheet.write(axes, 4.9, y + 1.4, f"{terms} = {drawing.number(found[step].item())}", 8, INK)
 
     same = torch.equal(results["convolution"], correlated(signal, kernel.flip(0), padding="full"))
     return Scene(
         title="Convolution flips the kernel",
         note="An impulse of the signal leaves a copy of the kernel (convolution), or its mirror image (cross-correlation).",
-        data={"signal": signal, "kernel": kernel, "convolution": results["convolution"], "correlation": results["cross-correlation"]},
-        numbers={"values": len(signal), "kernel": len(kernel), "output, full": len(results["convolution"]),
-                 "correlation with the flipped kernel is the convolution": same},
-        size=(7.2, 4.5),
+        data={
+            "signal": signal,
+            "kernel": kernel,
+            "convolution": results["convolution"],
+            "correlation": results["cross-correlation"],
+        },
+        numbers={
+            "values": len(signal),
+            "kernel": len(kernel),
+            "output, full": len(results["convolution"]),
+            "correlation with the flipped kernel is the convolution": same,
+        },
+        size=(6.8, 4.1),
         draw=draw,
         steps=len(signal) + reach,
     )
@@ -116,7 +127,10 @@ def rotated_kernel(impulses: int = 2) -> Scene:
     image = torch.zeros(13, 13)
     for row, column, value in ((3, 3, 1), (9, 8, 2), (3, 10, 3), (10, 2, 1))[:impulses]:
         image[row, column] = value
-    results = {"convolution": convolved(image, kernel, padding="same"), "correlation": correlated(image, kernel, padding="same")}
+    results = {
+        "convolution": convolved(image, kernel, padding="same"),
+        "correlation": correlated(image, kernel, padding="same"),
+    }
     rotated = correlated(image, kernel.flip(0, 1), padding="same")
     colors = drawing.amount(3)
 
@@ -130,8 +144,10 @@ def rotated_kernel(impulses: int = 2) -> Scene:
         title="Convolution and cross-correlation of a picture",
         note="Networks compute the cross-correlation: as their weights are learned, the rotation makes no difference.",
         data={"image": image, "kernel": kernel, **results},
-        numbers={"greatest difference of the two": (results["convolution"] - results["correlation"]).abs().max().item(),
-                 "convolution - correlation with the rotated kernel": (results["convolution"] - rotated).abs().max().item()},
+        numbers={
+            "greatest difference of the two": (results["convolution"] - results["correlation"]).abs().max().item(),
+            "convolution - correlation with the rotated kernel": (results["convolution"] - rotated).abs().max().item(),
+        },
         size=(10.6, 3.5),
         draw=draw,
     )

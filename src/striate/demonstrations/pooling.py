@@ -15,7 +15,7 @@ from striate.interpret.sheet import INK, MUTED
 from striate.registry import Between
 from striate.shapes import Tensor
 
-POOLS = {"max": "greatest", "mean": "mean", "L2": "root of the sum of squares"}
+POOLS = {"max": "max", "mean": "mean", "L2": "L2: root of the sum of squares"}
 
 
 def pooled(values: Tensor, name: str, window: int, stride: int) -> Tensor:
@@ -41,9 +41,11 @@ def pooling(window: int = 2, stride: int = 2) -> Scene:
         for place, (name, meaning) in enumerate(POOLS.items()):
             corner = (2.5 + place * 2.1, 0.3)
             known = drawing.until((outputs, outputs), step)
-            drawing.cells(axes, found[name], corner, small, colors=drawing.amount(12), known=known, title=f"{name}: {meaning}")
+            drawing.cells(axes, found[name], corner, small, colors=drawing.amount(12), known=known, title=meaning)
             drawing.window(axes, corner, small, (row, column), color=WRITTEN)
-        read = values[row * stride : row * stride + window, column * stride : column * stride + window].flatten().tolist()
+        read = (
+            values[row * stride : row * stride + window, column * stride : column * stride + window].flatten().tolist()
+        )
         said = ", ".join(f"{name} {drawing.number(found[name][row, column].item())}" for name in POOLS)
         sheet.write(axes, 0.2, 2.35, f"of {', '.join(map(drawing.number, read))}:  {said}", 9)
 
@@ -51,16 +53,16 @@ def pooling(window: int = 2, stride: int = 2) -> Scene:
         title=f"{window}x{window} pooling, stride {stride}",
         note="Pooling has no weights, and treats each channel by itself.",
         data={"input": values, **found},
-        numbers={name: "; ".join(" ".join(map(drawing.number, row)) for row in grid.tolist()) for name, grid in found.items()},
+        numbers={
+            name: "; ".join(" ".join(map(drawing.number, row)) for row in grid.tolist()) for name, grid in found.items()
+        },
         size=(9.0, 2.6),
         draw=draw,
         steps=outputs**2,
     )
 
 
-@demonstration(
-    moves=True, shift=Between(1, 6, whole=True), source="Goodfellow, Bengio, Courville 2016, figure 9.8"
-)
+@demonstration(moves=True, shift=Between(1, 6, whole=True), source="Goodfellow, Bengio, Courville 2016, figure 9.8")
 def invariance(shift: int = 3) -> Scene:
     """The input moves step by step: every value before pooling changes, far fewer after it."""
     course = torch.tensor([0.2, 0.1, 0.3, 0.9, 0.4, 0.2, 0.1, 0.6, 1.0, 0.3, 0.2, 0.4, 0.1, 0.8, 0.3, 0.5, 0.2, 0.7])
@@ -72,9 +74,13 @@ def invariance(shift: int = 3) -> Scene:
 
     def draw(axes: Axes, step: int) -> None:
         rows = {"after": (0.55, after), "before": (1.55, before)}
-        places = {name: [(1.5 + step_x * i, y) for i in range(width)] for name, (y, _) in rows.items()}
-        pairs = [(places["before"][j], places["after"][i]) for i in range(width)
-                 for j in range(i - reach // 2, i + reach // 2 + 1) if 0 <= j < width]
+        places = {name: [(1.75 + step_x * i, y) for i in range(width)] for name, (y, _) in rows.items()}
+        pairs = [
+            (places["before"][j], places["after"][i])
+            for i in range(width)
+            for j in range(i - reach // 2, i + reach // 2 + 1)
+            if 0 <= j < width
+        ]
         drawing.lines(axes, pairs, "#d0d7de", 0.7)
         sheet.write(axes, 0.2, 0.12, f"moved by {step}", 9.5, weight="bold")
         for name, (y, values) in rows.items():
@@ -90,9 +96,12 @@ def invariance(shift: int = 3) -> Scene:
         title="Max pooling makes small shifts vanish",
         note="Orange: values that differ from those of the unmoved input.",
         data={"before": before, "after": after},
-        numbers={f"changed {name} pooling, moved by {m}": f"{counts[name][m]} of {width}"
-                 for m in range(1, shift + 1) for name in ("before", "after")},
-        size=(1.5 + step_x * width, 2.05),
+        numbers={
+            f"changed {name} pooling, moved by {m}": f"{counts[name][m]} of {width}"
+            for m in range(1, shift + 1)
+            for name in ("before", "after")
+        },
+        size=(1.75 + step_x * width, 2.05),
         draw=draw,
         steps=shift + 1,
         still=tuple(range(min(shift + 1, 4))),

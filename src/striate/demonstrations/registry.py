@@ -96,7 +96,11 @@ def show(spec: str, **options: Any) -> Scene:
 
 def _allows(allowed: Allowed, value: object) -> bool:
     # True == 1, but is no number of steps.
-    return value in allowed if isinstance(allowed, Between) else any(value is one or value == one and type(value) is type(one) for one in allowed)
+    return (
+        value in allowed
+        if isinstance(allowed, Between)
+        else any(value is one or (value == one and type(value) is type(one)) for one in allowed)
+    )
 
 
 def _words(allowed: Allowed) -> str:

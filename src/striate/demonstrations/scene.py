@@ -121,7 +121,11 @@ class Scene:
     def json(self) -> dict[str, Any]:
         """Everything but the pictures as plain types."""
         facts = {"name": self.name, "title": self.title, "options": dict(self.options), "steps": self.steps}
-        return {**facts, "numbers": dict(self.numbers), "data": {key: value.tolist() for key, value in self.data.items()}}
+        return {
+            **facts,
+            "numbers": dict(self.numbers),
+            "data": {key: value.tolist() for key, value in self.data.items()},
+        }
 
     def _repr_html_(self) -> str:
         format = "gif" if self.steps > 1 else "png"

@@ -29,7 +29,7 @@ FIGURE = """
 ...#..#..#
 ..##..##..
 """
-SENTENCE = "the film was long but I liked the end".split()
+SENTENCE = ["the", "film", "was", "long", "but", "I", "liked", "the", "end"]
 
 
 def little_figure() -> Float[Tensor, "h w"]:
@@ -77,7 +77,13 @@ def sobel(kernel: str = "sobel_x") -> Scene:
         note="Red is a step from dark to light, blue one from light to dark, white none. The gray values run from the "
         "least sum of products, 0, to the greatest, 255.",
         data={"image": image, "kernel": weights, "feature_map": found, "gray": gray},
-        numbers={"input": "10x10", "output": "8x8", "least": least, "greatest": greatest, "gray of 0": gray[0, 0].item()},
+        numbers={
+            "input": "10x10",
+            "output": "8x8",
+            "least": least,
+            "greatest": greatest,
+            "gray of 0": gray[0, 0].item(),
+        },
         size=(11.4, 3.8),
         draw=draw,
         steps=64,
@@ -121,13 +127,17 @@ def products(size: int = 3, kernel: int = 2) -> Scene:
     )
 
 
+def _tenths(*shape: int, generator: torch.Generator) -> Tensor:
+    return (10 * torch.randn(*shape, generator=generator)).round() / 10
+
+
 @demonstration(moves=True, height=Between(1, 9, whole=True), source="Kim 2014, section 2; arXiv:1408.5882")
 def words(height: int = 2) -> Scene:
     """A 1-D convolution over a sentence: the kernel is as wide as a word's vector and moves down word by word."""
     generator = torch.Generator().manual_seed(0)
-    known = {word: torch.randn(5, generator=generator) for word in dict.fromkeys(SENTENCE)}
+    known = {word: _tenths(5, generator=generator) for word in dict.fromkeys(SENTENCE)}
     vectors = torch.stack([known[word] for word in SENTENCE])
-    kernel = torch.randn(height, 5, generator=generator)
+    kernel = _tenths(height, 5, generator=generator)
     found = correlated(vectors, kernel)  # as wide as the vectors: it has one place across
     colors, signed, side = sheet.diverging(vectors), sheet.diverging(found), 0.36
 
@@ -138,7 +148,9 @@ def words(height: int = 2) -> Scene:
         drawing.cells(axes, vectors, (0.85, 0.3), side, colors=colors, title="a vector for each word")
         drawing.window(axes, (0.85, 0.3), side, (step, 0), (height, 5))
         drawing.cells(axes, kernel, (3.05, 0.3), side, colors=sheet.diverging(kernel), title="kernel")
-        drawing.cells(axes, found, (5.25, 0.3), side, colors=signed, known=drawing.until((len(found), 1), step), title="output")
+        drawing.cells(
+            axes, found, (5.25, 0.3), side, colors=signed, known=drawing.until((len(found), 1), step), title="output"
+        )
         drawing.window(axes, (5.25, 0.3), side, (step, 0), color=drawing.WRITTEN)
         read = " ".join(SENTENCE[step : step + height])
         sheet.write(axes, 0.2, 3.8, f"place {step + 1} of {len(found)} reads “{read}”", 8.5, MUTED)
