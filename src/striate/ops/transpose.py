@@ -1,0 +1,140 @@
+"""Transposed convolution: what carries a map back over a convolution, computed in three ways."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from striate.errors import InputError, did_you_mean
+from striate.ops.convolve import check_shapes, convolve
+from striate.ops.padding import Axes, Padding, Pairs, padding_pairs, per_axis
+from striate.shapes import Float, Num, Tensor
+
+_NATIVE: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+def transposed(
+    x: Float[Tensor, "n k *space"],
+    kernel: Float[Tensor, "k c_group *window"],
+    bias: Float[Tensor, "c"] | None = None,
+    *,
+    stride: Axes = 1,
+    padding: Padding = "valid",
+    output_padding: Axes = 0,
+    dilation: Axes = 1,
+    groups: int = 1,
+    form: str = "adjoint",
+) -> Float[Tensor, "n c *out"]:
+    """Transposed convolution ("deconvolution"): the transpose of the matrix of `correlate` with the same arguments.
+
+        form="adjoint"      torch's own, Mᵀ x
+        form="insertion"    stride - 1 zeros between the values of x, padding by K - 1, then `convolve`
+        form="scatter"      each value of x adds the kernel, times that value, to the output: Y[s·i + d·a] += X[i] K[a]
+
+    All give the same. The kernel has the layout of that `correlate` (k kernels for c channels, as torch has it), which
+    reads this output and gives x. `padding` is what that one pads, so it is cut off here. A size that it floors fits
+    several outputs: this is the least, and `output_padding` (below stride or dilation) adds to its end.
+
+    Raises InputError for arguments that do not go together or leave no output, and for another `form`.
+    Source: Dumoulin and Visin 2016, chapter 4; Zeiler, Krishnan, Taylor and Fergus 2010.
+
+    >>> x, k = torch.tensor([[[[1.0, 1.0], [2.0, 3.0]]]]), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])
+    >>> transposed(x, k)
+    tensor([[[[ 1.,  3.,  2.],
+              [ 5., 14., 10.],
+              [ 6., 17., 12.]]]])
+    """
+    if form not in FORMS:
+        raise InputError("unknown form", got=repr(form), fix=did_you_mean(form, FORMS))
+    window = tuple(kernel.shape[2:])
+    if x.ndim != kernel.ndim or x.shape[1] != kernel.shape[0]:
+        expected = f"{x.ndim} axes, the first with the {x.shape[1]} channels of x"
+        raise InputError("cannot transpose", where="kernel", expected=expected, got=f"shape {tuple(kernel.shape)}")
+    check_shapes(x, _swapped(kernel, groups), bias, groups)
+    steps, spread = per_axis("stride", stride, len(window)), per_axis("dilation", dilation, len(window))
+    added = per_axis("output_padding", output_padding, len(window), least=0)
+    if any(map(int.__ge__, added, map(max, steps, spread))):
+        expected = "less than stride or dilation"
+        raise InputError("cannot use this output_padding", expected=expected, got=output_padding)
+    pairs = padding_pairs(padding, window, spread)
+    sizes = [
+        (n - 1) * s + d * (k - 1) + 1 + a - sum(pair)
+        for n, s, d, k, a, pair in zip(x.shape[2:], steps, spread, window, added, pairs, strict=True)
+    ]
+    if min(sizes) < 1:
+        fix = "Pad less, or pass output_padding."
+        raise InputError("padding leaves no output", expected="a size of 1 or more", got=tuple(sizes), fix=fix)
+    y = FORMS[form](x, kernel, stride=steps, padding=pairs, added=added, dilation=spread, groups=groups)
+    return y if bias is None else y + bias.view(-1, *[1] * len(window))
+
+
+def insert_zeros(x: Num[Tensor, "n c *space"], step: Axes) -> Num[Tensor, "n c *spread"]:
+    """`step` - 1 zeros between each two values of each spatial axis: (size - 1) · step + 1 values.
+
+    So a kernel is dilated, and a map made ready for a transposed convolution. Raises InputError below 1.
+
+    >>> insert_zeros(torch.tensor([[[1, 2, 3]]]), 2)
+    tensor([[[1, 0, 2, 0, 3]]])
+    """
+    steps = per_axis("step", step, x.ndim - 2)
+    spread = x.new_zeros(*x.shape[:2], *[max(0, (n - 1) * s + 1) for n, s in zip(x.shape[2:], steps, strict=True)])
+    every: Any = (..., *[slice(None, None, s) for s in steps])
+    spread[every] = x
+    return spread
+
+
+def _adjoint(x: Tensor, kernel: Tensor, *, padding: Pairs, added: tuple[int, ...], **options: Any) -> Tensor:
+    y = _NATIVE[len(added)](x, kernel, output_padding=added, **options)
+    return _cut(y, padding)
+
+
+def _insertion(
+    x: Tensor, kernel: Tensor, *, stride: Axes, padding: Pairs, added: tuple[int, ...], dilation: Axes, groups: int
+) -> Tensor:
+    full = padding_pairs("full", tuple(kernel.shape[2:]), dilation)
+    around = [(f[0] - p[0], f[1] - p[1] + a) for f, p, a in zip(full, padding, added, strict=True)]
+    x = F.pad(insert_zeros(x, stride), [amount for pair in reversed(around) for amount in pair])  # below 0 it cuts
+    return convolve(x, _swapped(kernel, groups), dilation=dilation, groups=groups)
+
+
+def _scatter(
+    x: Tensor,
+    kernel: Tensor,
+    *,
+    stride: tuple[int, ...],
+    padding: Pairs,
+    added: tuple[int, ...],
+    dilation: tuple[int, ...],
+    groups: int,
+) -> Tensor:
+    window = kernel.shape[2:]
+    reach = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], stride, strict=True)]
+    sizes = [r + d * (k - 1) + a for r, d, k, a in zip(reach, dilation, window, added, strict=True)]
+    x, kernel = torch.unflatten(x, 1, (groups, -1)), torch.unflatten(kernel, 0, (groups, -1))
+    y = x.new_zeros(x.shape[0], groups, kernel.shape[2], *sizes)
+    for taps in itertools.product(*map(range, window)):  # all values of x at once, one tap after the other
+        tap_index: Any = (..., *taps)
+        starts = [tap * d for tap, d in zip(taps, dilation, strict=True)]
+        places: Any = (..., *[slice(start, start + r, s) for start, r, s in zip(starts, reach, stride, strict=True)])
+        y[places] += torch.einsum("ngk...,gkc->ngc...", x, kernel[tap_index])
+    return _cut(y.flatten(1, 2), padding)
+
+
+def _swapped(kernel: Tensor, groups: int) -> Tensor:
+    """(k, c/groups, *window) as (c, k/groups, *window): what was input is output, group by group."""
+    if groups < 1 or kernel.shape[0] % groups:
+        expected = f"a divisor of the {kernel.shape[0]} channels of x"
+        raise InputError("cannot transpose", where="groups", expected=expected, got=groups)
+    return torch.unflatten(kernel, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _cut(y: Tensor, pairs: Pairs) -> Tensor:
+    kept: Any = (..., *[slice(before, size - after) for (before, after), size in zip(pairs, y.shape[2:], strict=True)])
+    return y[kept]
+
+
+FORMS: dict[str, Callable[..., Tensor]] = {"adjoint": _adjoint, "insertion": _insertion, "scatter": _scatter}
