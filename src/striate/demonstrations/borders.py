@@ -6,14 +6,15 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from sklearn.datasets import load_digits
 
 from striate.demonstrations import drawing
-from striate.demonstrations.drawing import MUTED, READ, WRITTEN
+from striate.demonstrations.drawing import READ, WRITTEN
+from striate.demonstrations.photographs import handwritten
 from striate.demonstrations.plane import correlated
 from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.interpret import sheet
+from striate.interpret.sheet import MUTED
 from striate.ops import extend, output_size, padding_pairs
 from striate.registry import Between
 
@@ -78,7 +79,7 @@ def padding(size: int = 5, kernel: int = 3) -> Scene:
 def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
     """The four ways to fill what stands around the input: on the numbers 1234, and on a picture."""
     row = torch.tensor([1.0, 2, 3, 4])
-    image = torch.from_numpy(load_digits().images[digit]).float()
+    image = handwritten(digit)
     rows = {mode: extend(row[None, None], ((amount, amount),), mode)[0, 0] for mode in MODES}
     images = {mode: extend(image[None, None], ((2 * amount,) * 2,) * 2, mode)[0, 0] for mode in MODES}
     side = 0.32
@@ -124,6 +125,7 @@ def shrinking(width: int = 16, kernel: int = 6) -> Scene:
         name = ("valid", "same")[step]
         sheet.write(axes, 0.2, 0.12, f"{name}: " + " → ".join(map(str, sizes[name])), 9, weight="bold")
         before = padding_pairs(name, (kernel,))[0][0]
+        below: list[drawing.Place] = []
         for layer, count in enumerate(sizes[name]):
             shift = 0 if name == "same" else (kernel - 1) / 2 * layer
             places = [(0.4 + 0.3 * (i + shift), 0.3 + gap * (layers - 1 - layer) + 0.2) for i in range(count)]

@@ -252,8 +252,8 @@ def receptive_field(
 
     return Scene(
         title=f"What a unit sees through {layers} layers",
-        note=f"Kernel {kernel}, stride {stride}{', dilation ' + ', '.join(map(str, rates)) if dilation == 'doubling' else ''}"
-        f"{', causal' * causal}. The input is at the bottom; the top unit sees {sizes[-1]} of its values.",
+        note=f"Kernel {kernel}, stride {stride}, dilation {' '.join(map(str, rates))}{', causal' * causal}. "
+        f"The input is at the bottom; the top unit sees {sizes[-1]} of its values.",
         data={"field": torch.tensor(sizes), "sees": torch.tensor(sees[0])},
         numbers={f"after layer {layer + 1}": f"field {size}" for layer, size in enumerate(sizes)}
         | {"weights": layers * kernel},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from matplotlib.axes import Axes
 from torch.nn import functional as F
@@ -11,6 +13,7 @@ from striate.demonstrations.drawing import COLORS
 from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.registry import Between
+from striate.shapes import Tensor
 
 STYLES = ("-", "-", "-", "--", "-.")
 
@@ -18,7 +21,7 @@ STYLES = ("-", "-", "-", "--", "-.")
 @demonstration(reach=Between(1, 20), slope=Between(0, 1))
 def activations(reach: float = 5, slope: float = 0.1) -> Scene:
     """Sigmoid, tanh, ReLU, leaky ReLU and ELU with their derivatives: which of them fade away from zero."""
-    functions = {
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
         "sigmoid": torch.sigmoid,
         "tanh": torch.tanh,
         "ReLU": F.relu,
@@ -42,7 +45,8 @@ def activations(reach: float = 5, slope: float = 0.1) -> Scene:
 
     return Scene(
         title="Activations and their derivatives",
-        note="Away from zero the derivatives of sigmoid and tanh vanish; that of the ReLU is 1 where it is active, 0 elsewhere.",
+        note="Away from zero the derivatives of sigmoid and tanh vanish; "
+        "that of the ReLU is 1 where it is active, 0 elsewhere.",
         data={"z": x}
         | {name: value.detach() for name, value in values.items()}
         | {f"{name} derivative": value for name, value in slopes.items()},

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 from matplotlib.axes import Axes
-from sklearn.datasets import load_digits
 from torch.nn import functional as F
 
 from striate.demonstrations import drawing
+from striate.demonstrations.photographs import handwritten
 from striate.demonstrations.plane import correlated
 from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
@@ -23,7 +23,7 @@ SIZE = 18
 def equivariance(shift: int = 6, digit: int = 3) -> Scene:
     """A digit moves: its feature map moves with it, the pooled map only every other step, the greatest value stays."""
     first = torch.zeros(SIZE, SIZE)
-    first[2:10, 1:9] = torch.from_numpy(load_digits().images[digit]).float()
+    first[2:10, 1:9] = handwritten(digit)
     inputs = torch.stack([first.roll((moved // 2, moved), (0, 1)) for moved in range(shift + 1)])
     maps = torch.stack([correlated(x, KERNELS["sobel_x"], padding="same", padding_mode="circular") for x in inputs])
     pools = F.max_pool2d(maps[:, None], 2)[:, 0]
@@ -65,7 +65,8 @@ def equivariance(shift: int = 6, digit: int = 3) -> Scene:
 
     return Scene(
         title="Convolution is equivariant to translation; the greatest value is invariant",
-        note="Borders are circular, so that nothing is lost there. The pooled map has one place for 2x2 of the feature map.",
+        note="Borders are circular, so that nothing is lost there. "
+        "The pooled map has one place for 2x2 of the feature map.",
         data={
             "inputs": inputs,
             "maps": maps,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from torch.nn import functional as F
 
 from striate.demonstrations import drawing
@@ -65,7 +66,8 @@ def classifier(filters: int = 4, classes: int = 3) -> Scene:
 
     return Scene(
         title="A convolutional network, stage by stage",
-        note="Untrained, with random weights; kernels of 2x2x3 with stride 2, pooling of 2x2. Blue below zero, red above.",
+        note="Untrained, with random weights; kernels of 2x2x3 with stride 2, pooling of 2x2. "
+        "Blue below zero, red above.",
         data={
             "image": image,
             "maps": maps,
@@ -123,7 +125,8 @@ def dense_as_convolution(size: int = 9) -> Scene:
 
     return Scene(
         title="A dense layer as a convolution",
-        note=f"25 inputs and 4 outputs: 100 weights. On {size}x{size} pixels they give {outputs}x{outputs} places in one pass.",
+        note=f"25 inputs and 4 outputs: 100 weights. "
+        f"On {size}x{size} pixels they give {outputs}x{outputs} places in one pass.",
         data={"image": image, "weights": layer, "scores": found, "dense": dense},
         numbers={
             "weights": layer.numel(),
@@ -178,7 +181,8 @@ def separable(kernel: int = 3, channels: int = 256, filters: int = 256, size: in
 
     return Scene(
         title="Depthwise separable convolution",
-        note=f"{kernel}x{kernel} kernel, {channels} channels in, {filters} out, {size}x{size} places: each channel by itself, then 1x1 across them.",
+        note=f"{kernel}x{kernel} kernel, {channels} channels in, {filters} out, {size}x{size} places: "
+        "each channel by itself, then 1x1 across them.",
         data={"filters": widths} | {f"share, {k}x{k}": curve for k, curve in curves.items()},
         numbers={f"{name}: MACs": count for name, count in macs.items()}
         | {f"{name}: weights": count for name, count in weights.items()}
@@ -201,7 +205,7 @@ def residual(depth: int = 20) -> Scene:
         sheet.write(axes, x + 0.7, 0.33, "x", 9, ha="center")
         for number, (name, y) in enumerate(zip(names, tops, strict=False)):
             drawing.box(axes, (x, y, 1.4, tall), name, COLORS[(0, 3, 4, 0, 3)[number]])
-            drawing.arrow(axes, (x + 0.7, y - (0.2 if number else 0.2)), (x + 0.7, y))
+            drawing.arrow(axes, (x + 0.7, y - 0.2), (x + 0.7, y))
         drawing.arrow(axes, (x + 0.7, tops[4] + tall), (x + 0.7, tops[5] + 0.06))
         drawing.units(axes, [(x + 0.7, tops[5] + 0.2)], ["+"], ["white"], 0.14)
         drawing.arrow(axes, (x + 0.7, tops[5] + 0.34), (x + 0.7, tops[5] + 0.6))
@@ -216,10 +220,12 @@ def residual(depth: int = 20) -> Scene:
             chart.semilogy(range(depth + 1), values, color=color, linewidth=1.6, label=name)
         chart.legend(fontsize=8, frameon=False)
         chart.set(xlim=(0, depth))
+        chart.xaxis.set_major_locator(MaxNLocator(integer=True))
 
     return Scene(
         title="The residual block, and why it is normalized",
-        note="Measured at random weights: each block adds its variance to that of the signal, so it grows; normalizing F keeps it tame.",
+        note="Measured at random weights: "
+        "each block adds its variance to that of the signal, so it multiplies; with F normalized it only adds up.",
         data=variances,
         numbers={f"{name}: after {depth} blocks": values[-1].item() for name, values in variances.items()},
         size=(9.0, 4.4),

@@ -30,8 +30,8 @@ WIDEST = 11.0  # inches of a sheet of several steps
 class Scene:
     """Data, numbers and pictures of one demonstration.
 
-    `data`: tensors by name, what is drawn. `numbers`: what the picture states. `draw(axes, step)` draws a step onto axes
-    of `size` inches, y down. `still`: the steps of which a still picture (.png, .svg) consists.
+    `data`: tensors by name, what is drawn. `numbers`: what the picture states. `draw(axes, step)` draws a step onto
+    axes of `size` inches, y down. `still`: the steps of which a still picture (.png, .svg) consists.
     """
 
     title: str
@@ -113,7 +113,7 @@ class Scene:
 
     def table(self) -> Table:
         """The numbers."""
-        table = Table("number", "value", title=self.title, show_header=False)
+        table = Table("number", "value", title=self.title, show_header=False, min_width=len(self.title) + 2)
         for key, value in self.numbers.items():
             table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
         return table
@@ -128,9 +128,9 @@ class Scene:
         }
 
     def _repr_html_(self) -> str:
-        format = "gif" if self.steps > 1 else "png"
-        data = base64.b64encode(self.picture(format, dpi=80)).decode()
-        return f'<img alt="{html.escape(self.title)}" src="data:image/{format};base64,{data}">'
+        kind = FORMATS[0] if self.steps > 1 else "png"
+        data = base64.b64encode(self.picture(kind, dpi=80)).decode()
+        return f'<img alt="{html.escape(self.title)}" src="data:image/{kind};base64,{data}">'
 
     def __repr__(self) -> str:
         return f"Scene({self.name or self.title}, {self.steps} step{'s' * (self.steps != 1)})"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from matplotlib.axes import Axes
 from torch.nn import functional as F
 
+from striate import ops
 from striate.demonstrations import drawing
 from striate.demonstrations.connections import reads
 from striate.demonstrations.drawing import READ, WRITTEN
@@ -15,7 +18,7 @@ from striate.demonstrations.scene import Scene
 from striate.interpret import sheet
 from striate.interpret.sheet import MUTED
 from striate.registry import Between
-from striate.shapes import Tensor
+from striate.shapes import Float, Tensor
 
 
 def stamped(x: Tensor, kernel: Tensor, stride: int) -> Tensor:
@@ -41,21 +44,21 @@ def transposed(stride: int = 1) -> Scene:
         row, column = divmod(step, 2)
         drawing.cells(axes, x, (0.2, 0.35), side, title="input")
         drawing.window(axes, (0.2, 0.35), side, (row, column), fill=True)
-        drawing.cells(axes, kernel, (1.4, 0.35), side, title="kernel")
+        drawing.cells(axes, kernel, (1.3, 0.35), side, title="kernel")
         value = drawing.number(x[row, column].item())
-        drawing.cells(axes, x[row, column] * kernel, (2.6, 0.35), side, title=f"{value} · kernel")
-        drawing.window(axes, (2.6, 0.35), side, (0, 0), (2, 2), fill=True)
+        drawing.cells(axes, x[row, column] * kernel, (2.4, 0.35), side, title=f"{value} · kernel")
+        drawing.window(axes, (2.4, 0.35), side, (0, 0), (2, 2), fill=True)
         drawing.cells(
-            axes, course[step], (3.9, 0.35), side, colors=drawing.amount(output.max().item()), title="output so far"
+            axes, course[step], (3.5, 0.35), side, colors=drawing.amount(output.max().item()), title="output so far"
         )
-        drawing.window(axes, (3.9, 0.35), side, (row * stride, column * stride), (2, 2), WRITTEN)
+        drawing.window(axes, (3.5, 0.35), side, (row * stride, column * stride), (2, 2), WRITTEN)
 
     return Scene(
         title=f"Transposed convolution, stride {stride}",
         note="Where stamps overlap, they add.",
         data={"input": x, "kernel": kernel, "course": course, "output": output},
         numbers={"output": "; ".join(" ".join(map(drawing.number, line)) for line in output.tolist())},
-        size=(max(5.4, 4.1 + len(output) * side), 0.55 + len(output) * side),
+        size=(max(5.0, 3.7 + len(output) * side), 0.55 + len(output) * side),
         draw=draw,
         steps=4,
         still=(0, 1, 2, 3),
@@ -66,9 +69,7 @@ def transposed(stride: int = 1) -> Scene:
 def zero_insertion(stride: int = 2) -> Scene:
     """Transposed convolution as an ordinary one: zeros between the input values and around them, the kernel flipped."""
     x, kernel = torch.tensor([[1.0, 1], [2, 3]]), torch.tensor([[1.0, 2], [3, 4]])
-    spread = torch.zeros(stride + 1, stride + 1)
-    spread[::stride, ::stride] = x
-    padded = F.pad(spread, (1, 1, 1, 1))
+    padded = F.pad(ops.insert_zeros(x[None, None], stride)[0, 0], (1, 1, 1, 1))
     output = convolved(padded, kernel)
     same = torch.equal(output, stamped(x, kernel, stride)[-1])
     side, size = 0.4, len(output)
@@ -90,8 +91,8 @@ def zero_insertion(stride: int = 2) -> Scene:
 
     return Scene(
         title=f"Transposed convolution, stride {stride}, by inserting zeros",
-        note=f"A stride of {stride} puts {stride - 1} zero{'s' * (stride != 2)} between the values (blue); around them stands "
-        "one ring, the kernel's size less 1.",
+        note=f"A stride of {stride} puts {stride - 1} zero{'s' * (stride != 2)} between the values (blue); "
+        "around them stands one ring, the kernel's size less 1.",
         data={"padded": padded, "output": output},
         numbers={
             "output": "; ".join(" ".join(map(drawing.number, line)) for line in output.tolist()),
@@ -109,7 +110,7 @@ def matrix() -> Scene:
     image = torch.tensor([[1.0, 2, 0, 1], [0, 1, 3, 1], [2, 1, 0, 2], [1, 0, 1, 3]])
     kernel = torch.tensor([[1.0, 0, -1], [2, 0, -2], [1, 0, -1]])
     under = reads(4, 3)
-    weights = torch.zeros(4, 16).scatter_(1, under, kernel.flatten().expand(4, 9).contiguous())
+    weights = ops.convolution_matrix(kernel[None, None], (4, 4)).to_dense()
     names = [["0"] * 16 for _ in range(4)]
     for row, places in enumerate(under.tolist()):
         for weight, place in enumerate(places):
@@ -139,16 +140,17 @@ def matrix() -> Scene:
             drawing.window(axes, (0.2, 0.35), side, (step, 0), (1, 16))
             drawing.window(axes, (0.2, 2.4), side, divmod(step, 2), (3, 3), fill=True)
             drawing.window(axes, (3.85, 2.4), side, divmod(step, 2), color=WRITTEN)
-            text = f"row {step + 1} of M, times x read row by row, is output {step + 1}: {drawing.number(there.flatten()[step].item())}"
+            value = drawing.number(there.flatten()[step].item())
+            text = f"row {step + 1} of M, times x read row by row, is output {step + 1}: {value}"
         else:
             drawing.window(axes, (5.4, 2.4), side, (0, 0), (4, 4), WRITTEN)
-            text = "The transpose spreads each of the 4 outputs over the 9 values it came from: the transposed convolution."
+            text = "The transpose spreads each output over the 9 values that it came from: transposed convolution."
         sheet.write(axes, 0.2, 4.12, text, 8.5, READ if forward else MUTED)
 
     return Scene(
         title="Convolution as a matrix, there and back",
-        note="Each row has the same nine weights, moved along; all else is zero. The way back has the shape of the input, "
-        "not its values.",
+        note="Each row has the same nine weights, moved along; all else is zero. "
+        "The way back has the shape of the input, not its values.",
         data={"image": image, "kernel": kernel, "matrix": weights, "there": there, "back": back},
         numbers={
             "matrix": "4x16",
@@ -164,6 +166,17 @@ def matrix() -> Scene:
     )
 
 
+WAYS = ("transposed convolution", "nearest, then convolution", "bilinear, then convolution")
+
+
+def upsampled(x: Float[Tensor, "1 1 h w"], kernels: Tensor, stride: int, way: str) -> Tensor:
+    """`stride` times larger on each axis, but for the borders; one channel for each of the kernels (k 1 *window)."""
+    if way == WAYS[0]:
+        return ops.transposed(x, kernels.transpose(0, 1), stride=stride)
+    smooth: dict[str, Any] = {"mode": "bilinear", "align_corners": False} if way == WAYS[2] else {}
+    return ops.correlate(F.interpolate(x, scale_factor=stride, **smooth), kernels)
+
+
 @demonstration(
     examples=("checkerboard", "checkerboard:kernel=4"),
     kernel=Between(2, 6, whole=True),
@@ -174,70 +187,54 @@ def checkerboard(kernel: int = 3, stride: int = 2) -> Scene:
     """Transposed convolution draws checkerboards, upsampling before a convolution does not: both measured."""
     generator = torch.Generator().manual_seed(1)
     kernels = torch.randn(64, 1, kernel, kernel, generator=generator) / kernel
-    line = torch.linspace(-1, 1, 24)
-    smooth = (-2 * (line[:, None].square() + line.square())).exp()[None, None]
-    ways = {
-        "transposed convolution": lambda x, w: F.conv_transpose2d(x, w.transpose(0, 1), stride=stride),
-        "nearest, then convolution": lambda x, w: F.conv2d(F.interpolate(x, scale_factor=stride), w),
-        "bilinear, then convolution": lambda x, w: F.conv2d(
-            F.interpolate(x, scale_factor=stride, mode="bilinear", align_corners=False), w
-        ),
-    }
-    window, edge = torch.ones(1, 1, kernel, kernel), 2 * kernel
-    inner = (..., slice(edge, edge + 8 * stride), slice(edge, edge + 8 * stride))
-    flat = {name: way(torch.ones(1, 1, 24, 24), kernels)[inner] for name, way in ways.items()}
-    counts = {
-        name: way(torch.ones(1, 1, 24, 24), window)[0, 0][edge : edge + 4 * stride, edge : edge + 4 * stride]
-        for name, way in ways.items()
-    }
-    shown = {name: way(smooth, kernels[2:3])[0, 0] for name, way in ways.items()}
+    line, ones = torch.linspace(-1, 1, 24), torch.ones(1, 1, 24, 24)
+    hill = (-2 * (line[:, None].square() + line.square())).exp()[None, None]
+    flat, counts, shown = {}, {}, {}
+    for way in WAYS:
+        flat[way] = _inside(upsampled(ones, kernels, stride, way), kernel, 8 * stride)
+        counts[way] = _inside(upsampled(ones, torch.ones(1, 1, kernel, kernel), stride, way), kernel, 4 * stride)[0, 0]
+        shown[way] = upsampled(hill, kernels[2:3], stride, way)[0, 0]
     uneven = {
-        name: (f.var((2, 3), correction=0).sum() / f.square().mean((2, 3)).sum()).sqrt().item()
-        for name, f in flat.items()
+        way: (f.var((2, 3), correction=0).sum() / f.square().mean((2, 3)).sum()).sqrt().item()
+        for way, f in flat.items()
     }
-    spectra = {
-        name: _spectrum(values[edge : edge + 16 * stride, edge : edge + 16 * stride]) for name, values in shown.items()
-    }
+    spectra = {way: _spectrum(_inside(values, kernel, 16 * stride)) for way, values in shown.items()}
     frequencies = torch.fft.rfftfreq(16 * stride)
 
     def draw(axes: Axes, _: int) -> None:
-        for place, name in enumerate(ways):
-            x = 0.55 + place * 3.35
-            greatest = counts[name].max().item()
-            sheet.write(axes, x, 0.1, name, 9, weight="bold")
-            drawing.cells(
-                axes,
-                counts[name] / kernel**2 * stride**2 if place == 0 else counts[name] / kernel**2,
-                (x, 0.5),
-                1.5 / (4 * stride),
-                colors=drawing.amount(greatest / kernel**2 * (stride**2 if place == 0 else 1)),
-                write=stride < 3,
-                title="constant input, kernel of ones",
-            )
-            drawing.picture(
-                axes, shown[name], (x, 2.35, 2.6, 2.6), "smooth input, random kernel", sheet.diverging(shown[name])
-            )
-            inner = drawing.chart(axes, (x, 5.35, 2.6, 1.3), "spectrum along rows", "cycles per pixel")
-            inner.semilogy(frequencies, spectra[name], color=drawing.THIRD, linewidth=1.3)
-            inner.set(xlim=(0, 0.5), ylim=(1e-8, 2))
-            inner.axvline(1 / stride, color=READ, linewidth=1, linestyle=":")
-            color = READ if uneven[name] > 1e-3 else WRITTEN
-            sheet.write(axes, x, 2.12, f"unevenness, 64 random kernels: {uneven[name]:.2g}", 7.5, color)
+        for place, way in enumerate(WAYS):
+            x, map_of = 0.55 + place * 3.35, counts[way]
+            colors, side = drawing.amount(map_of.max().item()), 1.5 / len(map_of)
+            sheet.write(axes, x, 0.1, way, 9, weight="bold")
+            drawing.cells(axes, map_of, (x, 0.5), side, colors=colors, title="constant input, kernel of ones")
+            color = READ if uneven[way] > 1e-3 else WRITTEN
+            sheet.write(axes, x, 2.15, f"unevenness, 64 random kernels: {uneven[way]:.2g}", 7.5, color)
+            signed = sheet.diverging(shown[way])
+            drawing.picture(axes, shown[way], (x, 2.55, 2.6, 2.6), "smooth input, a random kernel", signed)
+            chart = drawing.chart(axes, (x, 5.55, 2.6, 1.3), "power along rows", "cycles per pixel")
+            chart.semilogy(frequencies, spectra[way], color=drawing.THIRD, linewidth=1.3)
+            chart.set(xlim=(0, 0.505), ylim=(1e-9, 2))
+            chart.axvline(1 / stride, color=READ, linewidth=1.2, linestyle=":")
 
     return Scene(
         title=f"Checkerboards of a {kernel}x{kernel} kernel, upsampling by {stride}",
-        note="Unevenness: root of the variance of the output for a constant input over its mean square. Dotted: one cycle in "
-        f"{stride} pixels, where a checkerboard shows; 1 is the strongest frequency.",
-        data={f"{name}, constant": counts[name] for name in ways} | {f"{name}, smooth": shown[name] for name in ways},
-        numbers={f"{name}: unevenness": value for name, value in uneven.items()}
-        | {f"{name}: power at 1/{stride}": spectra[name][16].item() for name in ways},
-        size=(10.2, 7.1),
+        note="Unevenness: root of the variance of the output for a constant input over its mean square. "
+        f"Dotted: one cycle in {stride} pixels, where a checkerboard shows; 1 is the strongest frequency.",
+        data={f"{way}, constant": counts[way] for way in WAYS} | {f"{way}, smooth": shown[way] for way in WAYS},
+        numbers={f"{way}: unevenness": value for way, value in uneven.items()}
+        | {f"{way}: power at 1/{stride}": spectra[way][16].item() for way in WAYS},
+        size=(10.2, 7.3),
         draw=draw,
     )
+
+
+def _inside(values: Tensor, kernel: int, size: int) -> Tensor:
+    """A part of so many pixels that no border reaches."""
+    return values[..., 2 * kernel : 2 * kernel + size, 2 * kernel : 2 * kernel + size]
 
 
 def _spectrum(values: Tensor) -> Tensor:
     """Mean power along the rows under a Hann window, the greatest being 1."""
     window = torch.hann_window(values.shape[1], periodic=False)
-    power = torch.fft.rfft((values - values.mean()) * window).abs().square().mean(0)
+    power: Tensor = torch.fft.rfft((values - values.mean()) * window).abs().square().mean(0)
     return power / power.max()
