@@ -66,7 +66,7 @@ class Scene:
         width, height = self.size
         columns = min(len(steps), max(1, int(WIDEST / width)))
         columns = math.ceil(len(steps) / math.ceil(len(steps) / columns))  # rows as even as can be
-        wide = width * columns
+        wide = max(width * columns, 4.0, 0.105 * len(self.title) + 2 * MARGIN)
         head = 0.5 + 0.15 * len(textwrap.wrap(self.note, int((wide - 2 * MARGIN) * 16)))
         tall = head + height * math.ceil(len(steps) / columns)
         figure, _ = blank(wide, tall, self.title, self.note)

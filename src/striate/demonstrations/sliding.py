@@ -96,7 +96,8 @@ def products(size: int = 3, kernel: int = 2) -> Scene:
         " + ".join(f"{image[n // size][n % size]}·{w}" for n, w in zip(places, flat, strict=True))
         for places in reads.reshape(side**2, -1).tolist()
     ]
-    cell, width = 0.42, max(5.2, 0.75 * kernel**2 + 0.9)
+    cell = 0.42
+    width = max(1.0 + (size + kernel + side) * cell, 0.65 * kernel**2 + 0.9)
 
     def draw(axes: Axes, step: int) -> None:
         row, column = divmod(step, side)

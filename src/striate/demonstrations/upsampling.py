@@ -230,7 +230,7 @@ def checkerboard(kernel: int = 3, stride: int = 2) -> Scene:
 
 def _inside(values: Tensor, kernel: int, size: int) -> Tensor:
     """A part of so many pixels that no border reaches."""
-    return values[..., 2 * kernel : 2 * kernel + size, 2 * kernel : 2 * kernel + size]
+    return values[..., kernel : kernel + size, kernel : kernel + size]
 
 
 def _spectrum(values: Tensor) -> Tensor:
