@@ -20,7 +20,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate import data, errors, geometry, interpret, layers, locality, port, recipe, runs, tasks, train, zoo
+    from striate import (
+        data,
+        demonstrations,
+        errors,
+        geometry,
+        interpret,
+        layers,
+        locality,
+        port,
+        recipe,
+        runs,
+        tasks,
+        train,
+        zoo,
+    )
     from striate.data import load_data
     from striate.errors import DivergedError, InputError, StorageError, StriateError
     from striate.geometry import describe
@@ -52,6 +66,7 @@ _PUBLIC = {
 }
 _PACKAGES = (
     "data",
+    "demonstrations",
     "errors",
     "geometry",
     "interpret",
@@ -75,6 +90,7 @@ __all__ = [
     "StriateError",
     "build",
     "data",
+    "demonstrations",
     "describe",
     "errors",
     "evaluate_run",

@@ -96,7 +96,7 @@ def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
 
     return Scene(
         title="What stands around the input",
-        note="Framed in blue: the input.",
+        note="Framed in blue: the input. Pixels run from 0, black, to 16, white.",
         data={f"{mode} row": values for mode, values in rows.items()}
         | {f"{mode} image": v for mode, v in images.items()},
         numbers={mode: " ".join(drawing.number(v) for v in values.tolist()) for mode, values in rows.items()},

@@ -152,7 +152,7 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
     def draw(axes: Axes, step: int) -> None:
         row, column = corners[step]
         for place, name in enumerate(("locally connected", "convolution")):
-            y = 0.42 + 2.85 * place
+            y = 0.42 + 2.95 * place
             sheet.write(axes, 0.2, y - 0.22, f"{name}: {counts[name]:,} parameters", 9, weight="bold")
             sheet.tile(axes, image.numpy(), (0.2, y, 2.4, 2.4), **drawing.GRAY)
             drawing.window(axes, (0.2, y), scale, (row, column), (kernel, kernel), READ)
@@ -162,13 +162,14 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
                 weights,
                 (3.0, y + 0.55),
                 1.25 / kernel,
-                colors={"cmap": "RdBu_r", "vmin": -2.5, "vmax": 2.5},
+                colors={"cmap": "RdBu_r", "vmin": -3, "vmax": 3},
                 write=False,
-                title="weights here",
+                title="weights here, −3 to 3",
             )
             found = local if name == "locally connected" else shared
             sheet.tile(axes, found.numpy(), (4.7, y + 0.25, 1.9, 1.9), **sheet.diverging(found))
             sheet.write(axes, 4.7, y + 0.12, f"output {side}x{side}", 8, weight="bold")
+            drawing.scale(axes, (4.7, y + 2.24), sheet.diverging(found), "output")
             drawing.window(axes, (4.7, y + 0.25), unit, (row, column), color=drawing.WRITTEN)
 
     return Scene(
@@ -177,7 +178,7 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
         f"{'s' * (filters > 1)} at a place; a dense layer of as many outputs has {counts['dense']:,}.",
         data={"image": image, "locally_connected": local, "convolution": shared, "weights": own},
         numbers={"outputs": f"{side}x{side}", **{f"{name}: parameters": n for name, n in counts.items()}},
-        size=(6.8, 5.85),
+        size=(6.8, 6.05),
         draw=draw,
         steps=4,
         still=(2,),

@@ -36,10 +36,10 @@ def amount(greatest: float) -> dict[str, Any]:
 def number(value: float) -> str:
     """A number as short as it reads well, with a true minus sign.
 
-    >>> number(-2.0), number(0.125), number(1 / 3)
-    ('−2', '0.125', '0.333')
+    >>> number(-2.0), number(0.125), number(1 / 3), number(-0.0)
+    ('−2', '0.125', '0.333', '0')
     """
-    return f"{value:.{4 if abs(value) >= 1000 else 3}g}".replace("-", "−")
+    return f"{value + 0.0:.{4 if abs(value) >= 1000 else 3}g}".replace("-", "−")
 
 
 def cells(

@@ -60,6 +60,7 @@ def equivariance(shift: int = 6, digit: int = 3) -> Scene:
                 drawing.READ if pool_errors[step] else drawing.WRITTEN,
             ),
         }
+        drawing.scale(axes, (0.2 + 3 * (width + 0.15), width + 0.42), signed, "maps", 1.2)
         for place, (text, color) in said.items():
             sheet.write(axes, 0.2 + place * (width + 0.15), width + 0.5, text, 8.5, color)
 

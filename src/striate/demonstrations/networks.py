@@ -46,6 +46,7 @@ def classifier(filters: int = 4, classes: int = 3) -> Scene:
     starts = (0.2, 2.3, 3.7, 5.1, 6.3, 7.4, 8.6)
 
     def draw(axes: Axes, step: int) -> None:
+        drawing.scale(axes, (2.3, tall + 0.62), sheet.diverging(maps), "maps and flattened maps")
         for place, x in enumerate(starts[: step + 1]):
             sheet.write(axes, x, 0.1, titles[place], 8.5, weight="bold")
             sheet.write(axes, x, 0.27, shapes[place], 8, MUTED)
@@ -78,7 +79,7 @@ def classifier(filters: int = 4, classes: int = 3) -> Scene:
             "probabilities": chances,
         },
         numbers=dict(zip(titles, shapes, strict=True)) | {"weights": kernels.numel() + dense.numel()},
-        size=(9.3, tall + 0.75),
+        size=(9.3, tall + 0.95),
         draw=draw,
         steps=len(titles),
     )

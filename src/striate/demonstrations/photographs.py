@@ -114,14 +114,14 @@ def template(photograph: str = "china", noise: float = 40, size: int = 24) -> Sc
             axes,
             raw,
             (0.2, y, width, height),
-            "sums of products: bright wherever the picture is",
+            f"sums of products, {low:.2g} to {high:.2g}",
             {"cmap": "gray", "vmin": low, "vmax": high},
         )
         drawing.picture(
             axes,
             normed,
             (0.4 + wide, y, width, height),
-            "normalized cross-correlation",
+            "normalized, −0.3 to 1",
             {"cmap": "gray", "vmin": -0.3, "vmax": 1.0},
         )
         for x, name, color in ((0.2, "correlation", drawing.THIRD), (0.4 + wide, "normalized", READ)):

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.table import Table
@@ -137,10 +138,10 @@ class Scene:
 
 
 def _pixels(figure: Figure, dpi: int) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="rgba", dpi=dpi)
-    width, height = (int(side) for side in figure.get_size_inches() * dpi)
-    return Image.frombytes("RGBA", (width, height), buffer.getvalue()).convert("RGB")
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
 
 
 def _animate(pages: list[Image.Image], buffer: io.BytesIO, seconds: Inches) -> None:

@@ -210,7 +210,8 @@ def checkerboard(kernel: int = 3, stride: int = 2) -> Scene:
             color = READ if uneven[way] > 1e-3 else WRITTEN
             sheet.write(axes, x, 2.15, f"unevenness, 64 random kernels: {uneven[way]:.2g}", 7.5, color)
             signed = sheet.diverging(shown[way])
-            drawing.picture(axes, shown[way], (x, 2.55, 2.6, 2.6), "smooth input, a random kernel", signed)
+            title = f"smooth input, random kernel, ±{signed['vmax']:.2g}"
+            drawing.picture(axes, shown[way], (x, 2.55, 2.6, 2.6), title, signed)
             chart = drawing.chart(axes, (x, 5.55, 2.6, 1.3), "power along rows", "cycles per pixel")
             chart.semilogy(frequencies, spectra[way], color=drawing.THIRD, linewidth=1.3)
             chart.set(xlim=(0, 0.505), ylim=(1e-9, 2))
