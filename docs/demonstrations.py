@@ -20,7 +20,7 @@ from striate.demonstrations import DEMONSTRATIONS, Demonstration, show
 
 PAGE = Path(__file__).parent / "demonstrations.md"
 PICTURES = PAGE.with_suffix("")
-DPI, COLORS = 60, 48
+PNG_DPI, GIF_DPI = 72, 60
 # These say more in motion than all steps side by side.
 MOVING = ("sobel", "box_and_ramp", "signals", "stride", "equivariance", "dense_as_convolution")
 
@@ -32,13 +32,13 @@ def file_name(spec: str) -> str:
 
 
 def draw(spec: str) -> bytes:
-    """A small picture: few dots, few colors."""
+    """A small picture."""
     scene = show(spec)
     if spec in MOVING:
-        return scene.picture("gif", dpi=DPI, seconds=0.4)
-    picture = Image.open(io.BytesIO(scene.picture("png", dpi=DPI))).convert("RGB")
+        return scene.picture("gif", dpi=GIF_DPI, seconds=0.4)
+    picture = Image.open(io.BytesIO(scene.picture("png", dpi=PNG_DPI))).convert("RGB")
     small = io.BytesIO()
-    picture.quantize(COLORS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    picture.quantize(dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

@@ -149,6 +149,9 @@ def _animate(pages: list[Image.Image], buffer: io.BytesIO, seconds: Inches) -> N
     chosen = [pages[i] for i in sorted({0, len(pages) // 2, len(pages) - 1})]
     sample = Image.fromarray(np.concatenate([np.asarray(page) for page in chosen]))
     palette = sample.quantize(256, dither=Image.Dither.NONE)
+    colors = np.array(palette.getpalette()).reshape(-1, 3)
+    colors[(colors > 247).all(1)] = 255  # Pillow finds colors to within 4, and would gray the paper
+    palette.putpalette(colors.flatten().tolist())
     colored = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
     times = [round(1000 * seconds)] * len(pages)
     times[-1] *= 3
