@@ -71,15 +71,15 @@ def page(entries: Iterable[Demonstration]) -> str:
         "# Demonstrations",
         "",
         f"How the operations of convolutional networks work, drawn: {len(entries)} of them, {moving} of which move. "
-        "`striate show NAME --out FILE` writes a .gif of all steps, or a still .png or .svg; `striate show NAME --json` "
-        "prints the data. In Python, and in a notebook, which shows the picture:",
+        "`striate show NAME --out FILE` writes a .gif of all steps, or a still .png or .svg; with `--json` it prints "
+        "the data. In Python, and in a notebook, which shows the picture:",
         "",
         '    scene = striate.demonstrations.show("stride:size=9,step=3")',
         '    scene.data["output"], scene.numbers',
         '    scene.save("stride.gif")',
         "",
-        "Orange is what is read, green what is written. Gray runs from black to white; blue, white and red are below, at "
-        "and above zero. Written by `python docs/demonstrations.py`.",
+        "Orange is what is read, green what is written. Gray runs from black to white; blue, white and red are below, "
+        "at and above zero. Written by `python docs/demonstrations.py`.",
         "",
         "| demonstration | what it shows |",
         "|---|---|",

@@ -27,11 +27,13 @@ PUBLIC = [
         "load_data",
         "locality",
         "open_session",
+        "ops",
     ),
     *("port", "predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
 PACKAGES = [
-    *("data", "demonstrations", "geometry", "interpret", "layers", "locality", "port", "runs", "tasks", "train", "zoo")
+    *("data", "demonstrations", "geometry", "interpret", "layers", "locality", "ops"),
+    *("port", "runs", "tasks", "train", "zoo"),
 ]
 
 

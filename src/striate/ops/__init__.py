@@ -1,7 +1,7 @@
 """Pure tensor functions without parameters, of any rank."""
 
 from striate.ops.convolve import convolve, correlate, output_size
-from striate.ops.edges import Gradient, grey_values, sobel
+from striate.ops.edges import ImageGradient, grey_values, sobel
 from striate.ops.functions import BOX, RAMP, Piecewise, convolve_functions, correlate_functions
 from striate.ops.gradients import input_gradient, kernel_gradient
 from striate.ops.kernels import binomial, random_filters, sobel_kernels
@@ -17,7 +17,7 @@ from striate.ops.transpose import insert_zeros, transposed
 __all__ = [
     "BOX",
     "RAMP",
-    "Gradient",
+    "ImageGradient",
     "Match",
     "Piecewise",
     "Samples",

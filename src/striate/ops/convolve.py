@@ -115,9 +115,10 @@ def output_size(
     return tuple(outputs)
 
 
-def check_shapes(x: Tensor, kernel: Tensor, bias: Tensor | None = None, groups: int = 1) -> None:
+def check_shapes(
+    x: Tensor, kernel: Tensor, bias: Tensor | None = None, groups: int = 1, what: str = "cannot correlate"
+) -> None:
     """Raise InputError where input (n c *space), kernel (k c/groups *window) and bias (k) do not go together."""
-    what = "cannot correlate"
     if not 3 <= x.ndim <= 5:
         expected = "axes (n, c, *space), 1 to 3 of space"
         raise InputError(what, where="x", expected=expected, got=f"shape {tuple(x.shape)}")

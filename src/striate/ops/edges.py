@@ -15,7 +15,7 @@ from striate.shapes import Bool, Float, Num, Tensor, UInt8
 
 
 @dataclass(frozen=True, eq=False)
-class Gradient:
+class ImageGradient:
     """How fast an image changes along x (columns, to the right) and y (rows, downwards)."""
 
     x: Float[Tensor, "*batch h w"]
@@ -36,7 +36,7 @@ class Gradient:
         return self.magnitude >= threshold
 
 
-def sobel(image: Num[Tensor, "*batch h w"], padding: Padding = "valid", padding_mode: str = "zeros") -> Gradient:
+def sobel(image: Num[Tensor, "*batch h w"], padding: Padding = "valid", padding_mode: str = "zeros") -> ImageGradient:
     """Sobel's gradient of images: x has changes to the right positive, y those downwards; each over 8 times the slope.
 
     Cross-correlation with [[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]] and its transpose, computed as columns and rows.
@@ -56,7 +56,7 @@ def sobel(image: Num[Tensor, "*batch h w"], padding: Padding = "valid", padding_
         found = correlate_separable(maps, (rows, columns), padding=padding, padding_mode=padding_mode)
         return found.view(*x.shape[:-2], *found.shape[-2:])
 
-    return Gradient(gradient(smooth, differ), gradient(differ, smooth))
+    return ImageGradient(gradient(smooth, differ), gradient(differ, smooth))
 
 
 def grey_values(values: Num[Tensor, "*size"]) -> UInt8[Tensor, "*size"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -29,7 +30,7 @@ class Piecewise:
     breaks: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        rising = all(a < b for a, b in zip(self.breaks, self.breaks[1:], strict=False))
+        rising = all(a < b for a, b in pairwise(self.breaks))
         if len(self.breaks) < 2 or not rising or not all(map(math.isfinite, self.breaks)):
             expected = "two or more finite numbers that rise: where the function begins, bends and ends"
             raise InputError("cannot use these breaks", expected=expected, got=self.breaks)
@@ -51,7 +52,9 @@ RAMP = Piecewise(lambda x: 1 - 0.2 * x, (0.0, 5.0))
 """The lectures' kernel: 1 - 0.2 x from 0 on, cut at 5, where it would fall below zero."""
 
 
-def convolve_functions(f: Piecewise, g: Piecewise, at: Float[Tensor, "at"], *, nodes: int = 20) -> Float[Tensor, "at"]:
+def convolve_functions(
+    f: Piecewise, g: Piecewise, at: Float[Tensor, "*at"], *, nodes: int = 20
+) -> Float[Tensor, "*at"]:
     """Convolution h(i) = ∫ f(x) g(i - x) dx at each i of `at`.
 
     Gauss-Legendre quadrature with so many nodes between each two breaks of f(x) and g(i - x): exact, but for rounding,
@@ -64,7 +67,7 @@ def convolve_functions(f: Piecewise, g: Piecewise, at: Float[Tensor, "at"], *, n
     if nodes < 1:
         raise InputError("cannot integrate", where="nodes", expected="1 or more", got=nodes)
     knots, weights = map(torch.from_numpy, np.polynomial.legendre.leggauss(nodes))
-    i = at.detach().to("cpu", torch.float64)[:, None]
+    i = at.detach().to("cpu", torch.float64).reshape(-1, 1)
     f_breaks, g_breaks = (torch.tensor(b, dtype=torch.float64) for b in (f.breaks, g.breaks))
     low = torch.maximum(f_breaks[0], i - g_breaks[-1])  # where both are there
     high = torch.maximum(low, torch.minimum(f_breaks[-1], i - g_breaks[0]))
@@ -72,12 +75,12 @@ def convolve_functions(f: Piecewise, g: Piecewise, at: Float[Tensor, "at"], *, n
     begin, half = breaks[:, :-1, None], breaks.diff(dim=1)[..., None] / 2
     x = begin + half * (1 + knots)
     integral = (f(x) * g(i[..., None] - x) * weights * half).sum((1, 2))
-    return integral.to(at)
+    return integral.view(at.shape).to(at)
 
 
 def correlate_functions(
-    f: Piecewise, g: Piecewise, at: Float[Tensor, "at"], *, shift: str = "image", nodes: int = 20
-) -> Float[Tensor, "at"]:
+    f: Piecewise, g: Piecewise, at: Float[Tensor, "*at"], *, shift: str = "image", nodes: int = 20
+) -> Float[Tensor, "*at"]:
     """Cross-correlation of f and g at each i of `at`, in either form, as `correlate_samples` has them.
 
         shift="image"    h(i) = ∫ f(i + x) g(x) dx

@@ -23,7 +23,7 @@ from striate.shapes import Float, Tensor
 def kernel_gradient(
     x: Float[Tensor, "n c *space"],
     upstream: Float[Tensor, "n k *out"],
-    window: tuple[int, ...],
+    window: Axes,
     *,
     stride: Axes = 1,
     padding: Padding = "valid",
@@ -41,9 +41,13 @@ def kernel_gradient(
     >>> kernel_gradient(x, upstream, (2,))
     tensor([[[21., 42.]]])
     """
+    window = per_axis("window", window, x.ndim - 2)
     steps, spread, pairs = _options(window, stride, padding, dilation)
-    _check(upstream, (x.shape[0], tuple(x.shape[2:])), window, steps, pairs, spread, groups)
+    _check(upstream, (x.shape[0], tuple(x.shape[2:])), window, steps, pairs, spread)
     n, c, k = *x.shape[:2], upstream.shape[1]
+    if groups < 1 or c % groups or k % groups:
+        expected = f"a divisor of {c} channels and of {k} kernels"
+        raise InputError("cannot take a gradient", where="groups", expected=expected, got=groups)
     if n == 0:
         return x.new_zeros(k, c // groups, *window)
     padded = extend(x, pairs, padding_mode)
@@ -57,7 +61,7 @@ def kernel_gradient(
 def input_gradient(
     kernel: Float[Tensor, "k c_group *window"],
     upstream: Float[Tensor, "n k *out"],
-    size: tuple[int, ...],
+    size: Axes,
     *,
     stride: Axes = 1,
     padding: Padding = "valid",
@@ -75,8 +79,9 @@ def input_gradient(
     tensor([[[ 1., 12., 20.]]])
     """
     window = tuple(kernel.shape[2:])
+    size = per_axis("size", size, len(window))
     steps, spread, pairs = _options(window, stride, padding, dilation)
-    _check(upstream, (upstream.shape[0], size), window, steps, pairs, spread, groups)
+    _check(upstream, (upstream.shape[0], size), window, steps, pairs, spread)
     back = transposed(upstream, kernel, stride=steps, dilation=spread, groups=groups, form="insertion")
     index = torch.arange(1.0, 1 + torch.Size(size).numel(), dtype=torch.float64, device=kernel.device)
     source = extend(index.view(1, 1, *size), pairs, padding_mode)[0, 0].long()  # 0 where zeros were
@@ -100,13 +105,9 @@ def _check(
     stride: tuple[int, ...],
     padding: Pairs,
     dilation: tuple[int, ...],
-    groups: int,
 ) -> None:
     n, size = batch
     expected = (n, upstream.shape[1], *output_size(size, window, stride, padding, dilation))
     if tuple(upstream.shape) != expected:
         what = "the upstream gradient is not of this output"
         raise InputError(what, expected=f"shape {expected}", got=tuple(upstream.shape))
-    if groups < 1 or upstream.shape[1] % groups:
-        expected_groups = f"a divisor of {upstream.shape[1]} kernels"
-        raise InputError("cannot take a gradient", where="groups", expected=expected_groups, got=groups)

@@ -64,7 +64,8 @@ def match_template(
 
     Both are (t,) or (h, w), or have channels, over which is summed: (c, h, w) or (c, d, h, w). Contrast and brightness
     of the window do not change the normalized score; where the window is flat it is 0. In double precision. Raises
-    InputError where the template is larger, has other channels, or is flat (for "normalized").
+    InputError where the template is larger, has other channels, or is flat (for "normalized"),
+    and for values that are not finite.
     Source: Lewis 1995, Fast normalized cross-correlation.
 
     >>> image = torch.tensor([[0.0, 0, 0, 9], [0, 1, 2, 9], [0, 3, 1, 9]])
@@ -75,9 +76,16 @@ def match_template(
     if method not in METHODS:
         raise InputError("unknown method", got=repr(method), fix=did_you_mean(method, METHODS))
     i, t = (x.double()[None] if x.ndim <= 2 else x.double() for x in (image, template))
-    if i.ndim != t.ndim or not 2 <= i.ndim <= 4 or len(i) != len(t) or any(map(int.__lt__, i.shape, t.shape)):
+    if (
+        i.ndim != t.ndim
+        or not 2 <= i.ndim <= 4
+        or len(i) != len(t)
+        or any(a < b for a, b in zip(i.shape, t.shape, strict=True))
+    ):
         expected = f"the channels of the image, and no longer on any axis than {tuple(image.shape)}"
         raise InputError("cannot match", where="template", expected=expected, got=tuple(template.shape))
+    if not (torch.isfinite(i).all() and torch.isfinite(t).all()):
+        raise InputError("cannot match", expected="finite values", got="NaN or infinity")
     scores = {"normalized": _normalized, "correlation": _correlation, "squared": _squared}[method](i, t)
     best = (scores.argmin() if method == "squared" else scores.argmax()).item()
     position = tuple(int(index) for index in torch.unravel_index(torch.tensor(best), scores.shape))
@@ -85,7 +93,9 @@ def match_template(
 
 
 def _correlation(image: Tensor, template: Tensor) -> Tensor:
-    return correlate(image[None], template[None])[0, 0]
+    # In double precision torch's own form of a large window takes memory for all patches.
+    algorithm = "fft" if template.numel() > 64 else "auto"
+    return correlate(image[None], template[None], algorithm=algorithm)[0, 0]
 
 
 def _sums(image: Tensor, window: torch.Size) -> Tensor:

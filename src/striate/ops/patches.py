@@ -9,7 +9,7 @@ from striate.shapes import Num, Tensor
 
 def patches(
     x: Num[Tensor, "n c *space"],
-    window: tuple[int, ...],
+    window: Axes,
     *,
     stride: Axes = 1,
     padding: Padding = "valid",
@@ -27,7 +27,8 @@ def patches(
              [2, 3],
              [3, 4]]])
     """
-    rank = len(window)
+    rank = x.ndim - 2
+    window = per_axis("window", window, rank)
     steps, spread = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, window, spread)
     output_size(tuple(x.shape[2:]), window, steps, pairs, spread)

@@ -50,8 +50,11 @@ class Samples:
         return cls(values, tuple(-(size // 2) for size in values.shape))
 
     def __getitem__(self, index: Axes) -> float:
-        """The value at an index (one whole number for each axis), wherever that is."""
-        at = [i - f for i, f in zip((index,) if isinstance(index, int) else index, self.first, strict=True)]
+        """The value at an index, one whole number for each axis: 0 beyond the values. InputError for another number."""
+        index = (index,) if isinstance(index, int) else tuple(index)
+        if len(index) != len(self.first):
+            raise InputError("cannot look up a value", expected=f"{len(self.first)} indices", got=index)
+        at = [i - f for i, f in zip(index, self.first, strict=True)]
         inside = all(0 <= i < size for i, size in zip(at, self.values.shape, strict=True))
         return self.values[tuple(at)].item() if inside else 0.0
 
@@ -77,6 +80,8 @@ def convolve_samples(f: Samples, g: Samples) -> Samples:
     >>> convolve_samples(Samples(torch.tensor([1.0, 2.0])), Samples(torch.tensor([1.0, 10.0, 100.0]), first=(-1,)))
     Samples(values=tensor([  1.,  12., 120., 200.]), first=(-1,))
     """
+    if f.values.ndim != g.values.ndim:
+        raise InputError("cannot convolve", expected="as many axes", got=f"{f.values.ndim} and {g.values.ndim}")
     values = convolve(f.values[None, None], g.values[None, None], padding="full")[0, 0]
     return Samples(values, tuple(a + b for a, b in zip(f.first, g.first, strict=True)))
 

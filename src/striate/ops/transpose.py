@@ -54,10 +54,10 @@ def transposed(
     if x.ndim != kernel.ndim or x.shape[1] != kernel.shape[0]:
         expected = f"{x.ndim} axes, the first with the {x.shape[1]} channels of x"
         raise InputError("cannot transpose", where="kernel", expected=expected, got=f"shape {tuple(kernel.shape)}")
-    check_shapes(x, _swapped(kernel, groups), bias, groups)
+    check_shapes(x, _swapped(kernel, groups), bias, groups, what="cannot transpose")
     steps, spread = per_axis("stride", stride, len(window)), per_axis("dilation", dilation, len(window))
     added = per_axis("output_padding", output_padding, len(window), least=0)
-    if any(map(int.__ge__, added, map(max, steps, spread))):
+    if any(a >= max(s, d) for a, s, d in zip(added, steps, spread, strict=True)):
         expected = "less than stride or dilation"
         raise InputError("cannot use this output_padding", expected=expected, got=output_padding)
     pairs = padding_pairs(padding, window, spread)
