@@ -140,8 +140,8 @@ class Scene:
 def _pixels(figure: Figure, dpi: int) -> Image.Image:
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
 
 
 def _animate(pages: list[Image.Image], buffer: io.BytesIO, seconds: Inches) -> None:
