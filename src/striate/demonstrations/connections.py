@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import torch
 from matplotlib.axes import Axes
 
@@ -205,51 +208,33 @@ def receptive_field(
         reach = rate * (kernel - 1)
         first = -reach if causal else -(reach // 2)
         windows.append(Window(stride, first, first + reach, step=rate))
-    # From the top down: the inputs of each level that the last unit of the top sees.
-    sees: list[list[int]] = [[0]]
-    for window in reversed(windows):
-        sees.append(sorted({i for o in sees[-1] for i in window.at(o)}))
-    sees.reverse()
-    low, high = min(map(min, sees)), max(map(max, sees))
-    total = high - low + 1
+    sizes = [window.size for window in accumulate(windows, lambda inner, window: window.after(inner))]
+    sees = _seen(windows)
+    total = sees[0][-1] - sees[0][0] + 1
     pitch = min(0.42, 8.0 / total)
     wide = max(4.8, 0.9 + pitch * (total - 1))
-    left = (wide - pitch * (total - 1)) / 2
-    composed, sizes = Window(), []
+    left, end = (wide - pitch * (total - 1)) / 2, (wide + pitch * (total - 1)) / 2
+    jumps, offsets = [1.0], [-float(sees[0][0])]  # of the units of each level, in inputs
     for window in windows:
-        composed = window.after(composed)
-        sizes.append(composed.size)
+        middle = window.hi if causal else (window.lo + window.hi) / 2
+        offsets.append(offsets[-1] + jumps[-1] * float(middle))
+        jumps.append(jumps[-1] * stride)
+
+    def at(level: int, unit: int) -> Place:
+        return left + pitch * (jumps[level] * unit + offsets[level]), 0.35 + 0.75 * (layers - level)
 
     def draw(axes: Axes, step: int) -> None:
-        # Strides spread the units of the upper levels out over their inputs.
-        jumps = [stride**level for level in range(layers + 1)]
-        offset = [0.0]
-        for window in windows:
-            offset.append(
-                offset[-1]
-                + jumps[len(offset) - 1] * (float(window.hi) if causal else (float(window.lo + window.hi)) / 2)
-            )
-
-        def at(level: int, unit: int) -> Place:
-            return left + pitch * (jumps[level] * unit + offset[level] - low), 0.35 + 0.75 * (layers - level)
-
+        radius = min(0.11, 0.42 * pitch)
         for level in range(layers, -1, -1):
-            shown = [u for u in range(-total, total) if -0.1 <= at(level, u)[0] - left <= pitch * (total - 1) + 0.1]
+            shown = [u for u in range(-total, total) if left - 0.1 <= at(level, u)[0] <= end + 0.1]
             marked = set(sees[level]) if level >= layers - 1 - step else set()
-            drawing.units(
-                axes,
-                [at(level, u) for u in shown],
-                [""] * len(shown),
-                [SEEN if u in marked else "white" for u in shown],
-                min(0.11, 0.42 * pitch),
-            )
+            faces = [SEEN if unit in marked else "white" for unit in shown]
+            drawing.units(axes, [at(level, unit) for unit in shown], [""] * len(shown), faces, radius)
             if level > 0 and level >= layers - step:
                 pairs = [(at(level - 1, i), at(level, o)) for o in sees[level] for i in windows[level - 1].at(o)]
                 drawing.lines(axes, pairs, READ, 1.0)
-        deep = step + 1
-        sheet.write(
-            axes, 0.2, 0.1, f"{deep} layer{'s' * (deep > 1)} down: {len(sees[layers - deep])} units", 8.5, weight="bold"
-        )
+        down, count = step + 1, len(sees[layers - 1 - step])
+        sheet.write(axes, 0.2, 0.1, f"{down} layer{'s' * (down > 1)} down: {count} units", 8.5, weight="bold")
 
     return Scene(
         title=f"What a unit sees through {layers} layers",
@@ -262,3 +247,11 @@ def receptive_field(
         draw=draw,
         steps=layers,
     )
+
+
+def _seen(windows: Sequence[Window]) -> list[list[int]]:
+    """The units of each level, the input first, that unit 0 of the last one sees."""
+    sees = [[0]]
+    for window in reversed(windows):
+        sees.append(sorted({i for o in sees[-1] for i in window.at(o)}))
+    return sees[::-1]
