@@ -221,7 +221,7 @@ def receptive_field(
         jumps.append(jumps[-1] * stride)
 
     def at(level: int, unit: int) -> Place:
-        return left + pitch * (jumps[level] * unit + offsets[level]), 0.35 + 0.75 * (layers - level)
+        return left + pitch * (jumps[level] * unit + offsets[level]), 0.42 + 0.75 * (layers - level)
 
     def draw(axes: Axes, step: int) -> None:
         radius = min(0.11, 0.42 * pitch)
@@ -243,7 +243,7 @@ def receptive_field(
         data={"field": torch.tensor(sizes), "sees": torch.tensor(sees[0])},
         numbers={f"after layer {layer + 1}": f"field {size}" for layer, size in enumerate(sizes)}
         | {"weights": layers * kernel},
-        size=(wide, 0.7 + 0.75 * layers),
+        size=(wide, 0.75 + 0.75 * layers),
         draw=draw,
         steps=layers,
     )

@@ -50,10 +50,7 @@ def equivariance(shift: int = 6, digit: int = 3) -> Scene:
             (f"greatest value: {drawing.number(greatest[step].item())}", WRITTEN),
             (f"greatest difference: {drawing.number(errors[step].item())}", WRITTEN),
             ("", MUTED),
-            (
-                f"greatest difference: {drawing.number(pool_errors[step].item())}",
-                READ if pool_errors[step] else WRITTEN,
-            ),
+            (f"greatest difference: {drawing.number(off)}", READ if off else WRITTEN),
         )
         for place, ((name, pixels, colors), (text, color)) in enumerate(zip(panels, said, strict=True)):
             x = 0.2 + place * (wide + 0.15)
