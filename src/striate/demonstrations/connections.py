@@ -132,7 +132,7 @@ def shared_weights(size: int = 3, kernel: int = 2) -> Scene:
     kernel=Between(1, 11, whole=True),
     channels=Between(1, 512, whole=True),
     filters=Between(1, 512, whole=True),
-    source="LeCun 1989; Taigman et al. 2014, section 2",
+    source="LeCun 1989; Taigman et al. 2014, section 3.1",
 )
 def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: int = 1) -> Scene:
     """A locally connected layer has weights of its own at each place, a convolution the same at all."""

@@ -193,7 +193,7 @@ def separable(kernel: int = 3, channels: int = 256, filters: int = 256, size: in
     )
 
 
-@demonstration(depth=Between(2, 60, whole=True), source="He et al. 2016, section 3.1; Ioffe and Szegedy 2015")
+@demonstration(depth=Between(2, 60, whole=True), source="He et al. 2016, section 3.2; Ioffe and Szegedy 2015")
 def residual(depth: int = 20) -> Scene:
     """A residual block with batch normalization, and the variance of the signal through a stack of such blocks."""
     variances = {name: _variances(name, depth) for name in ("plain", "residual", "residual, normalized")}

@@ -44,7 +44,7 @@ def handwritten(digit: int) -> Float[Tensor, "8 8"]:
     return torch.tensor(load_digits().images[digit], dtype=torch.float32)  # the first ten are 0 to 9
 
 
-@demonstration(photograph=PHOTOGRAPHS, source="Sobel 1968")
+@demonstration(photograph=PHOTOGRAPHS, source="Sobel and Feldman 1968")
 def edges(photograph: str = "china") -> Scene:
     """The edges of a photograph: changes from left to right, from top to bottom, and the magnitude of both."""
     image = gray_photograph(f"{photograph}.jpg", (214, 320))

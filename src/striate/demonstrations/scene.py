@@ -107,7 +107,7 @@ class Scene:
         """The content of the file that `save` writes; `format` is "gif", "png" or "svg"."""
         buffer = io.BytesIO()
         if format == "gif":
-            _animate([_pixels(figure, dpi) for figure in self.figures()], buffer, seconds)
+            _animate(lambda step: _pixels(self.figure(step), dpi), self.steps, buffer, seconds)
         else:
             self.sheet().savefig(buffer, format=format, dpi=dpi)
         return buffer.getvalue()
@@ -144,15 +144,15 @@ def _pixels(figure: Figure, dpi: int) -> Image.Image:
     return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
 
 
-def _animate(pages: list[Image.Image], buffer: io.BytesIO, seconds: Inches) -> None:
-    """A GIF with one set of colors for all pages, so that what stands still does not flicker."""
-    chosen = [pages[i] for i in sorted({0, len(pages) // 2, len(pages) - 1})]
-    sample = Image.fromarray(np.concatenate([np.asarray(page) for page in chosen]))
+def _animate(page: Callable[[int], Image.Image], steps: int, buffer: io.BytesIO, seconds: Inches) -> None:
+    """A GIF with one set of colors for all pages, so that what stands still does not flicker; page by page in memory."""
+    drawn = {step: page(step) for step in sorted({0, steps // 2, steps - 1})}
+    sample = Image.fromarray(np.concatenate([np.asarray(picture) for picture in drawn.values()]))
     palette = sample.quantize(256, dither=Image.Dither.NONE)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
     colors[(colors > 247).all(1)] = 255  # Pillow finds colors to within 4, and would gray the paper
     palette.putpalette(colors.flatten().tolist())
-    colored = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-    times = [round(1000 * seconds)] * len(pages)
-    times[-1] *= 3
-    colored[0].save(buffer, "GIF", save_all=True, append_images=colored[1:], duration=times, loop=0)
+    pages = (drawn.pop(step, None) or page(step) for step in range(steps))
+    first, *rest = (one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pages)
+    times = [round(1000 * seconds)] * (steps - 1) + [round(3000 * seconds)]
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
