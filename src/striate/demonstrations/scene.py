@@ -145,14 +145,14 @@ def _pixels(figure: Figure, dpi: int) -> Image.Image:
 
 
 def _animate(page: Callable[[int], Image.Image], steps: int, buffer: io.BytesIO, seconds: Inches) -> None:
-    """A GIF with one set of colors for all pages, so that what stands still does not flicker; page by page in memory."""
+    """A GIF with one set of colors for all pages, so that what stands still does not flicker."""
     drawn = {step: page(step) for step in sorted({0, steps // 2, steps - 1})}
     sample = Image.fromarray(np.concatenate([np.asarray(picture) for picture in drawn.values()]))
     palette = sample.quantize(256, dither=Image.Dither.NONE)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
     colors[(colors > 247).all(1)] = 255  # Pillow finds colors to within 4, and would gray the paper
     palette.putpalette(colors.flatten().tolist())
-    pages = (drawn.pop(step, None) or page(step) for step in range(steps))
+    pages = (drawn.pop(step) if step in drawn else page(step) for step in range(steps))
     first, *rest = (one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pages)
     times = [round(1000 * seconds)] * (steps - 1) + [round(3000 * seconds)]
     first.save(buffer, "GIF", save_all=True, append_images=rest, duration=times, loop=0)
