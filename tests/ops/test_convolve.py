@@ -17,7 +17,7 @@ from tests.ops.problems import Problem, definition, few, flipped, problems, some
 from torch import Tensor, nn
 
 from striate.errors import InputError
-from striate.ops import convolve, correlate, output_size
+from striate.ops import convolve, correlate, output_size, transposed
 from striate.ops.convolve import check_shapes
 
 close = torch.testing.assert_close
@@ -146,6 +146,18 @@ def test_gradients_are_right(problem: Problem) -> None:
     assert torch.autograd.gradgradcheck(call, (x, kernel, bias), fast_mode=True)
 
 
+def test_what_is_remembered_of_earlier_calls_does_not_leak() -> None:
+    x, kernel = torch.arange(6.0).view(1, 1, 6), torch.tensor([[[1.0, 2]]])
+    for padding in ("same", "causal", 1, ((0, 1),), ((1, 0),)):
+        first = correlate(x, kernel, padding=padding, stride=2)
+        assert torch.equal(first, correlate(x, kernel, padding=padding, stride=2))
+        assert torch.equal(first, correlate(x, kernel, padding=padding)[..., ::2])
+    assert not torch.equal(correlate(x, kernel, padding=((0, 1),)), correlate(x, kernel, padding=((1, 0),)))
+    for _ in range(2):  # errors neither
+        with pytest.raises(InputError, match="cannot use this stride"):
+            correlate(x, kernel, stride=0)
+
+
 X, K = torch.zeros(1, 4, 6, 6), torch.zeros(6, 2, 3, 3)
 
 
@@ -207,3 +219,18 @@ def test_shapes_that_the_annotations_refuse_in_these_tests_are_told(
 ) -> None:
     with pytest.raises(InputError, match=re.escape(text)):
         check_shapes(x, kernel, bias, 2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_it_compiles_whole(dynamic: bool) -> None:
+    kernel = torch.randn(4, 1, 3, 3)
+
+    def call(x: Tensor) -> Tensor:
+        y = convolve(x, kernel, padding="same", padding_mode="reflect", stride=2, groups=2)
+        return transposed(y, kernel, stride=2, groups=2, form="insertion")
+
+    compiled = torch.compile(call, fullgraph=True, backend="eager", dynamic=dynamic)
+    for side in (8, 11):
+        x = torch.randn(2, 2, side, side)
+        close(compiled(x), call(x))

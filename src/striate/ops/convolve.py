@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
+
 from striate.errors import InputError
 from striate.ops.algorithms import correlation
-from striate.ops.padding import Axes, Padding, extend, padding_pairs, per_axis
+from striate.ops.padding import Axes, Padding, Pairs, extend, padding_pairs, per_axis
 from striate.shapes import Float, Tensor
+
+Options = tuple[tuple[int, ...], Pairs, tuple[int, ...]]
+_seen: dict[Any, Options] = {}
 
 
 def correlate(
@@ -40,13 +47,9 @@ def correlate(
     tensor([[[-1., -2., -4.,  7.]]])
     """
     check_shapes(x, kernel, bias, groups)
-    window = tuple(kernel.shape[2:])
-    steps = per_axis("stride", stride, len(window))
-    spread = per_axis("dilation", dilation, len(window))
-    pairs = padding_pairs(padding, window, spread)
-    output_size(tuple(x.shape[2:]), window, steps, pairs, spread)
+    steps, pairs, spread = _settled(x.shape[2:], kernel.shape[2:], stride, padding, dilation)
     if padding_mode != "zeros":
-        x, pairs = extend(x, pairs, padding_mode), ((0, 0),) * len(window)
+        x, pairs = extend(x, pairs, padding_mode), ((0, 0),) * len(pairs)
     return correlation(
         x, kernel, bias, stride=steps, padding=pairs, dilation=spread, groups=groups, algorithm=algorithm
     )
@@ -141,3 +144,28 @@ def check_shapes(
         raise InputError(what, where="kernel", expected=expected, got=kernel.shape[1])
     if bias is not None and bias.shape != (filters,):
         raise InputError(what, where="bias", expected=f"shape ({filters},)", got=tuple(bias.shape))
+
+
+def _settled(size: torch.Size, window: torch.Size, stride: Axes, padding: Padding, dilation: Axes) -> Options:
+    """`_settle`, remembered: on small maps it takes longer than the convolution."""
+    if torch.compiler.is_compiling():
+        return _settle(size, window, stride, padding, dilation)
+    key = size, window, stride, padding, dilation
+    try:
+        found = _seen.get(key)
+    except TypeError:  # lists, and sizes that are symbols, have no hash
+        return _settle(size, window, stride, padding, dilation)
+    if found is None:
+        if len(_seen) >= 4096:
+            _seen.clear()
+        found = _seen[key] = _settle(size, window, stride, padding, dilation)
+    return found
+
+
+def _settle(size: torch.Size, window: torch.Size, stride: Axes, padding: Padding, dilation: Axes) -> Options:
+    """Stride, padding and dilation, one for each axis, of a kernel that fits."""
+    taps, rank = tuple(window), len(window)
+    steps, spread = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
+    pairs = padding_pairs(padding, taps, spread)
+    output_size(tuple(size), taps, steps, pairs, spread)
+    return steps, pairs, spread
