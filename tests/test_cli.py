@@ -16,6 +16,7 @@ from PIL import Image
 
 import striate
 from striate.cli import main
+from striate.demonstrations import DEMONSTRATIONS
 
 FAST = ["--model", "nielsen_mnist", "--epochs", "2", "--batch-size", "100", "--device", "cpu"]
 
@@ -127,6 +128,13 @@ def test_describe_builds_a_network_of_the_zoo_for_the_input(
         (["train", "--resume", "x", "--epochs", "3"], "a resumed run keeps its recipe: --resume x: expected no other"),
         (["evaluate", "nothing"], "this folder holds no trained model: nothing"),
         (["predict", "nothing"], "nothing to predict"),
+        (["show", "sobbel"], "unknown demonstration: got 'sobbel'. Did you mean sobel?"),
+        (["show", "stride:stepp=2"], "demonstration stride has no option: got 'stepp'. Did you mean step?"),
+        (["show", "stride:step=9"], "cannot use this value: stride:step: expected a whole number in 1..5, got 9"),
+        (["show", "stride", "--out", "a.jpg"], "no such kind of picture: a.jpg: expected a file that ends in .gif"),
+        (["show", "stride", "--out", "no/a.png"], "cannot write the picture: no/a.png: got no such folder"),
+        (["show", "stride", "--seconds", "0"], "a step cannot stand so long: expected 0.02 to 60 seconds, got 0"),
+        (["show", "--out", "a.png"], "nothing to draw: got --out a.png. striate show NAME --out FILE"),
         (["runs", "nothing"], "no such folder: nothing. Train something: striate train"),
     ],
 )
@@ -288,6 +296,30 @@ def test_describe_says_what_is_wrong_with_a_network(
     capsys: pytest.CaptureFixture[str], network: str, options: str, expected: str
 ) -> None:
     assert expected in fails(capsys, "describe", network, "--input", options)
+
+
+def test_show_lists_and_draws(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    main(["show", "--json"])
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(DEMONSTRATIONS)
+    main(["show"])
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in DEMONSTRATIONS)
+    main(["show", "stride:size=5,step=2", "--dpi", "30"])
+    *table, last = lines(capsys)
+    assert last == "picture: stride.gif"
+    assert "(5 − 3) / 2 + 1 = 2" in "".join(table)
+    with Image.open("stride.gif") as picture:
+        assert picture.n_frames == 4
+    main(["show", "separable", "--dpi", "30"])
+    assert Image.open("separable.png").width == 30 * 9.1
+    main(["show", "products", "--json"])
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert facts["numbers"]["s11"] == "a·w11 + b·w12 + d·w21 + e·w22"
+    main(["show", "products", "--json", "--out", "other.svg"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other.svg", "separable.png", "stride.gif"]
 
 
 def test_describe_writes_no_page_into_a_folder(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from types import ModuleType
 import pytest
 
 from striate import zoo
+from striate.demonstrations import DEMONSTRATIONS
 from striate.recipe import Recipe
 from striate.runs import open_session
 from striate.train import fit
@@ -52,6 +53,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/geometry.md",
         "docs/locality.md",
         "docs/countings.md",
+        "docs/demonstrations.md",
         "docs/peers.md",
         "docs/augment/README.md",
         "docs/zoo/README.md",
@@ -76,6 +78,14 @@ def test_the_page_of_the_zoo_is_generated(monkeypatch: pytest.MonkeyPatch) -> No
     generator = script(ROOT / "docs" / "zoo.py", monkeypatch)
     reports = {name: generator.reported(entry) for name, entry in zoo.ARCHITECTURES.items()}
     assert (ROOT / "docs" / "zoo" / "README.md").read_text() == generator.page(reports), "run: python docs/zoo.py"
+
+
+def test_the_page_of_demonstrations_is_generated(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = script(ROOT / "docs" / "demonstrations.py", monkeypatch)
+    page = (ROOT / "docs" / "demonstrations.md").read_text()
+    assert page == generator.page(DEMONSTRATIONS.values()), "run: python docs/demonstrations.py"
+    drawn = {generator.file_name(spec) for entry in DEMONSTRATIONS.values() for spec in entry.examples}
+    assert {file.name for file in (ROOT / "docs" / "demonstrations").iterdir()} == drawn
 
 
 def test_profiles_keep_branches_together_leave_gates_out_and_show_decoders(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate import data, errors, geometry, interpret, layers, locality, ops, port, recipe, runs, tasks, train, zoo
+    from striate import (
+        data,
+        demonstrations,
+        errors,
+        geometry,
+        interpret,
+        layers,
+        locality,
+        ops,
+        port,
+        recipe,
+        runs,
+        tasks,
+        train,
+        zoo,
+    )
     from striate.data import load_data
     from striate.errors import DivergedError, InputError, StorageError, StriateError
     from striate.geometry import describe
@@ -52,6 +67,7 @@ _PUBLIC = {
 }
 _PACKAGES = (
     "data",
+    "demonstrations",
     "errors",
     "geometry",
     "interpret",
@@ -76,6 +92,7 @@ __all__ = [
     "StriateError",
     "build",
     "data",
+    "demonstrations",
     "describe",
     "errors",
     "evaluate_run",

@@ -1,4 +1,4 @@
-"""What holds for every registry: networks, tasks, data sources, augmentations."""
+"""What holds for every registry: networks, tasks, data sources, augmentations, demonstrations."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ import pytest
 
 import striate
 from striate.data import AUGMENTATIONS, SOURCES
+from striate.demonstrations import DEMONSTRATIONS
 from striate.errors import InputError
 from striate.geometry.rules import RULES
 from striate.registry import Registry
 from striate.tasks import TASKS
 from striate.zoo import ARCHITECTURES
 
-REGISTRIES = {"network": ARCHITECTURES, "task": TASKS, "data source": SOURCES, "augmentation": AUGMENTATIONS}
+REGISTRIES = {
+    "network": ARCHITECTURES,
+    "task": TASKS,
+    "data source": SOURCES,
+    "augmentation": AUGMENTATIONS,
+    "demonstration": DEMONSTRATIONS,
+}
 each = pytest.mark.parametrize(("kind", "registry"), REGISTRIES.items(), ids=REGISTRIES)
 
 

@@ -14,7 +14,7 @@ import striate
 
 PUBLIC = [
     *("Classify", "DivergedError", "InputError", "Recipe", "Step", "StorageError", "StriateError", "build", "data"),
-    "describe",
+    *("demonstrations", "describe"),
     *(
         "errors",
         "evaluate_run",
@@ -31,7 +31,10 @@ PUBLIC = [
     ),
     *("port", "predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
-PACKAGES = ["data", "geometry", "interpret", "layers", "locality", "ops", "port", "runs", "tasks", "train", "zoo"]
+PACKAGES = [
+    *("data", "demonstrations", "geometry", "interpret", "layers", "locality", "ops"),
+    *("port", "runs", "tasks", "train", "zoo"),
+]
 
 
 def test_the_surface_is_this_list() -> None:

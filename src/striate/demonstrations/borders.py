@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
-from sklearn.datasets import load_digits
 
 from striate.demonstrations import drawing
-from striate.demonstrations.drawing import MUTED, READ, WRITTEN
+from striate.demonstrations.drawing import READ, WRITTEN
+from striate.demonstrations.photographs import handwritten
 from striate.demonstrations.plane import correlated
 from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.interpret import sheet
+from striate.interpret.sheet import MUTED
 from striate.ops import extend, output_size, padding_pairs
 from striate.registry import Between
 
@@ -22,8 +24,9 @@ PADDINGS = {
     "full": "every window that meets the input",
     "causal": "no output sees what comes after it",
 }
+INPUT = (0.81, 0.89, 0.95, 1)
 MODES = {
-    "zeros": "0",
+    "zeros": "nothing but zeros",
     "reflect": "mirrored, the edge not repeated",
     "replicate": "the edge repeated",
     "circular": "from the other end",
@@ -50,17 +53,14 @@ def padding(size: int = 5, kernel: int = 3) -> Scene:
         start = 0.2 + (kernel - 1 - before) * side, 0.55 + (kernel - 1 - before) * side
         sheet.write(axes, 0.2, 0.12, f"{name}: {PADDINGS[name]}", 9, weight="bold")
         values = extend(ones[None, None], ((before, after),) * 2)[0, 0]
-        drawing.cells(axes, values, start, side)
-        inner = (start[0] + before * side, start[1] + before * side)
-        axes.add_patch(Rectangle(inner, size * side, size * side, facecolor="#cfe3f3", edgecolor="#0072b2", zorder=1.5))
-        drawing.cells(axes, values, start, side, faces=_clear(whole))
+        faces = np.where(values[..., None] > 0, INPUT, (1, 1, 1, 1))
+        drawing.cells(axes, values, start, side, faces=faces)
         for row, column in ((0, 0), (whole - kernel, whole - kernel)):
             drawing.window(axes, start, side, (row, column), (kernel, kernel), style="-" if row == 0 else "--")
-        x = 0.5 + wide
-        drawing.cells(
-            axes, output, (x, 0.55), side, colors=drawing.amount(kernel**2), title=f"output {len(output)}x{len(output)}"
-        )
-        drawing.window(axes, (x, 0.55), side, (0, 0), color=WRITTEN)
+        x, y = 0.5 + wide, 0.55 + (size + kernel - 1 - len(output)) * side / 2 + (kernel - 1) * side / 2
+        shape = f"output {len(output)}x{len(output)}"
+        drawing.cells(axes, output, (x, y), side, colors=drawing.amount(kernel**2), title=shape)
+        drawing.window(axes, (x, y), side, (0, 0), color=WRITTEN)
 
     return Scene(
         title=f"Padding a {size}x{size} input for a {kernel}x{kernel} kernel",
@@ -75,15 +75,11 @@ def padding(size: int = 5, kernel: int = 3) -> Scene:
     )
 
 
-def _clear(side: int) -> drawing.Array:
-    return torch.tensor([1.0, 1, 1, 0]).expand(side, side, 4).numpy()
-
-
 @demonstration(moves=True, amount=Between(1, 3, whole=True), digit=Between(0, 9, whole=True))
 def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
     """The four ways to fill what stands around the input: on the numbers 1234, and on a picture."""
     row = torch.tensor([1.0, 2, 3, 4])
-    image = torch.from_numpy(load_digits().images[digit]).float()
+    image = handwritten(digit)
     rows = {mode: extend(row[None, None], ((amount, amount),), mode)[0, 0] for mode in MODES}
     images = {mode: extend(image[None, None], ((2 * amount,) * 2,) * 2, mode)[0, 0] for mode in MODES}
     side = 0.32
@@ -100,7 +96,7 @@ def padding_modes(amount: int = 2, digit: int = 5) -> Scene:
 
     return Scene(
         title="What stands around the input",
-        note="Framed in blue: the input.",
+        note="Framed in blue: the input. Pixels run from 0, black, to 16, white.",
         data={f"{mode} row": values for mode, values in rows.items()}
         | {f"{mode} image": v for mode, v in images.items()},
         numbers={mode: " ".join(drawing.number(v) for v in values.tolist()) for mode, values in rows.items()},
@@ -129,6 +125,7 @@ def shrinking(width: int = 16, kernel: int = 6) -> Scene:
         name = ("valid", "same")[step]
         sheet.write(axes, 0.2, 0.12, f"{name}: " + " → ".join(map(str, sizes[name])), 9, weight="bold")
         before = padding_pairs(name, (kernel,))[0][0]
+        below: list[drawing.Place] = []
         for layer, count in enumerate(sizes[name]):
             shift = 0 if name == "same" else (kernel - 1) / 2 * layer
             places = [(0.4 + 0.3 * (i + shift), 0.3 + gap * (layers - 1 - layer) + 0.2) for i in range(count)]
@@ -234,27 +231,26 @@ def dilation(rate: int = 3) -> Scene:
     def draw(axes: Axes, step: int) -> None:
         each = step + 1
         extent = 2 * each + 1
-        texts = [
-            [names[i // each][j // each] if i % each == 0 and j % each == 0 else "0" for j in range(extent)]
-            for i in range(extent)
-        ]
-        sheet.write(axes, 0.2, 0.12, f"rate {each}: 9 weights, field {extent}x{extent}", 9, weight="bold")
-        drawing.cells(axes, torch.zeros(size, size), (0.2, 0.35), side, write=False)
         first = rate + 2 - each
+        texts = [[""] * size for _ in range(size)]
+        for i in range(extent):
+            for j in range(extent):
+                on = i % each == 0 and j % each == 0
+                texts[first + i][first + j] = names[i // each][j // each] if on else "0"
+        sheet.write(axes, 0.2, 0.12, f"rate {each}: 9 weights, field {extent}x{extent}", 9, weight="bold")
+        drawing.cells(axes, texts, (0.2, 0.35), side)
         drawing.window(axes, (0.2, 0.35), side, (first, first), (extent, extent), style="--", width=1.2)
         for i in range(3):
             for j in range(3):
                 drawing.window(axes, (0.2, 0.35), side, (first + i * each, first + j * each), fill=True, width=1.2)
-        drawing.cells(axes, texts, (0.5 + size * side, 0.35), side)
 
-    wide = 0.75 + size * side + (2 * rate + 1) * side
     return Scene(
         title="Dilated kernels",
-        note="Left: what the kernel reads of its input; right: the same kernel with its zeros written out.",
+        note="Orange: what the kernel reads of its input; between its nine weights stand zeros.",
         data={f"rate {each}": values for each, values in spread.items()},
         numbers={f"rate {each}": f"field {len(values)}x{len(values)}, 9 weights" for each, values in spread.items()}
         | {"greatest difference from the kernel with zeros": max(errors)},
-        size=(wide, 0.5 + size * side),
+        size=(max(3.4, 0.4 + size * side), 0.5 + size * side),
         draw=draw,
         steps=rate,
         still=tuple(range(rate)),

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import accumulate
+
 import torch
 from matplotlib.axes import Axes
 
 from striate.demonstrations import drawing
 from striate.demonstrations.drawing import COLORS, READ, Place
+from striate.demonstrations.photographs import gray_photograph
 from striate.demonstrations.plane import correlated
 from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
@@ -128,7 +132,7 @@ def shared_weights(size: int = 3, kernel: int = 2) -> Scene:
     kernel=Between(1, 11, whole=True),
     channels=Between(1, 512, whole=True),
     filters=Between(1, 512, whole=True),
-    source="LeCun 1989; Taigman et al. 2014, section 2",
+    source="LeCun 1989; Taigman et al. 2014, section 3.1",
 )
 def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: int = 1) -> Scene:
     """A locally connected layer has weights of its own at each place, a convolution the same at all."""
@@ -140,7 +144,7 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
         "dense": channels * size**2 * filters * side**2 + filters * side**2,
     }
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(size, size, generator=generator)
+    image = gray_photograph("flower.jpg", (size, size))
     own = torch.randn(side, side, kernel, kernel, generator=generator)
     windows = image.unfold(0, kernel, 1).unfold(1, kernel, 1)
     local = (windows * own).sum((2, 3))
@@ -151,23 +155,24 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
     def draw(axes: Axes, step: int) -> None:
         row, column = corners[step]
         for place, name in enumerate(("locally connected", "convolution")):
-            y = 0.55 + 3.15 * place
-            sheet.write(axes, 0.2, y - 0.38, f"{name}: {counts[name]:,} parameters", 9, weight="bold")
-            sheet.tile(axes, image.numpy(), (0.2, y, 2.4, 2.4), cmap="gray", vmin=-0.5, vmax=1.2)
+            y = 0.42 + 2.95 * place
+            sheet.write(axes, 0.2, y - 0.22, f"{name}: {counts[name]:,} parameters", 9, weight="bold")
+            sheet.tile(axes, image.numpy(), (0.2, y, 2.4, 2.4), **drawing.GRAY)
             drawing.window(axes, (0.2, y), scale, (row, column), (kernel, kernel), READ)
             weights = own[row, column] if name == "locally connected" else own[0, 0]
             drawing.cells(
                 axes,
                 weights,
-                (3.0, y + 0.6),
+                (3.0, y + 0.55),
                 1.25 / kernel,
-                colors={"cmap": "RdBu_r", "vmin": -2.5, "vmax": 2.5},
+                colors={"cmap": "RdBu_r", "vmin": -3, "vmax": 3},
                 write=False,
-                title="weights here",
+                title="weights here, −3 to 3",
             )
             found = local if name == "locally connected" else shared
             sheet.tile(axes, found.numpy(), (4.7, y + 0.25, 1.9, 1.9), **sheet.diverging(found))
             sheet.write(axes, 4.7, y + 0.12, f"output {side}x{side}", 8, weight="bold")
+            drawing.scale(axes, (4.7, y + 2.24), sheet.diverging(found), "output")
             drawing.window(axes, (4.7, y + 0.25), unit, (row, column), color=drawing.WRITTEN)
 
     return Scene(
@@ -176,7 +181,7 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
         f"{'s' * (filters > 1)} at a place; a dense layer of as many outputs has {counts['dense']:,}.",
         data={"image": image, "locally_connected": local, "convolution": shared, "weights": own},
         numbers={"outputs": f"{side}x{side}", **{f"{name}: parameters": n for name, n in counts.items()}},
-        size=(6.8, 6.2),
+        size=(6.8, 6.05),
         draw=draw,
         steps=4,
         still=(2,),
@@ -203,58 +208,50 @@ def receptive_field(
         reach = rate * (kernel - 1)
         first = -reach if causal else -(reach // 2)
         windows.append(Window(stride, first, first + reach, step=rate))
-    # From the top down: the inputs of each level that the last unit of the top sees.
-    sees: list[list[int]] = [[0]]
-    for window in reversed(windows):
-        sees.append(sorted({i for o in sees[-1] for i in window.at(o)}))
-    sees.reverse()
-    low, high = min(map(min, sees)), max(map(max, sees))
-    total = high - low + 1
+    sizes = [window.size for window in accumulate(windows, lambda inner, window: window.after(inner))]
+    sees = _seen(windows)
+    total = sees[0][-1] - sees[0][0] + 1
     pitch = min(0.42, 8.0 / total)
-    fields = [sees[level] for level in range(layers + 1)]
-    composed, sizes = Window(), []
+    wide = max(4.8, 0.9 + pitch * (total - 1))
+    left, end = (wide - pitch * (total - 1)) / 2, (wide + pitch * (total - 1)) / 2
+    jumps, offsets = [1.0], [-float(sees[0][0])]  # of the units of each level, in inputs
     for window in windows:
-        composed = window.after(composed)
-        sizes.append(composed.size)
+        middle = window.hi if causal else (window.lo + window.hi) / 2
+        offsets.append(offsets[-1] + jumps[-1] * float(middle))
+        jumps.append(jumps[-1] * stride)
+
+    def at(level: int, unit: int) -> Place:
+        return left + pitch * (jumps[level] * unit + offsets[level]), 0.42 + 0.75 * (layers - level)
 
     def draw(axes: Axes, step: int) -> None:
-        # Strides spread the units of the upper levels out over their inputs.
-        jumps = [stride**level for level in range(layers + 1)]
-        offset = [0.0]
-        for window in windows:
-            offset.append(
-                offset[-1]
-                + jumps[len(offset) - 1] * (float(window.hi) if causal else (float(window.lo + window.hi)) / 2)
-            )
-
-        def at(level: int, unit: int) -> Place:
-            return 0.5 + pitch * (jumps[level] * unit + offset[level] - low), 0.35 + 0.75 * (layers - level)
-
+        radius = min(0.11, 0.42 * pitch)
         for level in range(layers, -1, -1):
-            shown = [u for u in range(-total, total) if 0.3 <= at(level, u)[0] <= 0.7 + pitch * (total - 1)]
+            shown = [u for u in range(-total, total) if left - 0.1 <= at(level, u)[0] <= end + 0.1]
             marked = set(sees[level]) if level >= layers - 1 - step else set()
-            drawing.units(
-                axes,
-                [at(level, u) for u in shown],
-                [""] * len(shown),
-                [SEEN if u in marked else "white" for u in shown],
-                min(0.11, 0.42 * pitch),
-            )
+            faces = [SEEN if unit in marked else "white" for unit in shown]
+            drawing.units(axes, [at(level, unit) for unit in shown], [""] * len(shown), faces, radius)
             if level > 0 and level >= layers - step:
                 pairs = [(at(level - 1, i), at(level, o)) for o in sees[level] for i in windows[level - 1].at(o)]
                 drawing.lines(axes, pairs, READ, 1.0)
-        deep = step + 1
-        sheet.write(
-            axes, 0.2, 0.1, f"{deep} layer{'s' * (deep > 1)} down: {len(sees[layers - deep])} units", 8.5, weight="bold"
-        )
+        down, count = step + 1, len(sees[layers - 1 - step])
+        sheet.write(axes, 0.2, 0.1, f"{down} layer{'s' * (down > 1)} down: {count} units", 8.5, weight="bold")
 
     return Scene(
-        title=f"{layers} layers, kernel {kernel}, stride {stride}{', doubling dilation' * (dilation == 'doubling')}{', causal' * causal}",
-        note=f"The input is at the bottom; the top unit sees {sizes[-1]} of its values.",
+        title=f"What a unit sees through {layers} layers",
+        note=f"Kernel {kernel}, stride {stride}, dilation {' '.join(map(str, rates))}{', causal' * causal}. "
+        f"The input is at the bottom; the top unit sees {sizes[-1]} of its values.",
         data={"field": torch.tensor(sizes), "sees": torch.tensor(sees[0])},
         numbers={f"after layer {layer + 1}": f"field {size}" for layer, size in enumerate(sizes)}
         | {"weights": layers * kernel},
-        size=(max(4.8, 0.9 + pitch * (total - 1)), 0.7 + 0.75 * layers),
+        size=(wide, 0.75 + 0.75 * layers),
         draw=draw,
         steps=layers,
     )
+
+
+def _seen(windows: Sequence[Window]) -> list[list[int]]:
+    """The units of each level, the input first, that unit 0 of the last one sees."""
+    sees = [[0]]
+    for window in reversed(windows):
+        sees.append(sorted({i for o in sees[-1] for i in window.at(o)}))
+    return sees[::-1]

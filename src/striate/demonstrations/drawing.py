@@ -36,10 +36,10 @@ def amount(greatest: float) -> dict[str, Any]:
 def number(value: float) -> str:
     """A number as short as it reads well, with a true minus sign.
 
-    >>> number(-2.0), number(0.125), number(1 / 3)
-    ('−2', '0.125', '0.333')
+    >>> number(-2.0), number(0.125), number(1 / 3), number(-0.0)
+    ('−2', '0.125', '0.333', '0')
     """
-    return f"{value:.{4 if abs(value) >= 1000 else 3}g}".replace("-", "−")
+    return f"{value + 0.0:.{4 if abs(value) >= 1000 else 3}g}".replace("-", "−")
 
 
 def cells(
@@ -51,14 +51,13 @@ def cells(
     colors: dict[str, Any] | None = None,
     known: Tensor | None = None,
     title: str = "",
-    size: Inches = 0,
     write: bool = True,
     faces: Array | None = None,
 ) -> None:
     """A grid with a number or a word in each cell.
 
     `colors`: a map and its range for numbers; `faces`: colors (rows columns 4) instead. Cells that are not `known` yet
-    stay empty. `size`: of the letters in points, by default as the cell is high.
+    stay empty.
     """
     rows, columns = (values.shape[0], values.shape[1]) if isinstance(values, Tensor) else (len(values), len(values[0]))
     shown = np.ones((rows, columns), bool) if known is None else known.numpy()
@@ -77,10 +76,11 @@ def cells(
     if not write:
         return
     light = faces[..., :3] @ np.array([0.299, 0.587, 0.114])
+    texts = [[number(v) for v in row] for row in values.tolist()] if isinstance(values, Tensor) else values
+    longest = max(len(text) for row in texts for text in row)
+    points = min(25 * side, 72 * side / (0.66 * max(longest, 2)))
     for row, column in zip(*np.nonzero(shown), strict=True):
-        text = number(float(values[row, column])) if isinstance(values, Tensor) else values[row][column]
-        color = INK if light[row, column] > 0.5 else "white"
-        points = size or min(26 * side, 72 * side / (0.68 * max(len(text), 2)))
+        text, color = texts[row][column], INK if light[row, column] > 0.5 else "white"
         at = (x + (column + 0.5) * side, y + (row + 0.52) * side)
         sheet.write(axes, *at, text, points, color, ha="center", zorder=3)
 
@@ -194,3 +194,11 @@ def letters(rows: int, columns: int) -> list[list[str]]:
 def until(shape: tuple[int, int], step: int) -> Tensor:
     """Which cells are known after `step` + 1 of them were computed, row by row."""
     return (torch.arange(shape[0] * shape[1]) <= step).reshape(shape)
+
+
+def box(axes: Axes, place: sheet.Box, text: str, color: str) -> None:
+    """A box with a word in it."""
+    x, y, width, height = place
+    face = tuple(0.25 * part + 0.75 for part in _rgb(color))
+    axes.add_patch(Rectangle((x, y), width, height, facecolor=face, edgecolor=color, linewidth=1, zorder=3))
+    sheet.write(axes, x + width / 2, y + height / 2, text, 8.5, INK, ha="center", zorder=5)

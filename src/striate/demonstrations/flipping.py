@@ -12,20 +12,10 @@ from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.interpret import sheet
 from striate.interpret.sheet import INK
+from striate.ops import BOX, RAMP, convolve_functions, correlate_functions
 from striate.registry import Between
-from striate.shapes import Tensor
 
 OPERATIONS = ("convolution", "correlation")
-
-
-def box(x: Tensor) -> Tensor:
-    """1 on [-1, 2], 0 elsewhere."""
-    return ((x >= -1) & (x <= 2)).double()
-
-
-def ramp(x: Tensor) -> Tensor:
-    """Falls from 1 just after 0 to 0 at 5; 0 elsewhere."""
-    return torch.where((x > 0) & (x < 5), 1 - 0.2 * x, 0.0).double()
 
 
 @demonstration(moves=True, examples=("box_and_ramp", "box_and_ramp:operation=correlation"), operation=OPERATIONS)
@@ -33,19 +23,16 @@ def box_and_ramp(operation: str = "convolution") -> Scene:
     """A ramp passes a box, flipped (convolution) or as it is (correlation): the area of the product is the output."""
     flipped = operation == "convolution"
     at = torch.arange(-2, 8.01, 0.25).double() if flipped else torch.arange(-3, 7.01, 0.25).double()
-    width = 1 / 2000
-    fine = torch.arange(-1 + width / 2, 2, width).double()  # midpoints where the box is 1
-    moved = at[:, None] + (-fine if flipped else fine)
-    area = (box(fine) * ramp(moved)).sum(1) * width
+    area = convolve_functions(BOX, RAMP, at) if flipped else correlate_functions(BOX, RAMP, at, shift="kernel")
     sign, symbol = ("−", "∗") if flipped else ("+", "⋆")
     x = torch.linspace(-7, 9, 801).double()
 
     def draw(axes: Axes, step: int) -> None:
         here = at[step].item()
-        passing = ramp(here - x if flipped else here + x)
+        passing = RAMP(here - x if flipped else here + x)
         above = drawing.chart(axes, (0.5, 0.35, 4.3, 1.25), f"f(x) and g(i {sign} x) at i = {drawing.number(here)}")
-        above.fill_between(x, (box(x) * passing).numpy(), color=COLORS[4], alpha=0.45, linewidth=0)
-        above.plot(x, box(x), color=THIRD, linewidth=1.5, label="f: box")
+        above.fill_between(x, (BOX(x) * passing).numpy(), color=COLORS[4], alpha=0.45, linewidth=0)
+        above.plot(x, BOX(x), color=THIRD, linewidth=1.5, label="f: box")
         above.plot(x, passing, color=READ, linewidth=1.5, label=f"g(i {sign} x)")
         above.set(xlim=(-7, 9), ylim=(0, 1.25), yticks=(0, 0.5, 1))
         above.legend(fontsize=7, frameon=False, loc="upper right", ncols=2, borderaxespad=0)
@@ -65,14 +52,14 @@ def box_and_ramp(operation: str = "convolution") -> Scene:
         size=(5.0, 3.5),
         draw=draw,
         steps=len(at),
-        still=tuple(range(4, 36, 8)),
+        still=(8, 16, 24, 32),
     )
 
 
 @demonstration(moves=True)
 def signals() -> Scene:
     """Convolution and correlation of the same signal and kernel, term by term: only one of them flips the kernel."""
-    signal, kernel = torch.tensor([0.0, 0, 1, 0, 0, 2, 1, 0]), torch.tensor([1.0, 2, 4])
+    signal, kernel = torch.tensor([0.0, 0, 1, 0, 0, 2, 1]), torch.tensor([1.0, 2, 4])
     results = {
         "convolution": convolved(signal, kernel, padding="full"),
         "cross-correlation": correlated(signal, kernel, padding="full"),
@@ -82,13 +69,13 @@ def signals() -> Scene:
 
     def draw(axes: Axes, step: int) -> None:
         for place, (name, found) in enumerate(results.items()):
-            y, start = 0.3 + 2.2 * place, 0.3 + reach * side
+            y, start = 0.3 + 2.05 * place, 0.3 + reach * side
             laid = kernel.flip(0) if name == "convolution" else kernel
             drawing.cells(axes, signal[None], (start, y), side, title=f"{name}: signal")
             drawing.cells(axes, laid[None], (0.3 + step * side, y + 0.55), side, colors=drawing.amount(4))
             drawing.window(axes, (0.3 + step * side, y + 0.55), side, (0, 0), (1, 3))
             how = "kernel, flipped" if name == "convolution" else "kernel, as it is"
-            sheet.write(axes, 5.3, y + 0.75, how, 8, READ)
+            sheet.write(axes, 4.9, y + 0.75, how, 8, READ)
             known = drawing.until((1, len(found)), step)
             drawing.cells(axes, found[None], (0.3 + reach * side / 2, y + 1.2), side, colors=colors, known=known)
             drawing.window(axes, (0.3 + reach * side / 2, y + 1.2), side, (0, step), color=WRITTEN)
@@ -96,12 +83,13 @@ def signals() -> Scene:
             terms = " + ".join(
                 f"{drawing.number(a)}·{drawing.number(b)}" for a, b in zip(laid.tolist(), padded[step:], strict=False)
             )
-            sheet.write(axes, 5.3, y + 1.4, f"{terms} = {drawing.number(found[step].item())}", 8, INK)
+            sheet.write(axes, 4.9, y + 1.4, f"{terms} = {drawing.number(found[step].item())}", 8, INK)
 
     same = torch.equal(results["convolution"], correlated(signal, kernel.flip(0), padding="full"))
     return Scene(
         title="Convolution flips the kernel",
-        note="An impulse of the signal leaves a copy of the kernel (convolution), or its mirror image (cross-correlation).",
+        note="An impulse of the signal leaves a copy of the kernel (convolution) or its mirror image "
+        "(cross-correlation).",
         data={
             "signal": signal,
             "kernel": kernel,
@@ -114,7 +102,7 @@ def signals() -> Scene:
             "output, full": len(results["convolution"]),
             "correlation with the flipped kernel is the convolution": same,
         },
-        size=(7.2, 4.5),
+        size=(6.8, 4.1),
         draw=draw,
         steps=len(signal) + reach,
     )

@@ -15,7 +15,7 @@ from striate.interpret.sheet import INK, MUTED
 from striate.registry import Between
 from striate.shapes import Tensor
 
-POOLS = {"max": "greatest", "mean": "mean", "L2": "root of the sum of squares"}
+POOLS = {"max": "max", "mean": "mean", "L2": "L2: root of the sum of squares"}
 
 
 def pooled(values: Tensor, name: str, window: int, stride: int) -> Tensor:
@@ -41,9 +41,7 @@ def pooling(window: int = 2, stride: int = 2) -> Scene:
         for place, (name, meaning) in enumerate(POOLS.items()):
             corner = (2.5 + place * 2.1, 0.3)
             known = drawing.until((outputs, outputs), step)
-            drawing.cells(
-                axes, found[name], corner, small, colors=drawing.amount(12), known=known, title=f"{name}: {meaning}"
-            )
+            drawing.cells(axes, found[name], corner, small, colors=drawing.amount(12), known=known, title=meaning)
             drawing.window(axes, corner, small, (row, column), color=WRITTEN)
         read = (
             values[row * stride : row * stride + window, column * stride : column * stride + window].flatten().tolist()
@@ -76,7 +74,7 @@ def invariance(shift: int = 3) -> Scene:
 
     def draw(axes: Axes, step: int) -> None:
         rows = {"after": (0.55, after), "before": (1.55, before)}
-        places = {name: [(1.5 + step_x * i, y) for i in range(width)] for name, (y, _) in rows.items()}
+        places = {name: [(1.75 + step_x * i, y) for i in range(width)] for name, (y, _) in rows.items()}
         pairs = [
             (places["before"][j], places["after"][i])
             for i in range(width)
@@ -103,7 +101,7 @@ def invariance(shift: int = 3) -> Scene:
             for m in range(1, shift + 1)
             for name in ("before", "after")
         },
-        size=(1.5 + step_x * width, 2.05),
+        size=(1.75 + step_x * width, 2.05),
         draw=draw,
         steps=shift + 1,
         still=tuple(range(min(shift + 1, 4))),

@@ -21,8 +21,8 @@ Function = Callable[..., Scene]
 class Demonstration:
     """A registered demonstration.
 
-    `moves`: whether it has more than one step; `examples`: specs for the docs; `source`: a book or paper with the like of
-    it; `allowed`: the values of each option.
+    `moves`: whether it has more than one step; `examples`: specs for the docs; `source`: a book or paper with
+    the like of it; `allowed`: the values of each option.
     """
 
     name: str
@@ -74,8 +74,8 @@ def demonstration(
             bound.apply_defaults()
             for key, value in bound.arguments.items():
                 if key in allowed and not _allows(allowed[key], value):
-                    where = f"{name}:{key}"
-                    raise InputError("no such option", where=where, expected=_words(allowed[key]), got=repr(value))
+                    where, expected = f"{name}:{key}", _words(allowed[key])
+                    raise InputError("cannot use this value", where=where, expected=expected, got=repr(value))
             return dataclasses.replace(function(**bound.arguments), name=name, options=bound.arguments)
 
         DEMONSTRATIONS.add(Demonstration(name, checked, moves, examples or (name,), source, allowed))

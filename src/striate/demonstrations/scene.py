@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.table import Table
@@ -30,8 +31,8 @@ WIDEST = 11.0  # inches of a sheet of several steps
 class Scene:
     """Data, numbers and pictures of one demonstration.
 
-    `data`: tensors by name, what is drawn. `numbers`: what the picture states. `draw(axes, step)` draws a step onto axes
-    of `size` inches, y down. `still`: the steps of which a still picture (.png, .svg) consists.
+    `data`: tensors by name, what is drawn. `numbers`: what the picture states. `draw(axes, step)` draws a step onto
+    axes of `size` inches, y down. `still`: the steps of which a still picture (.png, .svg) consists.
     """
 
     title: str
@@ -66,7 +67,7 @@ class Scene:
         width, height = self.size
         columns = min(len(steps), max(1, int(WIDEST / width)))
         columns = math.ceil(len(steps) / math.ceil(len(steps) / columns))  # rows as even as can be
-        wide = width * columns
+        wide = max(width * columns, 4.0, 0.105 * len(self.title) + 2 * MARGIN)
         head = 0.5 + 0.15 * len(textwrap.wrap(self.note, int((wide - 2 * MARGIN) * 16)))
         tall = head + height * math.ceil(len(steps) / columns)
         figure, _ = blank(wide, tall, self.title, self.note)
@@ -106,14 +107,14 @@ class Scene:
         """The content of the file that `save` writes; `format` is "gif", "png" or "svg"."""
         buffer = io.BytesIO()
         if format == "gif":
-            _animate([_pixels(figure, dpi) for figure in self.figures()], buffer, seconds)
+            _animate(lambda step: _pixels(self.figure(step), dpi), self.steps, buffer, seconds)
         else:
             self.sheet().savefig(buffer, format=format, dpi=dpi)
         return buffer.getvalue()
 
     def table(self) -> Table:
         """The numbers."""
-        table = Table("number", "value", title=self.title, show_header=False)
+        table = Table("number", "value", title=self.title, show_header=False, min_width=len(self.title) + 2)
         for key, value in self.numbers.items():
             table.add_row(key, f"{value:.6g}" if isinstance(value, float) else str(value))
         return table
@@ -128,27 +129,30 @@ class Scene:
         }
 
     def _repr_html_(self) -> str:
-        format = "gif" if self.steps > 1 else "png"
-        data = base64.b64encode(self.picture(format, dpi=80)).decode()
-        return f'<img alt="{html.escape(self.title)}" src="data:image/{format};base64,{data}">'
+        kind = FORMATS[0] if self.steps > 1 else "png"
+        data = base64.b64encode(self.picture(kind, dpi=80)).decode()
+        return f'<img alt="{html.escape(self.title)}" src="data:image/{kind};base64,{data}">'
 
     def __repr__(self) -> str:
         return f"Scene({self.name or self.title}, {self.steps} step{'s' * (self.steps != 1)})"
 
 
 def _pixels(figure: Figure, dpi: int) -> Image.Image:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="rgba", dpi=dpi)
-    width, height = (int(side) for side in figure.get_size_inches() * dpi)
-    return Image.frombytes("RGBA", (width, height), buffer.getvalue()).convert("RGB")
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")  # type: ignore[no-untyped-call]
 
 
-def _animate(pages: list[Image.Image], buffer: io.BytesIO, seconds: Inches) -> None:
+def _animate(page: Callable[[int], Image.Image], steps: int, buffer: io.BytesIO, seconds: Inches) -> None:
     """A GIF with one set of colors for all pages, so that what stands still does not flicker."""
-    chosen = [pages[i] for i in sorted({0, len(pages) // 2, len(pages) - 1})]
-    sample = Image.fromarray(np.concatenate([np.asarray(page) for page in chosen]))
+    drawn = {step: page(step) for step in sorted({0, steps // 2, steps - 1})}
+    sample = Image.fromarray(np.concatenate([np.asarray(picture) for picture in drawn.values()]))
     palette = sample.quantize(256, dither=Image.Dither.NONE)
-    colored = [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
-    times = [round(1000 * seconds)] * len(pages)
-    times[-1] *= 3
-    colored[0].save(buffer, "GIF", save_all=True, append_images=colored[1:], duration=times, loop=0)
+    colors = np.array(palette.getpalette()).reshape(-1, 3)
+    colors[(colors > 247).all(1)] = 255  # Pillow finds colors to within 4, and would gray the paper
+    palette.putpalette(colors.flatten().tolist())
+    pages = (drawn.pop(step) if step in drawn else page(step) for step in range(steps))
+    first, *rest = (one.quantize(palette=palette, dither=Image.Dither.NONE) for one in pages)
+    times = [round(1000 * seconds)] * (steps - 1) + [round(3000 * seconds)]
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=times, loop=0)

@@ -11,12 +11,11 @@ from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.interpret import sheet
 from striate.interpret.sheet import INK, MUTED
-from striate.ops import output_size
+from striate.ops import grey_values, output_size, sobel_kernels
 from striate.registry import Between
 from striate.shapes import Float, Tensor
 
-SOBEL_X = torch.tensor([[-1.0, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-KERNELS = {"sobel_x": SOBEL_X, "sobel_y": SOBEL_X.T.contiguous()}
+KERNELS = dict(zip(("sobel_x", "sobel_y"), sobel_kernels(), strict=True))
 FIGURE = """
 ....##....
 ...####...
@@ -37,17 +36,12 @@ def little_figure() -> Float[Tensor, "h w"]:
     return torch.tensor([[255.0 * (letter == "#") for letter in line] for line in FIGURE.split()])
 
 
-def normalized(values: Tensor) -> Tensor:
-    """From the least value, 0, to the greatest, 255, rounded."""
-    return ((values - values.min()) / (values.max() - values.min()) * 255).round()
-
-
 @demonstration(moves=True, examples=("sobel", "sobel:kernel=sobel_y"), kernel=tuple(KERNELS))
 def sobel(kernel: str = "sobel_x") -> Scene:
-    """A Sobel kernel slides over a 10x10 picture: every sum of products, the feature map, and the map as gray values."""
+    """A Sobel kernel slides over a 10x10 picture: every sum of products, the map, and its gray values."""
     image, weights = little_figure(), KERNELS[kernel]
     found = correlated(image, weights)
-    gray = normalized(found)
+    gray = grey_values(found)
     least, greatest = found.min().item(), found.max().item()
     signed = sheet.diverging(found)
 
@@ -102,7 +96,8 @@ def products(size: int = 3, kernel: int = 2) -> Scene:
         " + ".join(f"{image[n // size][n % size]}·{w}" for n, w in zip(places, flat, strict=True))
         for places in reads.reshape(side**2, -1).tolist()
     ]
-    cell, width = 0.42, max(5.2, 0.75 * kernel**2 + 0.9)
+    cell = 0.42
+    width = max(1.0 + (size + kernel + side) * cell, 0.65 * kernel**2 + 0.9)
 
     def draw(axes: Axes, step: int) -> None:
         row, column = divmod(step, side)
@@ -127,13 +122,17 @@ def products(size: int = 3, kernel: int = 2) -> Scene:
     )
 
 
+def _tenths(*shape: int, generator: torch.Generator) -> Tensor:
+    return (10 * torch.randn(*shape, generator=generator)).round() / 10
+
+
 @demonstration(moves=True, height=Between(1, 9, whole=True), source="Kim 2014, section 2; arXiv:1408.5882")
 def words(height: int = 2) -> Scene:
     """A 1-D convolution over a sentence: the kernel is as wide as a word's vector and moves down word by word."""
     generator = torch.Generator().manual_seed(0)
-    known = {word: torch.randn(5, generator=generator) for word in dict.fromkeys(SENTENCE)}
+    known = {word: _tenths(5, generator=generator) for word in dict.fromkeys(SENTENCE)}
     vectors = torch.stack([known[word] for word in SENTENCE])
-    kernel = torch.randn(height, 5, generator=generator)
+    kernel = _tenths(height, 5, generator=generator)
     found = correlated(vectors, kernel)  # as wide as the vectors: it has one place across
     colors, signed, side = sheet.diverging(vectors), sheet.diverging(found), 0.36
 
@@ -148,8 +147,8 @@ def words(height: int = 2) -> Scene:
             axes, found, (5.25, 0.3), side, colors=signed, known=drawing.until((len(found), 1), step), title="output"
         )
         drawing.window(axes, (5.25, 0.3), side, (step, 0), color=drawing.WRITTEN)
-        read = " ".join(SENTENCE[step : step + height])
-        sheet.write(axes, 0.2, 3.8, f"place {step + 1} of {len(found)} reads “{read}”", 8.5, MUTED)
+        part = " ".join(SENTENCE[step : step + height])
+        sheet.write(axes, 0.2, 3.8, f"place {step + 1} of {len(found)} reads “{part}”", 8.5, MUTED)
 
     return Scene(
         title="Convolution over words",
