@@ -20,7 +20,22 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from striate import data, errors, geometry, interpret, layers, locality, port, recipe, runs, tasks, train, zoo
+    from striate import (
+        acceleration,
+        data,
+        errors,
+        geometry,
+        interpret,
+        layers,
+        locality,
+        port,
+        recipe,
+        runs,
+        tasks,
+        train,
+        zoo,
+    )
+    from striate.acceleration import accelerate
     from striate.data import load_data
     from striate.errors import DivergedError, InputError, StorageError, StriateError
     from striate.geometry import describe
@@ -33,6 +48,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "accelerate": "acceleration",
     "build": "zoo",
     "Classify": "tasks",
     "describe": "geometry",
@@ -51,6 +67,7 @@ _PUBLIC = {
     "StriateError": "errors",
 }
 _PACKAGES = (
+    "acceleration",
     "data",
     "errors",
     "geometry",
@@ -73,6 +90,8 @@ __all__ = [
     "Step",
     "StorageError",
     "StriateError",
+    "accelerate",
+    "acceleration",
     "build",
     "data",
     "describe",

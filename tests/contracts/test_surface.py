@@ -13,8 +13,8 @@ import pytest
 import striate
 
 PUBLIC = [
-    *("Classify", "DivergedError", "InputError", "Recipe", "Step", "StorageError", "StriateError", "build", "data"),
-    "describe",
+    *("Classify", "DivergedError", "InputError", "Recipe", "Step", "StorageError", "StriateError"),
+    *("accelerate", "acceleration", "build", "data", "describe"),
     *(
         "errors",
         "evaluate_run",
@@ -30,7 +30,9 @@ PUBLIC = [
     ),
     *("port", "predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
-PACKAGES = ["data", "geometry", "interpret", "layers", "locality", "port", "runs", "tasks", "train", "zoo"]
+PACKAGES = [
+    *("acceleration", "data", "geometry", "interpret", "layers", "locality", "port", "runs", "tasks", "train", "zoo"),
+]
 
 
 def test_the_surface_is_this_list() -> None:

@@ -15,9 +15,7 @@ from torch.utils import _pytree as pytree
 from striate.acceleration.graph import LINEAR, aten, call, calls, clean, replace
 from striate.errors import InputError
 
-WAY_OUT = (
-    "Write it without that (torch.where for a choice by numbers), or accelerate the parts of the network that have none."
-)
+WAY_OUT = "Write it without that (torch.where for a choice by numbers), or accelerate the parts that have none."
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,14 @@ def call(graph: Graph, target: Callable[..., Any], *args: Any, like: Node, val: 
 
 
 def replace(old: Node, new: Node) -> None:
-    """Let the readers of one node read another; its layer is told if the new one has none."""
+    """Let the readers of one node read another."""
     old.replace_all_uses_with(new)
     old.graph.erase_node(old)
+
+
+def readers_move(old: Node, new: Node) -> None:
+    """Let the readers of one node read another, which reads the first."""
+    old.replace_all_uses_with(new, delete_user_cb=lambda user: user is not new)
 
 
 def first_of(node: Node) -> Node | None:

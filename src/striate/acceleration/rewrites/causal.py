@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from typing import Any, cast
 
 from torch.fx import GraphModule, Node
 
@@ -14,6 +15,7 @@ from striate.acceleration.graph import (
     calls,
     convolution,
     layer,
+    readers_move,
     replace,
     shape,
     value,
@@ -28,12 +30,11 @@ def pad_in_convolution(module: GraphModule) -> list[str]:
         conv = convolution(node)
         if conv is None or conv.x.target is not aten.constant_pad_nd.default or conv.transposed or any(conv.padding):
             continue
-        source, amounts, *fill = conv.x.args
-        before = list(reversed(amounts[::2]))  # type: ignore[index]
-        after = list(reversed(amounts[1::2]))  # type: ignore[index]
+        source, amounts, *fill = cast("tuple[Any, ...]", conv.x.args)
+        before, after = amounts[-2::-2], amounts[-1::-2]  # those of the last axis come first
         rank = len(conv.stride)
         plain = len(before) <= rank and not any(fill) and min(*before, *after) >= 0 and set(conv.stride) == {1}
-        before, after = ([0] * (rank - len(side)) + side for side in (before, after))
+        before, after = ([0] * (rank - len(side)) + list(side) for side in (before, after))
         if not plain or any(b < a for b, a in zip(before, after, strict=True)):
             continue
         more = [b - a for b, a in zip(before, after, strict=True)]
@@ -75,13 +76,13 @@ def join_gates(module: GraphModule) -> list[str]:
         assert isinstance(producer, Node)
         if alone(source) is not split or (producer is not source and alone(producer) is not source):
             continue
-        halve(module, producer, conv.weight, conv.bias, first=int(split.args[1]))  # type: ignore[arg-type,call-overload]
+        halve(module, producer, conv.weight, conv.bias, first=int(split.args[1]))  # type: ignore[arg-type]
         for user, reader in zip(list(node.users), readers, strict=True):
             assert reader is not None
             give(module, user, value(module, reader.weight) * 0.5, None, "half")
         with graph.inserting_after(producer):
             both = call(graph, aten.tanh.default, producer, like=producer)
-        producer.replace_all_uses_with(both, delete_user_cb=lambda user, both=both: user is not both)
+        readers_move(producer, both)
         a, b = (half.args[0] for half in (tanh, sigmoid))
         with graph.inserting_before(node):
             fresh = call(graph, aten.addcmul.default, a, a, b, like=node)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch.fx import GraphModule, Node
 
 from striate.acceleration.graph import CONVOLUTION, aten, call, calls, convolution, layer, replace, shape, store, value
@@ -58,10 +60,10 @@ def sink(module: GraphModule) -> None:
             inner = {arg: arg.args[0] for arg in sources}
             args = [inner.get(arg, arg) if isinstance(arg, Node) else arg for arg in node.args]
             widened(module, node, args)
-        elif node.target is aten.cat.default and node.args[1:] == (1,) and all(map(squeezed, node.args[0])):  # type: ignore[arg-type]
-            widened(module, node, [[arg.args[0] for arg in node.args[0]], 1])  # type: ignore[union-attr]
+        elif node.target is aten.cat.default and node.args[1:] == (1,) and all(map(squeezed, node.args[0])):
+            widened(module, node, [[arg.args[0] for arg in node.args[0]], 1])
         elif node.target is UNSQUEEZE and squeezed(node.args[0]) and node.args[1] in (2, -2):
-            replace(node, node.args[0].args[0])  # type: ignore[union-attr,arg-type]
+            replace(node, node.args[0].args[0])
 
 
 def squeezed(node: object) -> bool:
@@ -72,11 +74,11 @@ def squeezed(node: object) -> bool:
     return len(wide) == 4 and wide[2] == 1 and node.args[1] in (2, -2)
 
 
-def widened(module: GraphModule, node: Node, args: list[object]) -> None:
+def widened(module: GraphModule, node: Any, args: list[Any]) -> None:
     """The same operation on images of one row, and the squeeze behind it."""
     graph = module.graph
     with graph.inserting_before(node):
-        wide = graph.call_function(node.target, tuple(args), dict(node.kwargs))  # type: ignore[arg-type]
+        wide = graph.call_function(node.target, tuple(args), dict(node.kwargs))
         wide.meta = {**node.meta, "val": node.meta["val"].unsqueeze(2)}
         back = call(graph, SQUEEZE, wide, 2, like=node)
     replace(node, back)

@@ -22,7 +22,11 @@ from striate.acceleration.graph import (
     value,
 )
 
-NORMS = (aten.native_batch_norm.default, aten.cudnn_batch_norm.default, aten._native_batch_norm_legit_no_training.default)
+NORMS = (
+    aten.native_batch_norm.default,
+    aten.cudnn_batch_norm.default,
+    aten._native_batch_norm_legit_no_training.default,
+)
 
 
 def fold_norms(module: GraphModule) -> list[str]:
@@ -67,7 +71,9 @@ def scaled(module: GraphModule, node: Node, s: Tensor, t: Tensor) -> bool:
     old = value(module, weight)
     kernel = old.double()
     if conv is not None and conv.transposed:  # (c k/groups *window)
-        per_group = kernel.unflatten(0, (conv.groups, -1)) * s.view(conv.groups, 1, -1, *[1] * (kernel.dim() - 2))
+        per_group = kernel.view(conv.groups, -1, *kernel.shape[1:]) * s.view(
+            conv.groups, 1, -1, *[1] * (kernel.dim() - 2)
+        )
         kernel = per_group.flatten(0, 1)
     else:
         kernel = kernel * s.view(-1, *[1] * (kernel.dim() - 1))

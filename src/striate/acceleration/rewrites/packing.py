@@ -15,7 +15,6 @@ from striate.acceleration.graph import (
     alone,
     aten,
     call,
-    calls,
     convolution,
     is_constant,
     layer,
@@ -41,7 +40,7 @@ ACTIVATIONS: dict[Any, tuple[str, tuple[float, ...]]] = {
 
 def pack(module: GraphModule) -> list[str]:
     """Each convolution and linear layer in oneDNN's form; activations and sums of two are done as it writes."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return []
     done = []
     nodes = list(module.graph.nodes)
@@ -120,7 +119,8 @@ def packed(module: GraphModule, conv: Convolution) -> Tensor:
     kernel, size = value(module, conv.weight), list(shape(conv.x))
     windows = (conv.stride, conv.dilation, conv.groups, size)
     if conv.transposed:
-        found: Tensor = mkldnn._reorder_convolution_transpose_weight(kernel, conv.padding, conv.output_padding, *windows)
+        places = (conv.padding, conv.output_padding)
+        found: Tensor = mkldnn._reorder_convolution_transpose_weight(kernel, *places, *windows)
     else:
         found = mkldnn._reorder_convolution_weight(kernel, conv.padding, *windows)
     return found
@@ -143,9 +143,7 @@ def written(
     if fresh_memory(other) and alone(other) is not None:  # type: ignore[arg-type]
         target = mkldnn._convolution_pointwise_.binary
         return call(graph, target, other, conv.x, weight, conv.bias, *windows, *more, **like)
-    return call(
-        graph, mkldnn._convolution_pointwise.binary, conv.x, other, weight, conv.bias, *windows, *more, **like
-    )
+    return call(graph, mkldnn._convolution_pointwise.binary, conv.x, other, weight, conv.bias, *windows, *more, **like)
 
 
 def sums(node: Node, conv: Node, order: dict[Node, int]) -> bool:

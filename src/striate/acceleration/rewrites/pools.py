@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch.fx import GraphModule, Node
 
 from striate.acceleration.graph import (
@@ -15,6 +17,7 @@ from striate.acceleration.graph import (
     convolution,
     first_of,
     layer,
+    readers_move,
     replace,
     shape,
 )
@@ -26,15 +29,17 @@ def pool_before_relu(module: GraphModule) -> list[str]:
     """max(relu(x)) = relu(max(x)): the ReLU on the fewer values, where no convolution takes it anyway."""
     graph, done = module.graph, []
     for node in calls(graph, *MAX_POOLS):
-        relu, result = node.args[0], first_of(node)
+        relu: Any = node.args[0]
+        result = first_of(node)
         if not isinstance(relu, Node) or relu.target is not aten.relu.default or alone(relu) is not node:
             continue
-        if result is None or relu.args[0].target in (CONVOLUTION, LINEAR):  # type: ignore[union-attr]
+        inner: Any = relu.args[0]
+        if result is None or inner.target in (CONVOLUTION, LINEAR):
             continue
         node.update_arg(0, relu.args[0])
         with graph.inserting_after(result):
             after = call(graph, aten.relu.default, result, like=result)
-        result.replace_all_uses_with(after, delete_user_cb=lambda user, after=after: user is not after)
+        readers_move(result, after)
         done.append(layer(node))
     return done
 
@@ -62,4 +67,3 @@ def average_before_pointwise(module: GraphModule) -> list[str]:
         done.append(layer(source))  # type: ignore[arg-type]
         replace(node, after)
     return done
-
