@@ -135,7 +135,7 @@ def proved(plan: Plan, plain: Plan, call: Call, wanted: Sequence[Tensor], tolera
         if not step.kept or len(staying) < 2:
             continue
         less = rewritten(plain, [name for name in staying if name != step.rewrite], call, wanted, tolerance)
-        full, without = in_turn([lambda p=plan: p(tensors), lambda p=less: p(tensors)], seconds)  # type: ignore[misc]
+        without, full = in_turn([lambda p=less: p(tensors), lambda p=plan: p(tensors)], seconds)  # type: ignore[misc]
         timed[step.rewrite] = without
         if full > SLOWER * without:
             reasons[step.rewrite] = "slower with it"
