@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
@@ -70,6 +70,7 @@ def count(plan: Plan, *targets: Any) -> int:
     return len(list(calls(plan.graph.graph, *targets)))
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 3), st.booleans(), st.booleans(), st.sampled_from([1, 2]), st.booleans(), st.booleans())
 def test_norms_join_convolutions(
     rank: int, transposed: bool, bias: bool, groups: int, affine: bool, double: bool
@@ -101,6 +102,7 @@ def test_norms_that_cannot_be_folded_stay(function: Any, layers: Any) -> None:
     assert touched(Apply(function, *layers), torch.randn(2, 3, 6, 6), "fold norms") == [0]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 3), st.booleans())
 def test_norms_ahead_of_a_pointwise_convolution_become_a_clamp(rank: int, bias: bool) -> None:
     model = nn.Sequential(NORM[rank](4), nn.ReLU(), CONV[rank](4, 3, 1, bias=bias))
@@ -151,6 +153,7 @@ class Gate(nn.Module):
         return z
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 12), st.booleans())
 def test_gates_and_zeros_in_front(dilation: int, swapped: bool) -> None:
     found = touched(Gate(dilation, swapped), torch.randn(2, 4, 40), "padding inside", "one tanh for a gate")
@@ -166,11 +169,11 @@ def test_a_gate_that_is_read_by_others_stays() -> None:
         z = torch.mul(*[f(h) for f, h in zip((torch.tanh, torch.sigmoid), conv(x).chunk(2, 1), strict=True)])
         return out(z) + z
 
-    assert touched(
-        Apply(function, nn.Conv1d(4, 8, 1), nn.Conv1d(4, 4, 1)), torch.randn(2, 4, 9), "one tanh for a gate"
-    ) == [0]
+    model = Apply(function, nn.Conv1d(4, 8, 1), nn.Conv1d(4, 4, 1))
+    assert touched(model, torch.randn(2, 4, 9), "one tanh for a gate") == [0]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(2, 3), st.booleans())
 def test_a_convolution_of_two_side_by_side_is_a_sum(rank: int, bias: bool) -> None:
     def function(x: Tensor, one: nn.Module, both: nn.Module) -> Any:
@@ -204,6 +207,7 @@ def test_packed_convolutions_with_activations(rank: int, act: nn.Module) -> None
     assert touched(model, 3 * torch.randn(2, 3, *[6] * rank), "signals as rows", "pack")[1] == 3
 
 
+@settings(deadline=None, max_examples=30)
 @given(
     st.integers(1, 3),
     st.integers(1, 3),
@@ -219,6 +223,7 @@ def test_packed_convolutions_of_any_window(
     assert touched(nn.Sequential(conv, nn.ReLU()), torch.randn(2, 6, 9, 5), "pack") == [1]
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(1, 3), st.integers(1, 3), st.integers(0, 1), st.booleans())
 def test_packed_transposed_convolutions(stride: int, kernel: int, padding: int, bias: bool) -> None:
     out = stride - 1
@@ -270,7 +275,8 @@ def test_packed_sums(function: Any) -> None:
     before = x.clone()
     _, plan = plan_of(model, x, list(REWRITES))
     again = pytree.tree_leaves(plan([x]))
-    assert difference(again, pytree.tree_leaves(model(x))) <= 1e-5
+    with torch.no_grad():
+        assert difference(again, pytree.tree_leaves(model(x))) <= 1e-5
     assert torch.equal(x, before)
 
 
@@ -297,7 +303,8 @@ def test_writes_and_views(function: Any) -> None:
     model = drawn(Apply(function, nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)))
     x = torch.randn(2, 4, 6, 6)
     _, plan = plan_of(model, x, list(REWRITES))
-    assert difference(pytree.tree_leaves(plan([x])), pytree.tree_leaves(model(x))) <= 1e-5
+    with torch.no_grad():
+        assert difference(pytree.tree_leaves(plan([x])), pytree.tree_leaves(model(x))) <= 1e-5
 
 
 def test_in_place_takes_memory_that_nobody_else_reads() -> None:
@@ -315,8 +322,8 @@ def test_another_algorithm_is_taken_where_it_is_faster(monkeypatch: pytest.Monke
     model = nn.Sequential(nn.Conv1d(3, 4, 31, padding=15), nn.Conv1d(4, 4, 3, groups=4), nn.Conv1d(4, 4, 3))
     looked: list[torch.Size] = []
 
-    def gains(conv: Any, x: Tensor, kernel: Tensor, bias: Tensor | None) -> bool:
-        looked.append(kernel.shape)
+    def gains(*arguments: Any) -> bool:
+        looked.append(arguments[2].shape)
         return len(looked) == 1
 
     monkeypatch.setattr(algorithms, "gains", gains)

@@ -31,6 +31,7 @@ class Accelerated(nn.Module):
         self._model = (model,)  # in a tuple: no submodule, whose mode and device this one would change
         self.rewrites, self.tolerance, self.report = rewrites, tolerance, report
         self._plans: dict[Any, Plan | None] = {}
+        self._versions: list[int] | None = versions(model)
         self.training = False
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,6 +54,11 @@ class Accelerated(nn.Module):
 
     def _learn(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A plan for inputs of these shapes; None, the network itself, where nothing is faster or equal."""
+        if self._versions is None:
+            self._versions = versions(self._model[0])
+        elif self._versions != versions(self._model[0]):
+            name = type(self._model[0]).__name__
+            raise InputError("its weights have changed since", where=name, fix="Accelerate it again.")
         while len(self._plans) >= SHAPES:
             del self._plans[next(iter(self._plans))]
         if not self.rewrites:
@@ -83,7 +89,12 @@ class Accelerated(nn.Module):
         raise InputError("an accelerated network takes no other weights", fix=fix)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plans": {}}
+        return {**self.__dict__, "_plans": {}, "_versions": None}
+
+
+def versions(model: nn.Module) -> list[int]:
+    """How often each weight was written."""
+    return [tensor._version for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()]
 
 
 def kind(leaf: Any) -> Any:

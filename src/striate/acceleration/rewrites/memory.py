@@ -37,8 +37,10 @@ def in_place(module: GraphModule) -> list[str]:
 
 
 def own(node: Node) -> bool:
-    """Whether a node's result is new memory: of an operation whose schema shares none with its arguments."""
+    """Whether a node's result is new memory: its operation's schema shares none with arguments, or it was taken here."""
     schema = getattr(node.target, "_schema", None)
     if node.op != "call_function" or schema is None:
         return False
+    if node.target in IN_PLACE.values():
+        return True
     return all(result.alias_info is None for result in schema.returns)
