@@ -36,7 +36,7 @@ def timed(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> None:
             run()
         return seconds
 
-    monkeypatch.setattr("striate.acceleration.accelerate.in_turn", in_turn)
+    monkeypatch.setattr("striate.acceleration.fastest.in_turn", in_turn)
 
 
 def small() -> nn.Module:
@@ -250,7 +250,7 @@ def test_a_shape_for_which_nothing_is_equal_runs_on_the_network(monkeypatch: pyt
 
 def test_memory_is_kept_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    monkeypatch.setattr("striate.acceleration.accelerate.keep_pages", lambda: bool(asked.append(1)) or True)
+    monkeypatch.setattr("striate.acceleration.fastest.keep_pages", lambda: bool(asked.append(1)) or True)
     steps = accelerate(small(), X, keep_memory=False).report.steps
     assert (steps[0].rewrite, steps[0].kept, asked) == ("keep memory", False, [])
     assert accelerate(small(), X).report.steps[0].kept
