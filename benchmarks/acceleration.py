@@ -4,8 +4,8 @@
 
 Each side runs in a process of its own (`striate.accelerate` sets how the C library keeps memory, torch.compile what
 torch keeps), with two threads, and they take turns: A B C D E, A B C D E, …, each some calls at a time. Every side
-reads the same input and is held against eager's output. torch.compile is tried as it is and with frozen weights; the
-better counts. ONNX files have a batch axis of any size. What was measured is merged into results/acceleration.json,
+reads the same input and is held against eager's output. torch.compile runs as
+it is by default. ONNX files have a batch axis of any size. What was measured is merged into results/acceleration.json,
 so that each network can be run alone.
 """
 
@@ -44,8 +44,7 @@ NETWORKS: dict[str, tuple[int, ...]] = {
     "wavenet": (256, 4000),
     "basset": (4, 600),
 }
-PEERS = ("eager", "compile", "compile, frozen", "onnxruntime", "openvino")
-ROUNDS, SECONDS = 7, 0.4  # of each side and round
+ROUNDS, SECONDS = 7, 0.3  # of each side and round
 TOLERANCE = 1e-4  # of peers; ours asserts 1e-5 itself
 Work = Callable[[], Any]
 
@@ -82,11 +81,6 @@ def compiled(net: nn.Module, x: Tensor, _: Path) -> Work:
     return lambda: fast(x)
 
 
-def frozen(net: nn.Module, x: Tensor, _: Path) -> Work:
-    torch._inductor.config.freezing = True
-    return compiled(net, x, _)
-
-
 def onnxruntime(_: nn.Module, x: Tensor, path: Path) -> Work:
     import onnxruntime as runtime
 
@@ -113,7 +107,6 @@ SIDES = {
     "striate": ours,
     "eager": eager,
     "compile": compiled,
-    "compile, frozen": frozen,
     "onnxruntime": onnxruntime,
     "openvino": openvino,
 }
@@ -124,7 +117,7 @@ def serve(side: str, name: str, batch: int, path: Path, pipe: Connection) -> Non
     warnings.filterwarnings("ignore")
     torch.set_num_threads(measure.THREADS)
     try:
-        with torch.inference_mode(side not in ("striate",)) if side != "compile, frozen" else torch.no_grad():
+        with torch.inference_mode(side != "striate"):
             work = SIDES[side](network(name), example(name, batch), path)
             began = time.perf_counter()
             out = work()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,16 +17,7 @@ from striate.errors import InputError
 WAY_OUT = "Write it without that (torch.where for a choice by numbers), or accelerate the parts that have none."
 
 
-@dataclass(frozen=True)
-class Captured:
-    """A graph from flat tensors to flat tensors, and how outputs are put together again."""
-
-    module: GraphModule
-    outputs: pytree.TreeSpec
-    constants: tuple[Any, ...]  # outputs that are no tensors; the tensors' places hold None
-
-
-def capture(model: nn.Module, leaves: list[Any], inputs: pytree.TreeSpec) -> Captured:
+def capture(model: nn.Module, leaves: list[Any], inputs: pytree.TreeSpec) -> GraphModule:
     """What the model executes on these arguments: without memory or arithmetic, and without writes in place.
 
     `leaves` are the arguments, flat, `inputs` says how they nest. The operations are those of inputs of these shapes.
@@ -36,7 +26,6 @@ def capture(model: nn.Module, leaves: list[Any], inputs: pytree.TreeSpec) -> Cap
     """
     state = {**dict(model.named_parameters(remove_duplicate=True)), **dict(model.named_buffers())}
     places = [index for index, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
-    found: dict[str, Any] = {}
 
     def run(*tensors: Tensor) -> list[Tensor]:
         filled = list(leaves)
@@ -44,9 +33,7 @@ def capture(model: nn.Module, leaves: list[Any], inputs: pytree.TreeSpec) -> Cap
             filled[place] = tensor
         args, kwargs = pytree.tree_unflatten(filled, inputs)
         out = functional_call(model, dict(zip(state, tensors, strict=False)), args, kwargs)
-        flat, found["outputs"] = pytree.tree_flatten(out)
-        found["constants"] = tuple(None if isinstance(leaf, Tensor) else leaf for leaf in flat)
-        return [leaf for leaf in flat if isinstance(leaf, Tensor)]
+        return [leaf for leaf in pytree.tree_leaves(out) if isinstance(leaf, Tensor)]
 
     tensors = [tensor.detach() for tensor in [*state.values(), *(leaves[place] for place in places)]]
     try:
@@ -57,8 +44,7 @@ def capture(model: nn.Module, leaves: list[Any], inputs: pytree.TreeSpec) -> Cap
         raise InputError(
             "this network cannot be captured", where=type(model).__name__, got=reason, fix=WAY_OUT
         ) from error
-    module = with_weights(traced, state)
-    return Captured(module, found["outputs"], found["constants"])
+    return with_weights(traced, state)
 
 
 def with_weights(traced: GraphModule, state: dict[str, Tensor]) -> GraphModule:

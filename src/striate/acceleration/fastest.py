@@ -127,10 +127,10 @@ def key_of(call: Call) -> Any:
 def proved(plan: Plan, plain: Plan, call: Call, wanted: Sequence[Tensor], tolerance: float, seconds: float) -> Plan:
     """The plan without the rewrites that do not pay: each is left out once, and both are timed in turn."""
     timed: dict[str, float] = {}
-    reasons: dict[str, str] = {}
-    everything = [step.rewrite for step in plan.steps]
+    first = plan.steps
+    slower: set[str] = set()
     tensors = call.tensors
-    for step in plan.steps:
+    for step in first:
         staying = [one.rewrite for one in plan.steps if one.kept]
         if not step.kept or len(staying) < 2:
             continue
@@ -138,13 +138,13 @@ def proved(plan: Plan, plain: Plan, call: Call, wanted: Sequence[Tensor], tolera
         without, full = in_turn([lambda p=less: p(tensors), lambda p=plan: p(tensors)], seconds)  # type: ignore[misc]
         timed[step.rewrite] = without
         if full > SLOWER * without:
-            reasons[step.rewrite] = "slower with it"
+            slower.add(step.rewrite)
             plan = less
-    found = {step.rewrite: step for step in plan.steps if step.kept}
     steps = []
-    for name in everything:
-        step = found.get(name) or Step(name, 0, False, reasons.get(name, "nothing to do"))
-        steps.append(dataclasses.replace(step, seconds_without=timed.get(name)))
+    for step in first:
+        if step.rewrite in slower:
+            step = dataclasses.replace(step, kept=False, reason="slower with it")
+        steps.append(dataclasses.replace(step, seconds_without=timed.get(step.rewrite)))
     return dataclasses.replace(plan, steps=tuple(steps))
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from striate.acceleration.plan import Call, Plan, captured, rewritten
+from striate.acceleration.plan import NOTHING, Call, Plan, captured, rewritten
 from striate.acceleration.report import Acceleration
 from striate.errors import InputError
 from striate.geometry.state import preserved
@@ -53,7 +53,7 @@ class Accelerated(nn.Module):
             return plan([leaf for leaf in leaves if isinstance(leaf, Tensor)])
 
     def _learn(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """A plan for inputs of these shapes; None, the network itself, where nothing is faster or equal."""
+        """A plan for inputs of these shapes; None, the network itself, where no rewrite serves."""
         if self._versions is None:
             self._versions = versions(self._model[0])
         elif self._versions != versions(self._model[0]):
@@ -64,9 +64,12 @@ class Accelerated(nn.Module):
         if not self.rewrites:
             self._plans[key] = None
             return
-        self._plans[key] = plan = planned(self._model[0], args, kwargs, self.rewrites, self.tolerance)
-        if plan is None:
-            warnings.warn("this shape runs on the network itself: no rewrite gives equal outputs", stacklevel=4)
+        plan = planned(self._model[0], args, kwargs, self.rewrites, self.tolerance)
+        self._plans[key] = plan if plan.touched else None
+        wrong = [f"{step.rewrite}: {step.reason}" for step in plan.steps if step.reason not in ("", NOTHING)]
+        if wrong:
+            shapes = ", ".join(map(str, key))
+            warnings.warn(f"for this input ({shapes}) rewrites are left out: {'; '.join(wrong)}", stacklevel=4)
 
     def train(self, mode: bool = True) -> Accelerated:
         """Eval mode is the only one."""
@@ -106,11 +109,10 @@ def kind(leaf: Any) -> Any:
 @torch.no_grad()
 def planned(
     model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], rewrites: tuple[str, ...], tolerance: float
-) -> Plan | None:
-    """A plan of the model for these arguments; None where no rewrite serves."""
+) -> Plan:
+    """A plan of the model for these arguments."""
     call = Call(*pytree.tree_flatten((args, kwargs)))
     with preserved(model):
         model.eval()
         plain, wanted = captured(model, call)
-        plan = rewritten(plain, rewrites, call, wanted, tolerance)
-    return plan if plan.touched else None
+        return rewritten(plain, rewrites, call, wanted, tolerance)

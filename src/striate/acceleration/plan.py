@@ -17,6 +17,8 @@ from striate.acceleration.report import Step
 from striate.acceleration.rewrites import REWRITES
 from striate.errors import InputError
 
+NOTHING = "nothing to do"
+
 
 @dataclass(frozen=True)
 class Call:
@@ -42,14 +44,14 @@ class Plan:
 
     graph: GraphModule
     nesting: pytree.TreeSpec
-    constants: tuple[Any, ...]
+    leaves: tuple[Any, ...]  # results, flat: ... for each tensor, and what is none
     steps: tuple[Step, ...] = ()
     touched: tuple[tuple[str, str], ...] = ()  # layer, rewrite
     difference: float = 0.0
 
     def __call__(self, tensors: Sequence[Tensor]) -> Any:
         found = iter(self.graph.forward(*tensors))
-        return pytree.tree_unflatten([next(found) if c is None else c for c in self.constants], self.nesting)
+        return pytree.tree_unflatten([next(found) if leaf is ... else leaf for leaf in self.leaves], self.nesting)
 
 
 def captured(model: nn.Module, call: Call) -> tuple[Plan, list[Tensor]]:
@@ -59,8 +61,8 @@ def captured(model: nn.Module, call: Call) -> tuple[Plan, list[Tensor]]:
     """
     flat, nesting = pytree.tree_flatten(call.of(model))
     wanted = [leaf for leaf in flat if isinstance(leaf, Tensor)]
-    found = capture(model, call.leaves, call.nesting)
-    apart = difference(found.module.forward(*call.tensors), wanted)
+    graph = capture(model, call.leaves, call.nesting)
+    apart = difference(graph.forward(*call.tensors), wanted)
     if apart > 1e-6:
         raise InputError(
             "this network does not return the same twice",
@@ -68,8 +70,7 @@ def captured(model: nn.Module, call: Call) -> tuple[Plan, list[Tensor]]:
             got=f"a difference of {apart:.0e}",
             fix="Accelerate the part that draws no random numbers; dropout rests in eval mode.",
         )
-    constants = tuple(None if isinstance(leaf, Tensor) else leaf for leaf in flat)
-    return Plan(found.module, nesting, constants), wanted
+    return Plan(graph, nesting, tuple(... if isinstance(leaf, Tensor) else leaf for leaf in flat)), wanted
 
 
 def rewritten(plain: Plan, names: Sequence[str], call: Call, wanted: Sequence[Tensor], tolerance: float) -> Plan:
@@ -85,12 +86,12 @@ def rewritten(plain: Plan, names: Sequence[str], call: Call, wanted: Sequence[Te
             continue
         differs = difference(found, wanted) if layers else 0.0
         kept = bool(layers) and differs <= tolerance
-        reason = "" if kept else f"outputs differ by {differs:.0e}" if layers else "nothing to do"
+        reason = "" if kept else f"outputs differ by {differs:.0e}" if layers else NOTHING
         steps.append(Step(name, len(set(layers)), kept, reason))
         if kept:
             graph, apart = trial, differs
             touched += [(layer, name) for layer in dict.fromkeys(layers)]
-    return Plan(graph, plain.nesting, plain.constants, tuple(steps), tuple(touched), apart)
+    return Plan(graph, plain.nesting, plain.leaves, tuple(steps), tuple(touched), apart)
 
 
 def settled(graph: GraphModule, call: Call, wanted: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -37,7 +37,7 @@ def in_place(module: GraphModule) -> list[str]:
 
 
 def own(node: Node) -> bool:
-    """Whether a node's result is new memory: its operation's schema shares none with arguments, or it was taken here."""
+    """Whether a node's result is new memory: its operation shares none with its arguments, or took it here."""
     schema = getattr(node.target, "_schema", None)
     if node.op != "call_function" or schema is None:
         return False
