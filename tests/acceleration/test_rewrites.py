@@ -266,8 +266,44 @@ def over_an_output(x: Tensor, one: nn.Module, two: nn.Module) -> tuple[Tensor, T
     return y, y + two(y)
 
 
+def of_its_own_input(x: Tensor, one: nn.Module, two: nn.Module) -> Tensor:
+    y = one(x)
+    return F.relu(y + two(y)).sum() + x
+
+
+def viewed_later(x: Tensor, one: nn.Module, two: nn.Module) -> Tensor:
+    y = one(x)
+    view = y.flatten(2)
+    return F.relu(y + two(F.relu(y))).sum() + view
+
+
+def chained(x: Tensor, one: nn.Module, two: nn.Module) -> Tensor:
+    y = one(x)
+    for _ in range(3):
+        y = y + two(one(y).tanh())
+    return F.relu(y)
+
+
+def test_a_residual_is_written_over_its_input() -> None:
+    model = drawn(Apply(chained, nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)))
+    _, plan = plan_of(model, torch.randn(2, 4, 6, 6), ["pack"])
+    assert count(plan, torch.ops.mkldnn._convolution_pointwise_.binary) == 3
+
+
 @pytest.mark.parametrize(
-    "function", [residual, doubled, scaled_sum, broadcast, in_both_orders, over_the_input, over_an_output]
+    "function",
+    [
+        of_its_own_input,
+        viewed_later,
+        chained,
+        residual,
+        doubled,
+        scaled_sum,
+        broadcast,
+        in_both_orders,
+        over_the_input,
+        over_an_output,
+    ],
 )
 def test_packed_sums(function: Any) -> None:
     model = drawn(Apply(function, nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)))

@@ -23,8 +23,14 @@ from striate.acceleration.graph import (
     store,
     value,
 )
+from striate.acceleration.rewrites.memory import own
 
 mkldnn = torch.ops.mkldnn
+OWN = (
+    mkldnn._convolution_pointwise.default,
+    mkldnn._convolution_pointwise.binary,
+    mkldnn._convolution_pointwise_.binary,
+)
 # Operation -> its name in oneDNN and its numbers.
 ACTIVATIONS: dict[Any, tuple[str, tuple[float, ...]]] = {
     aten.relu.default: ("relu", ()),
@@ -109,8 +115,8 @@ def pack_convolution(module: GraphModule, node: Node, order: dict[Node, int]) ->
     graph = module.graph
     with graph.inserting_before(last):
         weight = store(module, packed(module, conv), node, "packed")
-        name, numbers = act if act is not None else ("none", [])
-        fresh = written(graph, node, conv, weight, other, name, numbers, last)
+        free = isinstance(other, Node) and read_before(other, node, order)
+        fresh = written(node, conv, weight, act or ("none", []), last, other, free)
     replace(last, fresh)
 
 
@@ -127,9 +133,10 @@ def packed(module: GraphModule, conv: Convolution) -> Tensor:
 
 
 def written(
-    graph: Any, node: Node, conv: Convolution, weight: Node, other: object, name: str, numbers: list[float], last: Node
+    node: Node, conv: Convolution, weight: Node, act: tuple[str, list[float]], last: Node, other: object, free: bool
 ) -> Node:
-    """The call into oneDNN."""
+    """The call into oneDNN, which stands for `last`; over the other term of a sum where that is free."""
+    graph, (name, numbers) = node.graph, act
     windows = (conv.padding, conv.stride, conv.dilation, conv.groups)
     like = {"like": node, "val": last.meta["val"]}
     if conv.transposed:
@@ -140,7 +147,7 @@ def written(
         target = mkldnn._convolution_pointwise.default
         return call(graph, target, conv.x, weight, conv.bias, *windows, name, numbers, "", **like)
     more = ("add", 1, None if name == "none" else name, numbers, "")
-    if fresh_memory(other) and alone(other) is not None:  # type: ignore[arg-type]
+    if free:
         target = mkldnn._convolution_pointwise_.binary
         return call(graph, target, other, conv.x, weight, conv.bias, *windows, *more, **like)
     return call(graph, mkldnn._convolution_pointwise.binary, conv.x, other, weight, conv.bias, *windows, *more, **like)
@@ -157,6 +164,14 @@ def sums(node: Node, conv: Node, order: dict[Node, int]) -> bool:
     return not later
 
 
-def fresh_memory(node: Node) -> bool:
-    """Whether a node's result is oneDNN's own, which nobody else holds."""
-    return node.target in (mkldnn._convolution_pointwise.default, mkldnn._convolution_pointwise.binary)
+def read_before(other: Node, conv: Node, order: dict[Node, int]) -> bool:
+    """Whether a sum may be written over its other term: oneDNN's own memory, all other readers of which are done.
+
+    A reader that returns a view of it may be read later.
+    """
+    if other.target not in OWN:
+        return False
+    total = alone(conv)
+    assert total is not None
+    readers = [user for user in other.users if user is not total]
+    return conv not in readers and all(own(user) and order[user] < order[total] for user in readers)
