@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from striate import (
+        acceleration,
         data,
         demonstrations,
         errors,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         train,
         zoo,
     )
+    from striate.acceleration import accelerate
     from striate.data import load_data
     from striate.errors import DivergedError, InputError, StorageError, StriateError
     from striate.geometry import describe
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PUBLIC = {
+    "accelerate": "acceleration",
     "build": "zoo",
     "Classify": "tasks",
     "describe": "geometry",
@@ -66,6 +69,7 @@ _PUBLIC = {
     "StriateError": "errors",
 }
 _PACKAGES = (
+    "acceleration",
     "data",
     "demonstrations",
     "errors",
@@ -90,6 +94,8 @@ __all__ = [
     "Step",
     "StorageError",
     "StriateError",
+    "accelerate",
+    "acceleration",
     "build",
     "data",
     "demonstrations",

@@ -13,8 +13,8 @@ import pytest
 import striate
 
 PUBLIC = [
-    *("Classify", "DivergedError", "InputError", "Recipe", "Step", "StorageError", "StriateError", "build", "data"),
-    *("demonstrations", "describe"),
+    *("Classify", "DivergedError", "InputError", "Recipe", "Step", "StorageError", "StriateError"),
+    *("accelerate", "acceleration", "build", "data", "demonstrations", "describe"),
     *(
         "errors",
         "evaluate_run",
@@ -32,7 +32,7 @@ PUBLIC = [
     *("port", "predict", "recipe", "runs", "tasks", "train", "zoo"),
 ]
 PACKAGES = [
-    *("data", "demonstrations", "geometry", "interpret", "layers", "locality", "ops"),
+    *("acceleration", "data", "demonstrations", "geometry", "interpret", "layers", "locality", "ops"),
     *("port", "runs", "tasks", "train", "zoo"),
 ]
 
