@@ -1,4 +1,4 @@
-"""Write the tables of README.md and docs/locality.md, docs/peers.md and recipes/README.md.
+"""Write the tables of README.md, of docs/{locality,algorithms,acceleration}.md, docs/peers.md and recipes/README.md.
 
 From benchmarks/results/*.json and the recipes' heads.
 
@@ -62,6 +62,7 @@ def benchmark_table() -> str:
             f"{seconds['import torch']['median']:.2f} | takes {span(ratio, '{:.2f}')}× |"
         )
     rows += [*geometry_rows(), *(row for row in locality_rows() if any(part in row for part in CHOSEN))]
+    rows += [*convolution_summary(), *(row for row in acceleration_rows() if any(part in row for part in CHOSEN))]
     where = (mnist or startup).get("where", {})
     foot = (
         f"Medians with least and greatest, pair by pair in one process, {where.get('threads')} threads of "
@@ -173,11 +174,77 @@ def tile_rows() -> list[str]:
     return rows
 
 
+def convolution_summary() -> list[str]:
+    """Means and leasts of all shapes."""
+    targets = read("convolution").get("targets", {})
+    told = {
+        "geometric mean, forward": ("all shapes, forward, geometric mean", "torch.nn.functional"),
+        "geometric mean, backward": ("all shapes, backward, geometric mean", "torch.nn.functional"),
+        "least, K >= 128, 1-D, many channels": ("1-D, kernels of 128 to 4,096, the least", "torch.nn.functional"),
+        "least, long depthwise": ("long depthwise 1-D and 31x31, the least", "torch.nn.functional"),
+        "least, to fft-conv-pytorch": ("where that is made for, the least", "fft-conv-pytorch"),
+        "least of all rows": ("all shapes, the least", "torch.nn.functional"),
+    }
+    return [
+        f"| convolution, {what} | `auto` | {peer} | {targets[name][0]:.2f}× |"
+        for name, (what, peer) in told.items()
+        if name in targets
+    ]
+
+
+def convolution_table() -> str:
+    """docs/algorithms.md's table."""
+    found = read("convolution")
+    rows = [
+        "| shape | chosen | ms | torch, ms | forward | backward | fft-conv-pytorch |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found.get("rows", []):
+        ratios = [f"{row[key]['ratio']['median']:.2f}×" if key in row else "" for key in ("forward", "backward")]
+        other = f"{row['fft-conv-pytorch']['ratio']['median']:.2f}×" if "fft-conv-pytorch" in row else ""
+        times = f"{row['forward']['ms']:.3g} | {row['forward']['peer ms']:.3g}"
+        rows.append(f"| {row['name']} | {row['chosen forward']} | {times} | {' | '.join(ratios)} | {other} |")
+    summary = ["| over | striate | beside | factor |", "|---|---|---|---|", *convolution_summary()]
+    return "\n".join([*summary, "", *rows, "", foot(found)])
+
+
+NETWORKS = {
+    **{"vgg16": "VGG-16", "resnet50": "ResNet-50", "mobilenet_v2": "MobileNet v2", "densenet121": "DenseNet-121"},
+    **{"unet": "U-Net", "wavenet": "WaveNet", "basset": "Basset"},
+}
+RUNTIMES = {"eager": "eager", "compile": "torch.compile", "onnxruntime": "ONNX Runtime", "openvino": "OpenVINO"}
+
+
+def acceleration_rows() -> list[str]:
+    """`striate.accelerate` beside eager and the runtimes."""
+    networks, rows = read("acceleration").get("networks", {}), []
+    for name, what in NETWORKS.items():
+        for batch in (1, 16):
+            one = networks.get(f"{name}, batch {batch}", {})
+            for peer, factor in one.get("times_faster_than", {}).items():
+                ours, theirs = (one["milliseconds"][side]["median"] for side in ("striate", peer))
+                label = f"`accelerate`, {what}, batch {batch}, ms"
+                rows.append(f"| {label} | {ours:.3g} | {RUNTIMES[peer]}: {theirs:.3g} | {span(factor, '{:.2f}')}× |")
+    return rows
+
+
 def locality_table() -> str:
     """docs/locality.md's table."""
-    where = read("locality_occlusion").get("where", {})
-    foot = f"{where.get('threads')} threads of {where.get('processor')}, torch {where.get('torch')}."
-    return "\n".join(["| what | striate | beside | factor |", "|---|---|---|---|", *locality_rows(), "", foot])
+    return beside(locality_rows(), read("locality_occlusion"))
+
+
+def acceleration_table() -> str:
+    """docs/acceleration.md's table."""
+    return beside(acceleration_rows(), read("acceleration"))
+
+
+def beside(rows: list[str], found: dict[str, Any]) -> str:
+    return "\n".join(["| what | striate | beside | factor |", "|---|---|---|---|", *rows, "", foot(found)])
+
+
+def foot(found: dict[str, Any]) -> str:
+    where = found.get("where", {})
+    return f"{where.get('threads')} threads of {where.get('processor')}, torch {where.get('torch')}."
 
 
 ABOUT_PEERS = """# Counting tools, side by side
@@ -308,18 +375,27 @@ def degradation() -> list[str]:
     ]
 
 
-def with_table(page: str, table: str = "") -> str:
-    """A page (the README) with its table replaced."""
+# Pages of which a table is generated.
+PAGES = {
+    "README.md": benchmark_table,
+    "docs/locality.md": locality_table,
+    "docs/algorithms.md": convolution_table,
+    "docs/acceleration.md": acceleration_table,
+}
+
+
+def with_table(page: str, table: str) -> str:
+    """A page with its table replaced."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{table or benchmark_table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
 
 
 def main() -> None:
-    """Write all four."""
-    readme, locality = ROOT / "README.md", ROOT / "docs" / "locality.md"
-    readme.write_text(with_table(readme.read_text()))
-    locality.write_text(with_table(locality.read_text(), locality_table()))
+    """Write all."""
+    for name, table in PAGES.items():
+        page = ROOT / name
+        page.write_text(with_table(page.read_text(), table()))
     (ROOT / "docs" / "peers.md").write_text(peers_page())
     (ROOT / "recipes" / "README.md").write_text(recipes_page())
 

@@ -36,10 +36,9 @@ def tables(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_tables_are_generated(tables: ModuleType) -> None:
-    readme = (ROOT / "README.md").read_text()
-    assert readme == tables.with_table(readme), "run: python benchmarks/tables.py"
-    locality = (ROOT / "docs" / "locality.md").read_text()
-    assert locality == tables.with_table(locality, tables.locality_table()), "run: python benchmarks/tables.py"
+    for name, table in tables.PAGES.items():
+        page = (ROOT / name).read_text()
+        assert page == tables.with_table(page, table()), "run: python benchmarks/tables.py"
     assert (ROOT / "docs" / "peers.md").read_text() == tables.peers_page(), "run: python benchmarks/tables.py"
     assert (ROOT / "recipes" / "README.md").read_text() == tables.recipes_page(), "run: python benchmarks/tables.py"
 
@@ -52,6 +51,10 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/guide.md",
         "docs/geometry.md",
         "docs/locality.md",
+        "docs/operations.md",
+        "docs/algorithms.md",
+        "docs/layers.md",
+        "docs/acceleration.md",
         "docs/countings.md",
         "docs/demonstrations.md",
         "docs/peers.md",
