@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,9 +17,14 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, is
 UNCHECKED = {"geometry.indices", "geometry.window", "geometry.reading"}
 SOURCE = find_spec("striate").submodule_search_locations[0]
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in Path(SOURCE).rglob("[!_]*.py")}
-if "slow" not in sys.argv:  # torch.compile cannot look through the checks
-    jaxtyping.install_import_hook([f"striate.{module}" for module in sorted(MODULES - UNCHECKED)], CHECKER)
-torch.set_num_threads(min(2, torch.get_num_threads()))  # OMP_NUM_THREADS may say one
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # a worker beside others
+torch.set_num_threads(min(THREADS, torch.get_num_threads()))  # OMP_NUM_THREADS may say one
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before striate is imported: the checks, through which torch.compile (slow tests) cannot look."""
+    if config.option.markexpr != "slow":
+        jaxtyping.install_import_hook([f"striate.{module}" for module in sorted(MODULES - UNCHECKED)], CHECKER)
 
 
 @pytest.fixture(autouse=True)
