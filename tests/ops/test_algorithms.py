@@ -89,14 +89,14 @@ def defined(problem: Problem, passage: str = "forward") -> list[str]:
     return [name for name in forms.FORWARD if not forms.undefined(name, passage, problem, torch.float64)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(calls(most_rank=2))
 def test_torch_is_the_definition(drawn: tuple[Any, ...]) -> None:
     x, kernel = tensors(*drawn[:2])
     torch.testing.assert_close(by_torch(x[:1], kernel, drawn[2]), by_loops(x[:1], kernel, drawn[2]))
 
 
-@settings(max_examples=70, deadline=None)
+@settings(max_examples=45, deadline=None)
 @given(calls())
 def test_every_algorithm_is_the_definition(drawn: tuple[Any, ...]) -> None:
     *shapes, setting = drawn
@@ -111,7 +111,7 @@ def test_every_algorithm_is_the_definition(drawn: tuple[Any, ...]) -> None:
         torch.testing.assert_close(call(x, kernel, setting, name, bias), with_bias, msg=name)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(calls())
 def test_every_pass_of_every_algorithm_is_the_gradient(drawn: tuple[Any, ...]) -> None:
     *shapes, setting = drawn

@@ -56,7 +56,9 @@ def transposed(
     if x.ndim != kernel.ndim or x.shape[1] != kernel.shape[0]:
         expected = f"{x.ndim} axes, the first with the {x.shape[1]} channels of x"
         raise InputError("cannot transpose", where="kernel", expected=expected, got=f"shape {tuple(kernel.shape)}")
-    if groups < 1 or x.shape[1] % groups:
+    if not all(x.shape[2:]):
+        raise InputError("cannot transpose", where="x", expected="one value or more on each axis", got=tuple(x.shape))
+    if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups:
         expected = f"a divisor of the {x.shape[1]} channels of x"
         raise InputError("cannot transpose", where="groups", expected=expected, got=groups)
     channels = kernel.shape[1] * groups
