@@ -215,6 +215,15 @@ def test_long_windows_in_float32(rank: int, length: int, groups: int) -> None:
         assert (found - expected).abs().max() < 1e-5 * expected.abs().max(), name
 
 
+@pytest.mark.parametrize("name", ["auto", *forms.FORWARD])
+def test_float64_is_exact_to_ten_digits_and_more(name: str) -> None:
+    rank, size, window, groups = (2, 30, 3, 1) if name == "winograd" else (1, 3000, 100, 4)
+    x, kernel = tensors((2, 4, *[size] * rank), (4, 4 // groups, *[window] * rank))
+    setting = Setting((1,) * rank, ((1, 2),) * rank, (1,) * rank, groups)
+    expected, found = by_torch(x, kernel, setting), call(x, kernel, setting, name)
+    assert (found - expected).abs().max() < 1e-12 * expected.abs().max()
+
+
 def test_fft_against_scipy_over_many_tiles() -> None:
     x, kernel = tensors((1, 1, 5000), (1, 1, 100))
     setting = Setting((1,), ((0, 0),), (1,), 1)
@@ -398,7 +407,8 @@ def test_functions_that_look_inside_see_torch() -> None:
     torch.testing.assert_close(mapped, expected, atol=1e-4, rtol=1e-4)
     _, along = torch.func.jvp(lambda x: call(x, kernel, setting, "auto"), (x,), (x,))
     torch.testing.assert_close(along, expected, atol=1e-4, rtol=1e-4)
-    assert call(x.to("meta"), kernel.to("meta"), setting, "auto").shape == expected.shape
+    for name in ("auto", "fft", "banded"):
+        assert call(x.to("meta"), kernel.to("meta"), setting, name).shape == expected.shape
 
 
 def test_channels_last_stays() -> None:

@@ -103,6 +103,7 @@ def _ordinary(x: Tensor) -> bool:
     """Whether torch would just compute: no subclass, transform, mode, autocast or layout of the user's choosing."""
     return (
         type(x) in (Tensor, Parameter)
+        and not x.is_meta
         and (x.ndim == 3 or x.is_contiguous() or not _channels_last(x))
         and torch._C._len_torch_dispatch_stack() == 0
         and not torch._C._are_functorch_transforms_active()
