@@ -86,6 +86,37 @@ def test_an_unknown_pass() -> None:
         explain_choice((1, 1, 9), (1, 1, 3), passage="backward")
 
 
+@pytest.mark.parametrize(
+    ("x", "kernel", "groups", "text"),
+    [
+        ((1, 4, 8), (4, 4, 3), 3, "cannot choose: groups: expected a divisor of 4 channels and of 4 kernels, got 3"),
+        ((1, 4, 8), (4, 3, 3), 1, "cannot choose: kernel: expected 4 channels (4 of x in 1 groups), got 3"),
+        ((1, 4, 8), (4, 4), 1, "cannot choose: kernel: expected axes (k, c/groups, *window), 3 as x has"),
+        ((1, 4, 8), (4, 4, 9), 1, "the kernel does not fit: axis 0: expected 8 values or fewer"),
+    ],
+)
+def test_shapes_that_do_not_go_together(x, kernel, groups: int, text: str) -> None:
+    with pytest.raises(InputError, match=re.escape(text)):
+        explain_choice(x, kernel, groups=groups)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 8), st.integers(1, 8), st.sampled_from([torch.float32, torch.float64]))
+def test_small_problems_stay_with_torch(rank: int, channels: int, fields: int, dtype: torch.dtype) -> None:
+    shapes = (1, channels, *[10] * rank), (fields, channels, *[3] * rank)
+    for passage in forms.PASSES:
+        choice = explain_choice(*shapes, padding="same", passage=passage, dtype=dtype)
+        if rank < 3 or channels * fields < 38:
+            assert choice.chosen == "direct"
+            assert choice.undefined["im2col"].startswith(("does not pay below 1,048,576 mul", "has no form of its own"))
+
+
+def test_in_float64_no_layout_is_changed() -> None:
+    choice = explain_choice((1, 64, 56, 56), (64, 1, 15, 15), groups=64, dtype=torch.float64)
+    assert choice.chosen == "fft"
+    assert choice.undefined["channels_last"] == "is slower in float64, for which oneDNN has nothing"
+
+
 def problems() -> st.SearchStrategy[Problem]:
     def build(rank: int, items: int, groups: int, depth: int, each: int, size: int, window: int) -> Problem:
         ends = ((window // 2, window // 2),) * rank
@@ -142,7 +173,7 @@ def test_a_device_that_is_not_here() -> None:
 
 
 def test_a_stored_calibration_decides() -> None:
-    x, kernel = torch.randn(1, 16, 64), torch.randn(16, 16, 3)
+    x, kernel = torch.randn(1, 16, 2000), torch.randn(16, 16, 3)
     setting = {"stride": (1,), "padding": ((0, 0),), "dilation": (1,)}
     before = correlation(x, kernel, **setting)
     rows = {**cost.table("cpu"), "im2col dense": [1e-9, 0.0, 0.0]}

@@ -190,6 +190,7 @@ X, K = torch.zeros(1, 4, 6, 6), torch.zeros(6, 2, 3, 3)
             "the kernel does not fit: axis 0: expected 6 values or fewer, the padded input, got 7.",
         ),
         (X, K, {"dilation": 3}, 'Pad the input (padding="same", say), or use a smaller kernel or dilation.'),
+        (X, K[:0], {}, "cannot correlate: kernel: expected one kernel or more, got shape (0, 2, 3, 3)"),
         (X, K[..., :0], {}, "cannot use this kernel: expected whole numbers of 1 or more"),
         (
             X,
@@ -220,6 +221,16 @@ def test_shapes_that_the_annotations_refuse_in_these_tests_are_told(
 ) -> None:
     with pytest.raises(InputError, match=re.escape(text)):
         check_shapes(x, kernel, bias, 2)
+
+
+def test_autocast_brings_types_together() -> None:
+    x, kernel = torch.randn(2, 4, 9), torch.randn(6, 4, 3)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = correlate(x.bfloat16(), kernel)
+    assert y.dtype == torch.bfloat16
+    close(y.float(), correlate(x, kernel), atol=0.1, rtol=0.1)
+    with pytest.raises(InputError, match=r"kernel: expected torch\.bfloat16 on cpu, as x, got torch\.float32"):
+        correlate(x.bfloat16(), kernel)
 
 
 @pytest.mark.slow

@@ -155,3 +155,8 @@ def test_a_centered_kernel_leaves_the_output_where_the_input_is() -> None:
 def test_bad_input(call: object, text: str) -> None:
     with pytest.raises(InputError, match=re.escape(text)):
         call()
+
+
+def test_an_axis_that_is_not_there() -> None:
+    with pytest.raises(InputError, match="cannot differ: axis: expected one of 1, from 0, got 1"):
+        difference(Samples(torch.ones(3)), axis=1)

@@ -109,6 +109,7 @@ X, K = torch.zeros(1, 4, 3, 3), torch.zeros(4, 2, 3, 3)
         (X, K, {"output_padding": 1}, "cannot use this output_padding: expected less than stride or dilation, got 1"),
         (X, K, {"output_padding": -1}, "cannot use this output_padding: expected whole numbers of 0 or more"),
         (X, K, {"padding": 3}, "padding leaves no output: expected a size of 1 or more, got (-1, -1). Pad less"),
+        (X[..., :0], K, {}, "cannot transpose: x: expected one value or more on each axis, got (1, 4, 3, 0)"),
         (X, K, {"stride": 0}, "cannot use this stride: expected whole numbers of 1 or more"),
     ],
 )

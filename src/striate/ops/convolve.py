@@ -129,14 +129,16 @@ def check_shapes(
         expected = f"axes (k, c/groups, *window), {x.ndim} as x has"
         raise InputError(what, where="kernel", expected=expected, got=f"shape {tuple(kernel.shape)}")
     for name, tensor in (("kernel", kernel), ("bias", bias)):
-        if tensor is not None and (tensor.dtype, tensor.device) != (x.dtype, x.device):
+        if tensor is not None and (tensor.dtype, tensor.device) != (x.dtype, x.device) and not _cast(tensor, x):
             expected, got = f"{x.dtype} on {x.device}, as x", f"{tensor.dtype} on {tensor.device}"
             raise InputError(what, where=name, expected=expected, got=got, fix=f"Pass {name}.to(x), say.")
     if not x.is_floating_point():
         fix = "Pass x.float() and kernel.float()."
         raise InputError(what, where="x", expected="floating point", got=x.dtype, fix=fix)
     filters, channels = kernel.shape[0], x.shape[1]
-    if groups < 1 or channels % groups or filters % groups:
+    if not filters:
+        raise InputError(what, where="kernel", expected="one kernel or more", got=f"shape {tuple(kernel.shape)}")
+    if not isinstance(groups, int) or groups < 1 or channels % groups or filters % groups:
         expected = f"a divisor of {channels} channels and of {filters} kernels"
         raise InputError(what, where="groups", expected=expected, got=groups)
     if kernel.shape[1] * groups != channels:
@@ -144,6 +146,11 @@ def check_shapes(
         raise InputError(what, where="kernel", expected=expected, got=kernel.shape[1])
     if bias is not None and bias.shape != (filters,):
         raise InputError(what, where="bias", expected=f"shape ({filters},)", got=tuple(bias.shape))
+
+
+def _cast(tensor: Tensor, x: Tensor) -> bool:
+    """Whether torch itself will bring both to one type."""
+    return tensor.device == x.device and x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type)
 
 
 def _settled(size: torch.Size, window: torch.Size, stride: Axes, padding: Padding, dilation: Axes) -> Options:

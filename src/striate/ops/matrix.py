@@ -6,9 +6,9 @@ import math
 
 import torch
 
-from striate.ops.convolve import check_shapes
-from striate.ops.padding import Axes, Padding, per_axis
-from striate.ops.patches import patches
+from striate.ops.algorithms import toeplitz
+from striate.ops.convolve import check_shapes, output_size
+from striate.ops.padding import Axes, Padding, extend, padding_pairs, per_axis
 from striate.shapes import Float, Tensor
 
 
@@ -32,18 +32,19 @@ def convolution_matrix(
     tensor([[1., 2., 0., 3., 4., 0.],
             [0., 1., 2., 0., 3., 4.]])
     """
-    filters, window = kernel.shape[0], tuple(kernel.shape[2:])
-    size = per_axis("size", size, len(window))
-    inputs = kernel.shape[1] * groups * math.prod(size)
-    index = torch.arange(1, 1 + inputs, dtype=torch.float64, device=kernel.device)  # 0 will be padding
-    index = index.view(1, kernel.shape[1] * groups, *size)
-    check_shapes(index.to(kernel), kernel, None, groups, what="no matrix")
-    seen = patches(index, window, stride=stride, padding=padding, padding_mode=padding_mode, dilation=dilation)[0]
-    places, taps = len(seen), kernel[0].numel()
-    shape = groups, filters // groups, places, taps
-    columns = (seen.long().view(places, groups, 1, -1).permute(1, 2, 0, 3) - 1).expand(shape)
-    rows = torch.arange(filters * places, device=kernel.device).view(groups, -1, places, 1).expand(shape)
-    values = kernel.reshape(groups, -1, 1, taps).expand(shape)
-    real = columns >= 0
-    entries = torch.stack([rows[real], columns[real]])
-    return torch.sparse_coo_tensor(entries, values[real], (filters * places, inputs), check_invariants=False).coalesce()
+    window, channels = tuple(kernel.shape[2:]), kernel.shape[1] * groups
+    rank, size = len(window), per_axis("size", size, len(window))
+    check_shapes(kernel.new_empty(1).expand(1, channels, *size), kernel, None, groups, what="no matrix")
+    steps, spread = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
+    pairs = padding_pairs(padding, window, spread)
+    output_size(size, window, steps, pairs, spread)
+    if padding_mode == "zeros":
+        return toeplitz(kernel, size, steps, pairs, spread, groups).coalesce()
+    places = torch.arange(math.prod(size), dtype=torch.float64, device=kernel.device)
+    source = extend(places.view(1, 1, *size), pairs, padding_mode)[0, 0].long()  # what stands at each extended place
+    wide = toeplitz(kernel, source.shape, steps, ((0, 0),) * rank, spread, groups).coalesce()
+    rows, columns = wide.indices()
+    columns = columns // source.numel() * len(places) + source.flatten()[columns % source.numel()]
+    shape = wide.shape[0], channels * len(places)
+    entries = torch.stack([rows, columns])
+    return torch.sparse_coo_tensor(entries, wide.values(), shape, check_invariants=False).coalesce()  # adds copies up

@@ -109,7 +109,8 @@ def correlate_samples(f: Samples, g: Samples, *, shift: str = "image") -> Sample
 def difference(f: Samples, axis: int = 0) -> Samples:
     """The discrete derivative f(i) - f(i - 1) along an axis, itself a convolution, with (1, -1).
 
-    So the derivative of a convolution is that of either part, convolved with the other.
+    So the derivative of a convolution is that of either part, convolved with the other. Raises InputError for an axis
+    that f has not.
 
     >>> import torch
     >>> difference(Samples(torch.tensor([1.0, 4.0, 9.0])))
@@ -117,4 +118,6 @@ def difference(f: Samples, axis: int = 0) -> Samples:
     """
     step = f.values.new_tensor([1.0, -1.0])
     rank = f.values.ndim
+    if not -rank <= axis < rank:
+        raise InputError("cannot differ", where="axis", expected=f"one of {rank}, from 0", got=axis)
     return convolve_samples(f, Samples(step.view([2 if a == axis % rank else 1 for a in range(rank)])))

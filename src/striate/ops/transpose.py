@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from striate.errors import InputError, did_you_mean
-from striate.ops.convolve import check_shapes, convolve
+from striate.ops.algorithms.setting import flipped, pad, spread
+from striate.ops.convolve import check_shapes, correlate
 from striate.ops.padding import Axes, Padding, Pairs, padding_pairs, per_axis
 from striate.shapes import Float, Num, Tensor
 
@@ -35,9 +35,11 @@ def transposed(
         form="insertion"    stride - 1 zeros between the values of x, padding by K - 1, then `convolve`
         form="scatter"      each value of x adds the kernel, times that value, to the output: Y[s·i + d·a] += X[i] K[a]
 
-    All give the same. The kernel has the layout of that `correlate` (k kernels for c channels, as torch has it), which
-    reads this output and gives x. `padding` is what that one pads, so it is cut off here. A size that it floors fits
-    several outputs: this is the least, and `output_padding` (below stride or dilation) adds to its end.
+    All give the same. "adjoint" is fastest where sizes repeat; torch prepares it anew for each size, so where every
+    call has another one, "scatter" (one matrix product, its columns added up) can be several times faster. The kernel
+    has the layout of that `correlate` (k kernels for c channels, as torch has it), which reads this output and gives x.
+    `padding` is what that one pads, so it is cut off here. A size that it floors fits several outputs: this is the
+    least, and `output_padding` (below stride or dilation) adds to its end.
 
     Raises InputError for arguments that do not go together or leave no output, and for another `form`.
     Source: Dumoulin and Visin 2016, chapter 4; Zeiler, Krishnan, Taylor and Fergus 2010.
@@ -54,42 +56,46 @@ def transposed(
     if x.ndim != kernel.ndim or x.shape[1] != kernel.shape[0]:
         expected = f"{x.ndim} axes, the first with the {x.shape[1]} channels of x"
         raise InputError("cannot transpose", where="kernel", expected=expected, got=f"shape {tuple(kernel.shape)}")
-    check_shapes(x, _swapped(kernel, groups), bias, groups, what="cannot transpose")
-    steps, spread = per_axis("stride", stride, len(window)), per_axis("dilation", dilation, len(window))
+    if not all(x.shape[2:]):
+        raise InputError("cannot transpose", where="x", expected="one value or more on each axis", got=tuple(x.shape))
+    if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups:
+        expected = f"a divisor of the {x.shape[1]} channels of x"
+        raise InputError("cannot transpose", where="groups", expected=expected, got=groups)
+    channels = kernel.shape[1] * groups
+    turned = kernel.new_empty(1).expand(channels, x.shape[1] // groups, *window)  # only its shape and type are read
+    check_shapes(x, turned, bias, groups, what="cannot transpose")
+    steps, holes = per_axis("stride", stride, len(window)), per_axis("dilation", dilation, len(window))
     added = per_axis("output_padding", output_padding, len(window), least=0)
-    if any(a >= max(s, d) for a, s, d in zip(added, steps, spread, strict=True)):
+    if any(a >= max(s, d) for a, s, d in zip(added, steps, holes, strict=True)):
         expected = "less than stride or dilation"
         raise InputError("cannot use this output_padding", expected=expected, got=output_padding)
-    pairs = padding_pairs(padding, window, spread)
+    pairs = padding_pairs(padding, window, holes)
     sizes = [
         (n - 1) * s + d * (k - 1) + 1 + a - sum(pair)
-        for n, s, d, k, a, pair in zip(x.shape[2:], steps, spread, window, added, pairs, strict=True)
+        for n, s, d, k, a, pair in zip(x.shape[2:], steps, holes, window, added, pairs, strict=True)
     ]
     if min(sizes) < 1:
         fix = "Pad less, or pass output_padding."
         raise InputError("padding leaves no output", expected="a size of 1 or more", got=tuple(sizes), fix=fix)
-    y = FORMS[form](x, kernel, stride=steps, padding=pairs, added=added, dilation=spread, groups=groups)
+    y = FORMS[form](x, kernel, stride=steps, padding=pairs, added=added, dilation=holes, groups=groups)
     return y if bias is None else y + bias.view(-1, *[1] * len(window))
 
 
 def insert_zeros(x: Num[Tensor, "n c *space"], step: Axes) -> Num[Tensor, "n c *spread"]:
     """`step` - 1 zeros between each two values of each spatial axis: (size - 1) · step + 1 values.
 
-    So a kernel is dilated, and a map made ready for a transposed convolution. Raises InputError below 1.
+    So a kernel is dilated, and a map made ready for a transposed convolution; x itself at step 1. Raises InputError
+    below 1.
 
     >>> insert_zeros(torch.tensor([[[1, 2, 3]]]), 2)
     tensor([[[1, 0, 2, 0, 3]]])
     """
-    steps = per_axis("step", step, x.ndim - 2)
-    spread = x.new_zeros(*x.shape[:2], *[max(0, (n - 1) * s + 1) for n, s in zip(x.shape[2:], steps, strict=True)])
-    every: Any = (..., *[slice(None, None, s) for s in steps])
-    spread[every] = x
-    return spread
+    return spread(x, per_axis("step", step, x.ndim - 2))
 
 
 def _adjoint(x: Tensor, kernel: Tensor, *, padding: Pairs, added: tuple[int, ...], **options: Any) -> Tensor:
     y = _NATIVE[len(added)](x, kernel, output_padding=added, **options)
-    return _cut(y, padding)
+    return pad(y, [(-before, -after) for before, after in padding])
 
 
 def _insertion(
@@ -97,8 +103,8 @@ def _insertion(
 ) -> Tensor:
     full = padding_pairs("full", tuple(kernel.shape[2:]), dilation)
     around = [(f[0] - p[0], f[1] - p[1] + a) for f, p, a in zip(full, padding, added, strict=True)]
-    x = F.pad(insert_zeros(x, stride), [amount for pair in reversed(around) for amount in pair])  # below 0 it cuts
-    return convolve(x, _swapped(kernel, groups), dilation=dilation, groups=groups)
+    x = pad(insert_zeros(x, stride), around)  # below 0 it cuts
+    return correlate(x, flipped(kernel, groups), dilation=dilation, groups=groups)
 
 
 def _scatter(
@@ -111,30 +117,23 @@ def _scatter(
     dilation: tuple[int, ...],
     groups: int,
 ) -> Tensor:
-    window = kernel.shape[2:]
-    reach = [(n - 1) * s + 1 for n, s in zip(x.shape[2:], stride, strict=True)]
-    sizes = [r + d * (k - 1) + a for r, d, k, a in zip(reach, dilation, window, added, strict=True)]
-    x, kernel = torch.unflatten(x, 1, (groups, -1)), torch.unflatten(kernel, 0, (groups, -1))
-    y = x.new_zeros(x.shape[0], groups, kernel.shape[2], *sizes)
-    for taps in itertools.product(*map(range, window)):  # all values of x at once, one tap after the other
-        tap_index: Any = (..., *taps)
-        starts = [tap * d for tap, d in zip(taps, dilation, strict=True)]
-        places: Any = (..., *[slice(start, start + r, s) for start, r, s in zip(starts, reach, stride, strict=True)])
-        y[places] += torch.einsum("ngk...,gkc->ngc...", x, kernel[tap_index])
-    return _cut(y.flatten(1, 2), padding)
-
-
-def _swapped(kernel: Tensor, groups: int) -> Tensor:
-    """(k, c/groups, *window) as (c, k/groups, *window): what was input is output, group by group."""
-    if groups < 1 or kernel.shape[0] % groups:
-        expected = f"a divisor of the {kernel.shape[0]} channels of x"
-        raise InputError("cannot transpose", where="groups", expected=expected, got=groups)
-    return torch.unflatten(kernel, 0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-
-
-def _cut(y: Tensor, pairs: Pairs) -> Tensor:
-    kept: Any = (..., *[slice(before, size - after) for (before, after), size in zip(pairs, y.shape[2:], strict=True)])
-    return y[kept]
+    rank, channels = len(stride), kernel.shape[1] * groups
+    lift = (1,) * (3 - rank)  # all as volumes: torch's fold adds up planes, and the loop below their stack
+    space, window = (*lift, *x.shape[2:]), (*lift, *kernel.shape[2:])
+    steps, holes = (*lift, *stride), (*lift, *dilation)
+    reach = [(n - 1) * s + 1 for n, s in zip(space, steps, strict=True)]
+    depth, high, wide = (r + d * (k - 1) for r, d, k in zip(reach, holes, window, strict=True))
+    weights = torch.unflatten(kernel, 0, (groups, -1)).flatten(2).transpose(1, 2)  # (groups, c/groups·taps, k/groups)
+    products = weights @ torch.unflatten(x.flatten(2), 1, (groups, -1))
+    products = products.reshape(len(x), channels, window[0], window[1] * window[2], space[0], space[1] * space[2])
+    y = x.new_zeros(len(x), channels, depth, high, wide)
+    for tap in range(window[0]):
+        columns = products[:, :, tap].permute(0, 3, 1, 2, 4).flatten(2, 3).flatten(0, 1)
+        planes = F.fold(columns, (high, wide), window[1:], holes[1:], 0, steps[1:])
+        first = tap * holes[0]
+        y[:, :, first : first + reach[0] : steps[0]] += torch.unflatten(planes, 0, (len(x), space[0])).transpose(1, 2)
+    ends = [(-before, a - after) for (before, after), a in zip(padding, added, strict=True)]
+    return pad(y.view(len(x), channels, *y.shape[-rank:]), ends)
 
 
 FORMS: dict[str, Callable[..., Tensor]] = {"adjoint": _adjoint, "insertion": _insertion, "scatter": _scatter}

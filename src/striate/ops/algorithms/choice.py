@@ -79,25 +79,31 @@ def explain_choice(
     numbers moved (for "fft", work of the transforms and of the products), with coefficients of `calibrate` on this
     machine, or those shipped.
 
-    Raises InputError for an unknown pass.
+    Raises InputError for an unknown pass, and as `correlate` does for shapes that do not go together.
 
     >>> print(explain_choice((4, 64, 8192), (64, 64, 512)).chosen)
     fft
     """
     if passage not in forms.PASSES:
         raise InputError("unknown pass", got=repr(passage), fix=did_you_mean(passage, forms.PASSES))
+    from striate.ops.convolve import check_shapes, output_size
+
     shapes = [tuple(given.shape if isinstance(given, Tensor) else given) for given in (x, kernel)]
     space, window = shapes[0][2:], shapes[1][2:]
     if isinstance(x, Tensor):
         dtype, device = dtype or x.dtype, device or x.device.type
     dtype, device = dtype or torch.float32, device or "cpu"
+    one = torch.empty(1, dtype=dtype)
+    check_shapes(one.expand(shapes[0]), one.expand(shapes[1]), None, groups, what="cannot choose")
     spacing = per_axis("dilation", dilation, len(window))
     setting = Setting(per_axis("stride", stride, len(window)), padding_pairs(padding, window, spacing), spacing, groups)
+    output_size(space, window, setting.stride, setting.padding, spacing)
     problem = Problem(shapes[0][0], space, shapes[1][0], shapes[1][1], window, setting)
     seconds = cost.predictions(passage, problem, dtype, device)
     reasons = {
         name: forms.undefined(name, passage, problem, dtype)
         or cost.unpromising(name, passage, problem)
+        or ("" if name == "matrix" else cost.left_out(name, problem, dtype))
         or ("is there to look at and to check by" if name == "matrix" else "is not calibrated")
         for name in forms.FORWARD
         if name not in seconds

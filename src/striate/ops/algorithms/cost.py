@@ -26,6 +26,7 @@ FORMAT = 1
 MARGIN = 1.5  # another algorithm must promise to be so many times faster than torch's own
 CANDIDATES = ("direct", "channels_last", "im2col", "banded", "fft", "winograd")
 CALL = 4e-5  # seconds of a call through one of our operators with its gradient
+SMALLEST = 1 << 20  # multiply-adds below which another algorithm's steps cost more than they save, whatever is fitted
 COLUMNS = 1 << 23  # numbers that im2col may write out when it is chosen
 Coefficients = dict[str, list[float]]
 
@@ -63,6 +64,8 @@ def predictions(passage: str, problem: Problem, dtype: torch.dtype, device: str)
     for name in CANDIDATES:
         if forms.undefined(name, passage, problem, dtype) or unpromising(name, passage, problem):
             continue
+        if left_out(name, problem, dtype):
+            continue
         family, features = describe(name, passage, problem)
         own = coefficients.get(family) or coefficients.get(family.replace("wide ", ""))
         if own:
@@ -84,6 +87,15 @@ def unpromising(name: str, passage: str, problem: Problem) -> str:
         return "pays, if at all, where many channels meet"
     if name == "fft" and problem.taps == 1:
         return "has nothing to gain at a window of one place"
+    return ""
+
+
+def left_out(name: str, problem: Problem, dtype: torch.dtype) -> str:
+    """Why an algorithm is left out of the choice though it may be timed; empty if it is not."""
+    if name != "direct" and problem.macs < SMALLEST:
+        return f"does not pay below {SMALLEST:,} multiply-adds"
+    if name == "channels_last" and dtype == torch.float64:
+        return "is slower in float64, for which oneDNN has nothing"
     return ""
 
 

@@ -22,6 +22,8 @@ from striate.ops.algorithms.direct import CONVOLUTIONS, direct
 from striate.ops.algorithms.setting import Problem, Setting, output_space, problem_of
 from striate.shapes import Float, Tensor
 
+SMEARING = ("banded", "fft", "winograd")  # whose outputs read more than their window, though times 0 or canceling
+
 _plans: dict[Any, str] = {}
 
 
@@ -51,7 +53,8 @@ def correlation(
 
     Differentiable any number of times. On other devices than those calibrated, in half precision, in channels_last,
     under transforms of torch.func and under dispatch modes (which count or trace), "auto" is "direct".
-    Values that are not finite raise InputError for "fft", which would smear them; "auto" then computes directly.
+    Values that are not finite raise InputError for "fft", which would smear them; "auto", "banded" and "winograd" then
+    compute directly.
     """
     if torch.compiler.is_compiling():
         return _compiled(x, kernel, bias, Setting(stride, padding, dilation, groups), algorithm)
@@ -100,6 +103,7 @@ def _ordinary(x: Tensor) -> bool:
     """Whether torch would just compute: no subclass, transform, mode, autocast or layout of the user's choosing."""
     return (
         type(x) in (Tensor, Parameter)
+        and not x.is_meta
         and (x.ndim == 3 or x.is_contiguous() or not _channels_last(x))
         and torch._C._len_torch_dispatch_stack() == 0
         and not torch._C._are_functorch_transforms_active()
@@ -140,9 +144,9 @@ def _forward(name: str, x: Tensor, kernel: Tensor, setting: Setting, strict: boo
 
 
 def _finite(name: str, compute: Callable[[str], Tensor], inputs: tuple[Tensor, Tensor], strict: bool) -> Tensor:
-    """`compute(name)`; where a transform has smeared what is not finite, an error (strict) or `compute("direct")`."""
-    if name != "fft" or any(tensor.numel() == 0 for tensor in inputs):
-        return compute("direct" if name == "fft" else name)
+    """`compute(name)`; where that has smeared what is not finite, an error (strict) or `compute("direct")`."""
+    if name not in SMEARING or any(tensor.numel() == 0 for tensor in inputs):
+        return compute("direct" if name in SMEARING else name)
     y = compute(name)
     if bool(y.sum().isfinite()) or all(bool(tensor.isfinite().all()) for tensor in inputs):
         return y

@@ -111,7 +111,8 @@ def spread(y: Float[Tensor, "n c *space"], steps: Sequence[int]) -> Float[Tensor
     """Zeros between neighbors, so that they lie `steps` apart along each axis: 12 -> 102 at step 2."""
     if all(step == 1 for step in steps):
         return y
-    wide = y.new_zeros([*y.shape[:2], *[(size - 1) * step + 1 for size, step in zip(y.shape[2:], steps, strict=True)]])
+    sizes = [max(0, (size - 1) * step + 1) for size, step in zip(y.shape[2:], steps, strict=True)]
+    wide = y.new_zeros([*y.shape[:2], *sizes])
     part(wide, [slice(None, None, step) for step in steps]).copy_(y)
     return wide
 
