@@ -49,7 +49,7 @@ class Accelerated(nn.Module):
         plan = self._plans[key]
         with torch.no_grad():
             if plan is None:
-                return self._model[0](*args, **kwargs)
+                return in_eval_mode(self._model[0], args, kwargs)
             return plan([leaf for leaf in leaves if isinstance(leaf, Tensor)])
 
     def _learn(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -70,6 +70,9 @@ class Accelerated(nn.Module):
         if wrong:
             shapes = ", ".join(map(str, key))
             warnings.warn(f"for this input ({shapes}) rewrites are left out: {'; '.join(wrong)}", stacklevel=4)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {type(self._model[0]).__name__}: {self.report}"
 
     def train(self, mode: bool = True) -> Accelerated:
         """Eval mode is the only one."""
@@ -98,6 +101,14 @@ class Accelerated(nn.Module):
 def versions(model: nn.Module) -> list[int]:
     """How often each weight was written."""
     return [tensor._version for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()]
+
+
+def in_eval_mode(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a network returns in eval mode, even if it is being trained."""
+    if not any(module.training for module in model.modules()):
+        return model(*args, **kwargs)
+    with preserved(model):
+        return model.eval()(*args, **kwargs)
 
 
 def kind(leaf: Any) -> Any:

@@ -54,7 +54,9 @@ def affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
     weight, bias, mean, variance = node.args[1:5]
     if node.target is not NORMS[-1] and node.args[5]:
         return None
-    if not all(arg is None or is_constant(arg) for arg in (weight, bias)) or not is_constant(mean):
+    if not all(arg is None or is_constant(arg) for arg in (weight, bias)) or not (
+        is_constant(mean) and is_constant(variance)
+    ):
         return None
     s = (value(module, variance).double() + float(node.args[-1])).rsqrt()  # type: ignore[arg-type]
     s = s if weight is None else s * value(module, weight).double()
@@ -63,9 +65,10 @@ def affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
 
 
 def scaled(module: GraphModule, node: Node, s: Tensor, t: Tensor) -> bool:
-    """Let a convolution or linear layer compute s y + t where it computed y; False where the node is neither."""
+    """Let a convolution or linear layer compute s y + t where it computed y; False where it cannot."""
     conv = convolution(node)
-    if conv is None and not (node.target is LINEAR and is_constant(node.args[1])):
+    linear = node.target is LINEAR and is_constant(node.args[1]) and len(shape(node)) == 2  # the norm's axis is 1
+    if conv is None and not linear:
         return False
     weight, bias = node.args[1], node.args[2] if len(node.args) > 2 else None
     old = value(module, weight)
