@@ -182,6 +182,17 @@ def test_double_precision_and_no_items() -> None:
     assert accelerate(small(), X)(torch.rand(0, 3, 12, 12)).shape == (0, 5)
 
 
+def test_autocast_has_no_effect() -> None:
+    model = small()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fast = accelerate(model, X)
+        assert close(fast(X), small()(X).float()) is False  # the network itself is in bfloat16 here
+        found = [fast(X), fast(X[:1])]
+    assert close(found[0], model(X))
+    assert close(found[1], model(X[:1]))
+    assert close(fast(X[:1]), model(X[:1]))
+
+
 def test_within_inference_mode() -> None:
     model = small()
     with torch.inference_mode():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from striate.acceleration.network import Accelerated, kind
+from striate.acceleration.network import Accelerated, kind, without_autocast
 from striate.acceleration.pages import keep_pages
 from striate.acceleration.plan import Call, Plan, captured, rewritten
 from striate.acceleration.report import Acceleration, Row, Step
@@ -61,7 +61,7 @@ def accelerate(
     """
     model, names = checked(model, tolerance, seconds, rewrites)
     call = arguments(example)
-    with torch.inference_mode(False), torch.no_grad(), preserved(model):
+    with torch.inference_mode(False), torch.no_grad(), without_autocast(), preserved(model):
         plain, wanted = captured(model, call)
         pages = keep_memory and keep_pages()
         plan = rewritten(plain, names, call, wanted, tolerance)

@@ -65,10 +65,9 @@ def affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
 
 
 def scaled(module: GraphModule, node: Node, s: Tensor, t: Tensor) -> bool:
-    """Let a convolution or linear layer compute s y + t where it computed y; False where it cannot."""
+    """Let a convolution or linear layer compute s y + t where it computed y; False where the node is neither."""
     conv = convolution(node)
-    linear = node.target is LINEAR and is_constant(node.args[1]) and len(shape(node)) == 2  # the norm's axis is 1
-    if conv is None and not linear:
+    if conv is None and not (node.target is LINEAR and is_constant(node.args[1])):
         return False
     weight, bias = node.args[1], node.args[2] if len(node.args) > 2 else None
     old = value(module, weight)
