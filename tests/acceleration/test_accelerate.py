@@ -7,6 +7,7 @@ import inspect
 import io
 import json
 import pickle
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -181,6 +182,17 @@ def test_double_precision_and_no_items() -> None:
     assert accelerate(small(), X)(torch.rand(0, 3, 12, 12)).shape == (0, 5)
 
 
+def test_autocast_has_no_effect() -> None:
+    model = small()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        fast = accelerate(model, X)
+        assert close(fast(X), small()(X).float()) is False  # the network itself is in bfloat16 here
+        found = [fast(X), fast(X[:1])]
+    assert close(found[0], model(X))
+    assert close(found[1], model(X[:1]))
+    assert close(fast(X[:1]), model(X[:1]))
+
+
 def test_within_inference_mode() -> None:
     model = small()
     with torch.inference_mode():
@@ -242,6 +254,25 @@ def test_what_does_not_pay_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "1.00× faster" in fast.report.table()
 
 
+def test_a_network_that_gains_nothing_says_why_and_stays_in_eval_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed(monkeypatch, [1.0, 1.5])
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    fast = accelerate(model, X, rewrites=["fold norms"])
+    assert [(step.rewrite, step.kept, step.reason) for step in fast.report.steps[1:]] == [
+        ("fold norms", False, "not faster with all")
+    ]
+    wanted = model(X).detach()
+    model.train()
+    assert torch.equal(fast(X), wanted)
+    assert model.training
+    assert not model[1].num_batches_tracked
+
+
+def test_it_prints_its_report() -> None:
+    fast = accelerate(small(), X)
+    assert str(fast) == f"Accelerated Sequential: {fast.report.table()}"
+
+
 def test_a_shape_for_which_a_rewrite_is_wrong_runs_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(_: torch.fx.GraphModule) -> list[str]:
         raise RuntimeError("not of this shape")
@@ -261,6 +292,20 @@ def test_memory_is_kept_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None
     assert (steps[0].rewrite, steps[0].kept, asked) == ("keep memory", False, [])
     assert accelerate(small(), X).report.steps[0].kept
     assert asked == [1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as the C library of Linux does it")
+def test_memory_that_was_freed_is_taken_again() -> None:
+    import resource
+
+    if not acceleration.pages.keep_pages():
+        pytest.skip("no glibc")
+    faults = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(16 << 20)  # 64 MB: more than glibc keeps by itself
+        faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    assert min(faults[1:]) < 16
 
 
 def test_memory_elsewhere_than_in_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,7 +415,7 @@ def test_networks_of_the_zoo(name: str) -> None:
     model = striate.build(name).eval()
     shape = (entry.input[0], *(min(size, max(64, entry.least)) for size in entry.input[1:]))
     torch.manual_seed(0)
-    x = torch.randn(2, *(entry.input if name in ("lenet5", "basset", "deepsea") else shape))
+    x = torch.randn(2, *(entry.input if name in ("lenet5", "basset", "deepsea", "vgg11") else shape))
     fast = accelerate(model, x)
     assert [s for s in fast.report.steps[1:] if s.reason.startswith(("failed", "outputs"))] == []
     with torch.no_grad():

@@ -11,7 +11,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils import _pytree as pytree
 
-from striate.acceleration.graph import LINEAR, aten, call, calls, clean, replace
+from striate.acceleration.graph import LINEAR, aten, call, calls, clean, is_constant, replace, shape
 from striate.errors import InputError
 
 WAY_OUT = "Write it without that (torch.where for a choice by numbers), or accelerate the parts that have none."
@@ -89,7 +89,9 @@ def join_linear_layers(graph: Graph) -> None:
     """x W' + b, as torch takes a linear layer apart, is one operation again; views no longer mind the layout."""
     for node in calls(graph, aten.addmm.default, aten.mm.default):
         *bias, x, turned = node.args
-        if isinstance(turned, Node) and turned.target is aten.t.default and of_weights(turned) and not node.kwargs:
+        if node.kwargs or not (isinstance(turned, Node) and turned.target is aten.t.default and of_weights(turned)):
+            continue
+        if all(isinstance(one, Node) and is_constant(one) and len(shape(one)) == 1 for one in bias):
             with graph.inserting_before(node):
                 linear = call(graph, LINEAR, x, turned.args[0], *bias, like=node)
             replace(node, linear)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import torch
@@ -23,7 +25,7 @@ class Accelerated(nn.Module):
     It holds the weights as they were then, has no parameters of its own, and gives no gradients. Inputs of other
     shapes than the example's are captured at their first call, with the rewrites that proved themselves, and held
     against the network itself; of the latest eight shapes each has its plan. It can be copied, pickled and saved
-    with torch.save: plans are made anew.
+    with torch.save: plans are made anew. Autocast has no effect on it.
     """
 
     def __init__(self, model: nn.Module, rewrites: tuple[str, ...], tolerance: float, report: Acceleration) -> None:
@@ -36,6 +38,9 @@ class Accelerated(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network returns, without gradients."""
+        if torch._C._is_any_autocast_enabled():
+            with without_autocast():
+                return self.forward(*args, **kwargs)
         if kwargs or len(args) != 1 or not isinstance(args[0], Tensor):
             leaves, nesting = pytree.tree_flatten((args, kwargs))
             key = (nesting, *map(kind, leaves))
@@ -49,7 +54,7 @@ class Accelerated(nn.Module):
         plan = self._plans[key]
         with torch.no_grad():
             if plan is None:
-                return self._model[0](*args, **kwargs)
+                return in_eval_mode(self._model[0], args, kwargs)
             return plan([leaf for leaf in leaves if isinstance(leaf, Tensor)])
 
     def _learn(self, key: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -70,6 +75,9 @@ class Accelerated(nn.Module):
         if wrong:
             shapes = ", ".join(map(str, key))
             warnings.warn(f"for this input ({shapes}) rewrites are left out: {'; '.join(wrong)}", stacklevel=4)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} {type(self._model[0]).__name__}: {self.report}"
 
     def train(self, mode: bool = True) -> Accelerated:
         """Eval mode is the only one."""
@@ -98,6 +106,21 @@ class Accelerated(nn.Module):
 def versions(model: nn.Module) -> list[int]:
     """How often each weight was written."""
     return [tensor._version for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_inference()]
+
+
+@contextlib.contextmanager
+def without_autocast() -> Iterator[None]:
+    """Weights and inputs in the precision in which they are: packed kernels have no other."""
+    with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
+def in_eval_mode(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a network returns in eval mode, even if it is being trained."""
+    if not any(module.training for module in model.modules()):
+        return model(*args, **kwargs)
+    with preserved(model):
+        return model.eval()(*args, **kwargs)
 
 
 def kind(leaf: Any) -> Any:

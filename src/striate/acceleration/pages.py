@@ -6,8 +6,8 @@ import ctypes
 import sys
 
 # <malloc.h> of glibc
-TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-LARGE = 2**30
+TRIM_THRESHOLD, MMAP_MAX = -1, -4
+LARGEST = 2**31 - 1
 
 
 def keep_pages() -> bool:
@@ -21,5 +21,5 @@ def keep_pages() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    settings = ((MMAP_THRESHOLD, LARGE), (TRIM_THRESHOLD, 2 * LARGE - 1), (MMAP_MAX, 0))
+    settings = ((TRIM_THRESHOLD, LARGEST), (MMAP_MAX, 0))  # an MMAP_THRESHOLD above 32 MB is refused by older ones
     return all(mallopt(option, amount) == 1 for option, amount in settings)

@@ -61,7 +61,8 @@ class Acceleration:
         steps = [("rewrite", "layers", "", "ms without it")]
         for step in self.steps:
             without = "" if step.seconds_without is None else milliseconds(step.seconds_without)
-            steps.append((step.rewrite, str(step.layers or ""), "kept" if step.kept else step.reason, without))
+            outcome = ", ".join(filter(None, ["kept" * step.kept, step.reason]))
+            steps.append((step.rewrite, str(step.layers or ""), outcome, without))
         rows = [("layer", "done", "ms before", "ms after")]
         for row in self.rows:
             if row.done:

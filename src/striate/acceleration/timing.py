@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor, fx
 from torch.fx import GraphModule, Node
 
@@ -13,6 +14,13 @@ from striate.acceleration.graph import layer
 
 Run = Callable[[], object]
 RUNS = 30  # at most, of each side
+
+
+def now() -> float:
+    """Seconds, when all that was asked of an accelerator is done."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()
+    return time.perf_counter()
 
 
 def in_turn(runs: Sequence[Run], budget: float) -> list[float]:
@@ -26,9 +34,9 @@ def in_turn(runs: Sequence[Run], budget: float) -> list[float]:
     end = time.perf_counter() + budget
     while len(times[0]) < 3 or (time.perf_counter() < end and len(times[0]) < RUNS):
         for run, seconds in zip(runs, times, strict=True):
-            began = time.perf_counter()
+            began = now()
             run()
-            seconds.append(time.perf_counter() - began)
+            seconds.append(now() - began)
     return [min(seconds) for seconds in times]
 
 
@@ -41,10 +49,10 @@ class Clock(fx.Interpreter):
 
     def run_node(self, n: Node) -> object:
         """One operation, timed."""
-        began = time.perf_counter()
+        began = now()
         found = super().run_node(n)
         if n.op == "call_function":
-            self.seconds[layer(n)] += time.perf_counter() - began
+            self.seconds[layer(n)] += now() - began
         return found
 
 

@@ -1,15 +1,17 @@
-"""Convolutions that another algorithm does faster than torch's own: long kernels by FFT, signals channel by channel."""
+"""Convolutions that another algorithm does faster than oneDNN: long kernels by FFT, signals channel by channel."""
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
 from striate.acceleration.graph import CONVOLUTION, Convolution, call, calls, convolution, layer, replace, shape, value
-from striate.ops.algorithms import correlation
+from striate.acceleration.rewrites.packing import mkldnn, takes
+from striate.acceleration.timing import now
+from striate.ops.algorithms import correlation, explain_choice
 
 TAPS = 25  # shorter windows of dense convolutions are left to torch without a measurement
 FASTER = 1.1  # what another algorithm has to gain
@@ -22,9 +24,10 @@ def other_algorithms(module: GraphModule) -> list[str]:
         conv = convolution(node)
         if conv is None or conv.transposed or not worth_a_look(conv):
             continue
-        x = torch.rand(shape(conv.x), dtype=node.meta["val"].dtype, device=node.meta["val"].device)
+        like = node.meta["val"]
+        x = torch.rand(shape(conv.x), dtype=like.dtype, device=like.device)
         weights = value(module, conv.weight), None if conv.bias is None else value(module, conv.bias)
-        if not gains(conv, x, *weights):
+        if choice(conv, x) == "direct" or not gains(conv, x, *weights):
             continue
         with module.graph.inserting_before(node):
             fresh = call(module.graph, chosen, conv.x, conv.weight, conv.bias, *windows(conv), like=node)
@@ -53,23 +56,52 @@ def chosen(
     dilation: list[int],
     groups: int,
 ) -> Tensor:
-    """The cross-correlation by the algorithm that is chosen for its shape."""
+    """The cross-correlation by the algorithm that is chosen for its shape, in the layout of which it is chosen."""
     pairs = tuple((amount, amount) for amount in padding)
     return correlation(
-        x, kernel, bias, stride=tuple(stride), padding=pairs, dilation=tuple(dilation), groups=groups, algorithm="auto"
+        x.contiguous(),
+        kernel,
+        bias,
+        stride=tuple(stride),
+        padding=pairs,
+        dilation=tuple(dilation),
+        groups=groups,
+        algorithm="auto",
     )
 
 
+def choice(conv: Convolution, x: Tensor) -> str:
+    """The algorithm that is predicted to be fastest."""
+    pairs = tuple((amount, amount) for amount in conv.padding)
+    options = {"stride": tuple(conv.stride), "padding": pairs, "dilation": tuple(conv.dilation), "groups": conv.groups}
+    return explain_choice(x, tuple(shape(conv.weight)), **options).chosen  # type: ignore[arg-type]
+
+
 def gains(conv: Convolution, x: Tensor, kernel: Tensor, bias: Tensor | None) -> bool:
-    """Whether the choice is faster than torch's own, run in turn."""
+    """Whether the choice is faster than what would run otherwise, in turn."""
+    rival = otherwise(conv, x, kernel, bias)
     best = [float("inf"), float("inf")]
-    stride, padding, dilation, groups = windows(conv)
-    none = [0] * len(stride)
     for _ in range(5):
-        began = time.perf_counter()
-        torch.convolution(x, kernel, bias, stride, padding, dilation, False, none, groups)
-        between = time.perf_counter()
-        chosen(x, kernel, bias, stride, padding, dilation, groups)
-        ended = time.perf_counter()
+        began = now()
+        rival()
+        between = now()
+        chosen(x, kernel, bias, *windows(conv))
+        ended = now()
         best = [min(best[0], between - began), min(best[1], ended - between)]
     return best[0] > FASTER * best[1]
+
+
+def otherwise(conv: Convolution, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Callable[[], Tensor]:
+    """The convolution as "signals as rows" and "pack" have it, or torch's own where oneDNN does not take it."""
+    stride, padding, dilation, groups = windows(conv)
+    if not takes(x):
+        return lambda: torch.convolution(x, kernel, bias, stride, padding, dilation, False, [0] * len(stride), groups)
+    if x.dim() == 3:
+        x, kernel = x.unsqueeze(2), kernel.unsqueeze(2)
+        stride, padding, dilation = [1, *stride], [0, *padding], [1, *dilation]
+    inner = x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+    weight = mkldnn._reorder_convolution_weight(kernel, padding, stride, dilation, groups, list(x.shape))
+    none: list[float] = []
+    return lambda: mkldnn._convolution_pointwise.default(
+        inner, weight, bias, padding, stride, dilation, groups, "none", none, ""
+    )

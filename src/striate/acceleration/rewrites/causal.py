@@ -70,7 +70,12 @@ def join_gates(module: GraphModule) -> list[str]:
         assert isinstance(source, Node)
         conv = convolution(source if source.target is not aten.narrow.default else source.args[0])
         readers = [convolution(user) for user in node.users]
-        if conv is None or not readers or any(r is None or r.x is not node or r.transposed for r in readers):
+        if (
+            conv is None
+            or conv.transposed
+            or not readers
+            or any(r is None or r.x is not node or r.transposed for r in readers)
+        ):
             continue
         producer = source if source.target is not aten.narrow.default else source.args[0]
         assert isinstance(producer, Node)

@@ -56,7 +56,8 @@ def sink(module: GraphModule) -> None:
         if node.op != "call_function":
             continue
         sources = [arg for arg in node.args[: ALIKE.get(node.target, 0)] if isinstance(arg, Node)]
-        if sources and all(squeezed(arg) for arg in sources):
+        channels = node.target is aten.constant_pad_nd.default and len(node.args[1]) > 2  # pads other axes, too
+        if sources and not channels and all(squeezed(arg) for arg in sources):
             inner = {arg: arg.args[0] for arg in sources}
             args = [inner.get(arg, arg) if isinstance(arg, Node) else arg for arg in node.args]
             widened(module, node, args)

@@ -54,7 +54,9 @@ def affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
     weight, bias, mean, variance = node.args[1:5]
     if node.target is not NORMS[-1] and node.args[5]:
         return None
-    if not all(arg is None or is_constant(arg) for arg in (weight, bias)) or not is_constant(mean):
+    if not all(arg is None or is_constant(arg) for arg in (weight, bias)) or not (
+        is_constant(mean) and is_constant(variance)
+    ):
         return None
     s = (value(module, variance).double() + float(node.args[-1])).rsqrt()  # type: ignore[arg-type]
     s = s if weight is None else s * value(module, weight).double()

@@ -46,8 +46,6 @@ ACTIVATIONS: dict[Any, tuple[str, tuple[float, ...]]] = {
 
 def pack(module: GraphModule) -> list[str]:
     """Each convolution and linear layer in oneDNN's form; activations and sums of two are done as it writes."""
-    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return []
     done = []
     nodes = list(module.graph.nodes)
     for node in nodes:
@@ -62,14 +60,20 @@ def pack(module: GraphModule) -> list[str]:
 
 
 def packable(node: Node) -> bool:
-    """Whether oneDNN takes it: float32 on a processor, of constant weights."""
+    """Whether oneDNN has it: float32 on a processor, of constant weights."""
     val = node.meta.get("val")
-    if not isinstance(val, Tensor) or val.dtype != torch.float32 or val.device.type != "cpu" or not val.numel():
+    if not isinstance(val, Tensor) or not takes(val):
         return False
     conv = convolution(node)
     if conv is not None:
         return val.dim() in (4, 5) and not (conv.transposed and (conv.groups > 1 or val.dim() == 5))
     return node.target is LINEAR and is_constant(node.args[1])
+
+
+def takes(x: Tensor) -> bool:
+    """Whether oneDNN takes numbers of this type and place."""
+    there: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return there and x.dtype == torch.float32 and x.device.type == "cpu" and x.numel() > 0
 
 
 def activation(node: Node | None) -> tuple[str, list[float]] | None:
@@ -159,6 +163,8 @@ def sums(node: Node, conv: Node, order: dict[Node, int]) -> bool:
         return False
     other = node.args[1] if node.args[0] is conv else node.args[0]
     if not isinstance(other, Node) or other is conv or shape(other) != shape(conv) or is_constant(other):
+        return False
+    if other.meta["val"].dtype != conv.meta["val"].dtype:
         return False
     later = other.target is CONVOLUTION and alone(other) is node and order[other] > order[conv]
     return not later
