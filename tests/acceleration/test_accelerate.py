@@ -421,3 +421,13 @@ def test_networks_of_the_zoo(name: str) -> None:
     with torch.no_grad():
         one, two = (torch.utils._pytree.tree_leaves(net(x[:1])) for net in (fast, model))
     assert planning.difference(one, two) <= 1e-5
+
+
+def test_an_example_that_does_not_fit_names_the_layer_and_its_own_error() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 4, 5), nn.Flatten(), nn.Linear(16, 2)).eval()
+    message = r"cannot take this input: at layer 2 \(Linear\): got 1x3x9x9: mat1 and mat2 shapes .*\. Pass an input as"
+    with pytest.raises(InputError, match=message):
+        accelerate(net, torch.rand(1, 3, 9, 9))
+    fast = accelerate(net, torch.rand(1, 3, 6, 6), seconds=0)
+    with pytest.raises(InputError, match=r"cannot take this input: at layer 0 \(Conv2d\): got 1x3x4x4"):
+        fast(torch.rand(1, 3, 4, 4))

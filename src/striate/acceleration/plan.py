@@ -16,6 +16,8 @@ from striate.acceleration.graph import aten, clean, copied
 from striate.acceleration.report import Step
 from striate.acceleration.rewrites import REWRITES
 from striate.errors import InputError
+from striate.geometry.failure import MAY_BE_THE_SIZE, place
+from striate.geometry.running import watched
 
 NOTHING = "nothing to do"
 
@@ -57,9 +59,10 @@ class Plan:
 def captured(model: nn.Module, call: Call) -> tuple[Plan, list[Tensor]]:
     """The network without rewrites, and its results as they are.
 
-    Raises InputError where it cannot be captured, or where two runs differ (it draws random numbers).
+    Raises InputError where it fails (naming the layer), cannot be captured, or where two runs differ (it draws random
+    numbers).
     """
-    flat, nesting = pytree.tree_flatten(call.of(model))
+    flat, nesting = pytree.tree_flatten(answered(model, call))
     wanted = [leaf for leaf in flat if isinstance(leaf, Tensor)]
     graph = capture(model, call.leaves, call.nesting)
     apart = difference(graph.forward(*call.tensors), wanted)
@@ -71,6 +74,27 @@ def captured(model: nn.Module, call: Call) -> tuple[Plan, list[Tensor]]:
             fix="Accelerate the part that draws no random numbers; dropout rests in eval mode.",
         )
     return Plan(graph, nesting, tuple(... if isinstance(leaf, Tensor) else leaf for leaf in flat)), wanted
+
+
+def answered(model: nn.Module, call: Call) -> Any:
+    """What the network returns. Raises InputError that names the layer at which it fails."""
+    failed: list[str] = []
+
+    def left(path: str, module: nn.Module, _output: Any, fails: bool) -> None:
+        if fails:
+            failed.append(place(path, module))
+
+    try:
+        with watched(model, left):
+            return call.of(model)
+    except MAY_BE_THE_SIZE as error:
+        shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in call.tensors)
+        raise InputError(
+            "the network cannot take this input",
+            where=f"at {failed[0] if failed else place('', model)}",
+            got=f"{shapes}: {str(error).splitlines()[0]}",
+            fix="Pass an input as the network takes it, with its batch axis.",
+        ) from error
 
 
 def rewritten(plain: Plan, names: Sequence[str], call: Call, wanted: Sequence[Tensor], tolerance: float) -> Plan:
