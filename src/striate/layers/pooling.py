@@ -99,7 +99,8 @@ class LpPool(nn.Module):
 class StochasticPool(nn.Module):
     """In training mode draws one value of each window by size, else their weighted mean: see `ops.stochastic_pool`.
 
-    Random numbers are torch's (torch.manual_seed makes a run repeatable), or those of `generator`.
+    Random numbers are torch's (torch.manual_seed makes a run repeatable), or those of `generator`, which torch.compile
+    cannot have in its graph: it breaks there.
     """
 
     def __init__(

@@ -107,7 +107,7 @@ def lp_pool(
     sizes, strides, _ = sliding(rank, size, stride)
     x = _padded(x, padding_pairs(padding, sizes), 0.0)
     check_fit(x, sizes, (1,) * rank)
-    if math.isinf(p):
+    if p == math.inf:
         return MAX_POOL[rank](x.abs(), sizes, strides)  # type: ignore[no-any-return]
     powers = x.square() if p == 2 else _power(x.abs(), p)
     # The ReLU's gradient is 0 at 0, where the root's is infinite.
@@ -199,7 +199,8 @@ def stochastic_pool(
     seen = windows(activations, sizes, strides).flatten(2 - x.ndim)
     heaped = seen.detach().cumsum(-1)
     total = heaped[..., -1:]
-    drawn = total * torch.rand(total.shape, dtype=x.dtype, device=x.device, generator=generator)
+    own: dict[str, Any] = {} if generator is None else {"generator": generator}  # not None: torch.compile
+    drawn = total * torch.rand(total.shape, dtype=x.dtype, device=x.device, **own)
     # The first tap beyond the number drawn; where rounding made that the total, the last positive one.
     tap = torch.minimum((heaped <= drawn).sum(-1, keepdim=True), (heaped < total).sum(-1, keepdim=True))
     return seen.gather(-1, tap)[..., 0].masked_fill(total[..., 0].isnan(), math.nan)
