@@ -187,3 +187,18 @@ def test_it_compiles_and_exports(case: tuple[str, nn.Module, torch.Tensor]) -> N
             for f in (layer, compiled)
         )
         torch.testing.assert_close(got, want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_it_compiles_in_training_with_sizes_as_symbols(case: tuple[str, nn.Module, torch.Tensor]) -> None:
+    _, layer, x = case
+    layer.train()
+    torch._dynamo.reset()
+    compiled = torch.compile(copy.deepcopy(layer), backend="aot_eager", fullgraph=True, dynamic=True)
+    for given in (x, x[:2]):
+        results = []
+        for made in (layer, compiled):
+            torch.manual_seed(5)
+            results.append(flat(made(given)))
+        for ours, theirs in zip(*results, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)

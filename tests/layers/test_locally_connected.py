@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import striate
+from striate import ops
 from striate.errors import InputError
 from striate.geometry.count import convolution
 from striate.layers import LocallyConnected
@@ -27,6 +28,22 @@ def test_described_it_has_its_fields_and_counts() -> None:
     assert (layer.operation, layer.receptive_field, layer.stride) == ("local2d", (5, 5), (2, 2))
     assert report.macs == 75 * 5 * 12 * 12
     assert (report.parameters, layer.counts.bias) == (76 * 5 * 12 * 12, 5 * 12 * 12)
+
+
+def test_kernels_that_the_network_computes_are_read_where_they_are_used() -> None:
+    class Filtering(nn.Module):
+        """Each place's two weights and bias are its own maps of the input."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            kernels = x[0, 1:3, 3:].T.reshape(-1, 1, 1, 2)
+            return ops.correlate_locally(x[:, :1, :-2], kernels, x[0, 3:, 3:])
+
+    [layer] = [layer for layer in striate.describe(Filtering(), (4, 9)).layers if layer.operation == "local1d"]
+    x = torch.rand(1, 4, 9, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(Filtering()(x)[0, 0, 2], x)
+    seen = gradient[0].abs().sum(0).nonzero().flatten()
+    assert seen.tolist() == [2, 3, 5]  # two values, and the weights and bias three places on
+    assert layer.receptive_field == (4,)
 
 
 CONVOLUTIONS = [
@@ -78,6 +95,9 @@ def test_it_starts_as_torchs_convolutions() -> None:
         ((4, 6, (8, 8), 3), {"groups": 4}, "groups split the channels evenly: expected a divisor of 4 and 6, got 4"),
         ((0, 6, (8, 8), 3), {}, "cannot use this number of channels"),
         ((4, 6, (8, 8), 9), {}, "the kernel does not fit"),
+        ((4, 6, (), 3), {}, "a map has 1, 2 or 3 spatial axes: expected a size for each, got"),
+        ((4, 6, (8, 8, 8, 8), 3), {}, "a map has 1, 2 or 3 spatial axes"),
+        ((4, 6, (0, 8), 3), {}, "cannot use this input size"),
         ((4, 6, (8, 8), (3, 3, 3)), {}, "cannot use this kernel size"),
         ((4, 6, 8, 3), {"stride": 0}, "cannot use this stride"),
         ((4, 6, 8, 3), {"padding": "both"}, "unknown padding: got 'both'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,6 +60,33 @@ def test_gates_multiply_and_conditions_are_added() -> None:
     assert torch.equal(last(x)[0], x)
 
 
+def test_a_condition_is_neither_ignored_nor_missing() -> None:
+    x, speaker, features = torch.rand(2, 4, 9), torch.rand(2, 3), torch.rand(2, 2, 9)
+    with pytest.raises(InputError, match="a condition does not fit the block: speaker: expected none, got one. Build"):
+        layers.GatedResidual(4, 5)(x, speaker)
+    with pytest.raises(InputError, match="does not fit the block: features: expected one, got none. Build the block"):
+        layers.GatedResidual(4, 5, global_channels=3, local_channels=2)(x, speaker)
+    with pytest.raises(InputError, match="does not fit the block: speaker: expected one, got none"):
+        layers.GatedResidual(4, 5, global_channels=3, local_channels=2)(x, None, features)
+
+
+@pytest.mark.parametrize(
+    ("build", "text"),
+    [
+        (lambda: layers.CausalConv(4, 4, 3, stride=0), "cannot use this stride"),
+        (lambda: layers.CausalConv(4, 4, 0), "cannot use this kernel size"),
+        (lambda: layers.GatedResidual(4, 4, 0), "cannot use this dilation"),
+        (lambda: layers.GatedResidual(4, 4, kernel_size=0), "cannot use this kernel size"),
+        (lambda: layers.SeparableConv(4, 4, stride=0), "cannot use this stride"),
+        (lambda: layers.SeparableConv(4, 4, dilation=0), "cannot use this dilation"),
+        (lambda: layers.SeparableConv(4, 4, multiplier=0), "cannot use this multiplier"),
+    ],
+)
+def test_wrong_options_fail_at_construction(build: Callable[[], nn.Module], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        build()
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_depthwise_separable_is_one_convolution_with_the_product_of_kernels(rank: int) -> None:
     layer = layers.SeparableConv(3, 5, 3, stride=2, multiplier=2, bias=False, rank=rank).double()
@@ -95,6 +124,13 @@ def test_a_residual_adds_its_input() -> None:
     down = nn.AvgPool2d(2)
     halving = layers.Residual(nn.Conv2d(4, 4, 2, 2), down, nn.Identity())
     torch.testing.assert_close(halving(x), halving.body(x) + down(x))
+
+
+def test_a_residual_of_another_shape_is_refused_also_where_torch_would_repeat_it() -> None:
+    x = torch.zeros(2, 4, 5, 5)
+    for body, got in ((nn.Conv2d(4, 1, 3, padding=1), "1, 5, 5"), (nn.Conv2d(4, 4, 3), "4, 3, 3")):
+        with pytest.raises(InputError, match=rf"expected \(2, 4, 5, 5\), the shortcut's, got \(2, {got}\). Let the"):
+            layers.Residual(body)(x)
 
 
 @pytest.mark.parametrize("rank", [1, 3])

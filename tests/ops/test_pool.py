@@ -111,7 +111,7 @@ def test_norms_where_torchs_are_wrong_and_where_they_are_right() -> None:
     x = torch.tensor([[[1.0, -2.0, 0.0, 0.0]]], requires_grad=True)
     assert F.lp_pool1d(x, 3, 2)[0, 0, 0].isnan()
     assert F.lp_pool1d(x, 1, 2)[0, 0, 0] == -1
-    for p in (1.0, 2.0, 3.0):
+    for p in (0.5, 1.0, 2.0, 3.0):
         y = ops.lp_pool(x, p, 2)
         (gradient,) = torch.autograd.grad(y.sum(), x)
         assert gradient.isfinite().all()
@@ -215,6 +215,24 @@ def test_rounding_never_draws_what_has_no_probability(monkeypatch: pytest.Monkey
         assert ops.stochastic_pool(x, 5).item() == torch.tensor(0.7 if number else 0.3).item()
 
 
+def test_below_one_a_zero_beside_others_has_no_gradient() -> None:
+    x = torch.tensor([[[4.0, 0.0, -9.0, 4.0]]], requires_grad=True)
+    y = ops.lp_pool(x, 0.5, 2)
+    assert y.tolist() == [[[4.0, 25.0]]]
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    torch.testing.assert_close(gradient, torch.tensor([[[1.0, 0.0, -5 / 3, 5 / 2]]]))
+
+
+def test_what_is_no_number_stays_so() -> None:
+    x = torch.tensor([[[1.0, math.nan, 2.0, 3.0]]])
+    for training in (True, False):
+        y = ops.stochastic_pool(x, 2, training=training)
+        assert y[0, 0, 0].isnan()
+        assert 2 <= y[0, 0, 1] <= 3
+    for p in (0.5, 1.0, 2.0, math.inf):
+        assert ops.lp_pool(x, p, 2)[0, 0].isnan().tolist() == [True, False]
+
+
 def test_maxout_and_other_functions_of_channels() -> None:
     x = torch.randn(2, 6, 4, 5)
     assert torch.equal(ops.channel_pool(x, 3), torch.stack([x[:, :3].amax(1), x[:, 3:].amax(1)], 1))
@@ -268,6 +286,19 @@ def test_torchs_unpooling_of_overlapping_windows_has_another_gradient_than_value
         (lambda _: ops.binomial(0, 2), "no binomial kernel: size: expected 1 or more, got 0"),
         (lambda x: ops.blur_pool(x, 3, 2, "mirror"), "unknown padding mode"),
         (lambda x: ops.stochastic_pool(x, 5), "no window fits into the map"),
+        (lambda x: ops.max_pool_with_indices(x, 5), "no window fits into the map: expected 5x5 or more, got 4x4"),
+        (lambda x: ops.max_pool_with_indices(x, 9, ceil_mode=True, stride=2), "expected 8x8 or more, got 4x4"),
+        (lambda x: ops.max_pool_with_indices(x, 2, padding=2), "expected at most half a window, got 2"),
+        (
+            lambda x: ops.max_unpool(x, torch.zeros(1, 1, 4, 3, dtype=torch.int64), (9, 9), 3, 2),
+            r"each value has a place to be put: expected \(1, 1, 4, 4\), got \(1, 1, 4, 3\)",
+        ),
+        (
+            lambda x: ops.max_unpool(x, torch.zeros(1, 1, 4, 4, dtype=torch.int64), (81,), 3, 2),
+            r"cannot unpool to this size: expected 2 axes, as x has, got \(81,\)",
+        ),
+        (lambda x: ops.lp_pool(x[0, 0], 2, 2), "windows slide over maps .* expected 1 to 3 axes of space, got 0"),
+        (lambda x: ops.window_pool(x[..., None, None], torch.amax, 2), "expected 1 to 3 axes of space, got 4"),
     ],
 )
 def test_what_cannot_be_pooled_says_so(call: Callable[[torch.Tensor], object], text: str) -> None:

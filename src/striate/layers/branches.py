@@ -15,7 +15,7 @@ from striate.shapes import Float, Tensor
 
 
 class ConvUnit(nn.Module):
-    """Convolution, batch norm (or a bias instead) and ReLU; unless told otherwise padded to keep the size."""
+    """Convolution, batch norm (or a bias instead) and ReLU; padded so that odd kernels keep the size, or as told."""
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import nn
 
+from striate.errors import InputError
 from striate.layers.by_rank import CONV
 from striate.ops.padding import Axes, per_axis
 from striate.shapes import Float, Tensor
@@ -31,7 +32,7 @@ class CausalConv(nn.Module):
         in_channels: int,
         out_channels: int,
         kernel_size: Axes,
-        stride: int = 1,
+        stride: Axes = 1,
         dilation: Axes = 1,
         groups: int = 1,
         bias: bool = True,
@@ -42,7 +43,13 @@ class CausalConv(nn.Module):
         self.kernel_size = per_axis("kernel size", kernel_size, rank)
         self.dilation = per_axis("dilation", dilation, rank)
         self.conv = CONV[rank](
-            in_channels, out_channels, self.kernel_size, stride, dilation=self.dilation, groups=groups, bias=bias
+            in_channels,
+            out_channels,
+            self.kernel_size,
+            per_axis("stride", stride, rank),
+            dilation=self.dilation,
+            groups=groups,
+            bias=bias,
         )
 
     def forward(self, x: Float[Tensor, "n c t *space"]) -> Float[Tensor, "n k t2 *out"]:
@@ -66,6 +73,7 @@ class GatedResidual(nn.Module):
     The first result goes to the next layer, the second to the sum of the skips. What the block is conditioned on is
     added to filter and gate: `speaker`, one vector for all steps (`global_channels` of them), and `features`, one for
     each step (`local_channels`). The residual of the `last` layer, which nothing reads, is left out.
+    Raises InputError for a condition that the block was not built for, and for one that is missing.
     Source: van den Oord et al. 2016, sections 2.3 to 2.5.
     """
 
@@ -73,18 +81,21 @@ class GatedResidual(nn.Module):
         self,
         channels: int,
         skip_channels: int,
-        dilation: int = 1,
+        dilation: Axes = 1,
         global_channels: int = 0,
         local_channels: int = 0,
         last: bool = False,
         *,
-        kernel_size: int = 2,
+        kernel_size: Axes = 2,
         rank: int = 1,
     ) -> None:
         super().__init__()
-        self.kernel_size, self.dilation = (kernel_size,) * rank, (dilation,) * rank
+        self.kernel_size, self.dilation = (
+            per_axis("kernel size", kernel_size, rank),
+            per_axis("dilation", dilation, rank),
+        )
         # Filter and gate are one convolution of twice the channels.
-        self.conv = CONV[rank](channels, 2 * channels, kernel_size, dilation=dilation)
+        self.conv = CONV[rank](channels, 2 * channels, self.kernel_size, dilation=self.dilation)
         self.speaker = nn.Linear(global_channels, 2 * channels, bias=False) if global_channels else None
         self.features = CONV[rank](local_channels, 2 * channels, 1, bias=False) if local_channels else None
         self.residual = None if last else CONV[rank](channels, channels, 1)
@@ -97,6 +108,13 @@ class GatedResidual(nn.Module):
         features: Float[Tensor, "n l t *space"] | None = None,
     ) -> tuple[Float[Tensor, "n c t *space"], Float[Tensor, "n s t *space"]]:
         """What the next layer reads, and the skip."""
+        for name, given in (("speaker", speaker), ("features", features)):
+            if (given is None) != (getattr(self, name) is None):
+                words = ("none", "one") if given is not None else ("one", "none")
+                fix = "Build the block with global_channels for a speaker, local_channels for features, and pass them."
+                raise InputError(
+                    "a condition does not fit the block", where=name, expected=words[0], got=words[1], fix=fix
+                )
         gates = self.conv(causal_pad(x, self.kernel_size, self.dilation))
         if self.speaker is not None:
             told = self.speaker(speaker)

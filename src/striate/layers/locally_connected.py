@@ -49,6 +49,9 @@ class LocallyConnected(nn.Module):
         super().__init__()
         self.input_size = (input_size,) if isinstance(input_size, int) else tuple(input_size)
         rank = len(self.input_size)
+        if not 1 <= rank <= 3:
+            raise InputError("a map has 1, 2 or 3 spatial axes", expected="a size for each", got=self.input_size)
+        per_axis("input size", self.input_size, rank)
         self.in_channels, self.out_channels = per_axis("number of channels", (in_channels, out_channels), 2)
         self.groups = groups
         self.kernel_size = per_axis("kernel size", kernel_size, rank)

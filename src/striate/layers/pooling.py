@@ -7,11 +7,12 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.layers.by_rank import MAX_POOL
-from striate.ops.padding import Axes, Padding, extend, per_axis
+from striate.ops.padding import Axes, Padding, extend, padding_pairs, per_axis
 from striate.ops.pool import (
     Reduction,
     blur_pool,
     channel_pool,
+    half_padding,
     lp_pool,
     max_pool_with_indices,
     max_unpool,
@@ -19,6 +20,7 @@ from striate.ops.pool import (
     weighted_pool,
     window_pool,
 )
+from striate.ops.windows import sliding
 from striate.shapes import Float, Num, Tensor
 
 
@@ -40,7 +42,7 @@ class WindowPool(nn.Module):
     ) -> None:
         super().__init__()
         self.function, self.fill = function, fill
-        self.size, self.stride = _sizes(size, stride)
+        self.size, self.stride = _sizes(size, stride, padding, dilation)
         self.padding, self.dilation = padding, dilation
 
     def forward(self, x: Num[Tensor, "n c *space"]) -> Num[Tensor, "n c *out"]:
@@ -82,7 +84,7 @@ class LpPool(nn.Module):
         super().__init__()
         if not p > 0:
             raise InputError("the p of a norm is positive", got=p)
-        self.size, self.stride = _sizes(size, stride)
+        self.size, self.stride = _sizes(size, stride, padding)
         self.padding, self.p = padding, p
 
     def forward(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *out"]:
@@ -97,7 +99,8 @@ class LpPool(nn.Module):
 class StochasticPool(nn.Module):
     """In training mode draws one value of each window by size, else their weighted mean: see `ops.stochastic_pool`.
 
-    Random numbers are torch's (torch.manual_seed makes a run repeatable), or those of `generator`.
+    Random numbers are torch's (torch.manual_seed makes a run repeatable), or those of `generator`, which torch.compile
+    cannot have in its graph: it breaks there.
     """
 
     def __init__(
@@ -108,7 +111,7 @@ class StochasticPool(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        self.size, self.stride = _sizes(size, stride)
+        self.size, self.stride = _sizes(size, stride, padding)
         self.padding, self.generator = padding, generator
 
     def forward(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *out"]:
@@ -140,7 +143,7 @@ class WeightedPool(nn.Module):
     ) -> None:
         super().__init__()
         if (size is None) == (weights is None):
-            raise InputError("a weighted pooling has a size, or weights", got="both" if size else "neither")
+            raise InputError("a weighted pooling has a size, or weights", got="neither" if size is None else "both")
         self.padding = padding
         if weights is None:
             self.logits = nn.Parameter(torch.zeros(per_axis("window size", size, rank)))  # type: ignore[arg-type]
@@ -150,6 +153,7 @@ class WeightedPool(nn.Module):
         self.fixed: Tensor | None
         self.size = tuple(self.weights.shape)
         self.stride = self.size if stride is None else per_axis("stride", stride, len(self.size))
+        padding_pairs(padding, self.size)  # raises where it cannot
 
     @property
     def weights(self) -> Float[Tensor, "*window"]:
@@ -205,6 +209,7 @@ class MaxBlurPool(nn.Sequential):
         padding_mode: str = "reflect",
         rank: int = 2,
     ) -> None:
+        half_padding(padding, per_axis("window size", size, rank))  # raises where it cannot
         super().__init__(MAX_POOL[rank](size, stride=1, padding=padding), BlurPool(blur, stride, padding_mode))
 
 
@@ -226,6 +231,7 @@ class PoolUnpool(nn.Module):
         super().__init__()
         self.inner = inner
         self.size, self.stride = _sizes(size, stride)
+        half_padding(padding, per_axis("window size", size, _rank(size, padding)))  # raises where it cannot
         self.padding = padding
 
     def forward(self, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *space"]:
@@ -243,8 +249,14 @@ class PoolUnpool(nn.Module):
         return f"size={self.size}, stride={self.stride}, padding={self.padding}"
 
 
-def _sizes(size: Axes, stride: Axes | None) -> tuple[Axes, Axes]:
-    """Size and stride, looked at before there is a map."""
-    for name, value in (("window size", size), ("stride", size if stride is None else stride)):
-        per_axis(name, value, 1 if isinstance(value, int) else len(value))
+def _sizes(size: Axes, stride: Axes | None, padding: Padding = 0, dilation: Axes = 1) -> tuple[Axes, Axes]:
+    """Size and stride; all options looked at before there is a map."""
+    rank = _rank(size, stride, padding, dilation)
+    sizes, _, dilations = sliding(rank, size, stride, dilation)
+    padding_pairs(padding, sizes, dilations)
     return size, size if stride is None else stride
+
+
+def _rank(*options: object) -> int:
+    """The number of axes that the first option with one number for each has; 1 where none tells."""
+    return next((len(option) for option in options if isinstance(option, tuple | list)), 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import nn
 
+from striate.errors import InputError
 from striate.layers.by_rank import BATCH_NORM, CONV
 from striate.ops.padding import per_axis
 from striate.shapes import Float, Tensor
@@ -13,7 +14,8 @@ from striate.shapes import Float, Tensor
 class Residual(nn.Module):
     """relu(F(x) + x) for any module F: relu(body(x) + shortcut(x)), the shortcut the identity unless given.
 
-    `activation` may be nn.Identity() ("pre-activation", He et al. 2016). Source: He, Zhang, Ren, Sun 2015, eq. 1 and 2.
+    `activation` may be nn.Identity() ("pre-activation", He et al. 2016). Raises InputError where the shapes of the two
+    differ. Source: He, Zhang, Ren, Sun 2015, eq. 1 and 2.
 
     >>> import torch
     >>> Residual(nn.Linear(2, 2, bias=False))(torch.zeros(1, 2))
@@ -28,7 +30,15 @@ class Residual(nn.Module):
 
     def forward(self, x: Float[Tensor, "n *shape"]) -> Float[Tensor, "n *out"]:
         """The sum of both paths, activated."""
-        y: Tensor = self.activation(self.body(x) + self.shortcut(x))
+        change, kept = self.body(x), self.shortcut(x)
+        if change.shape != kept.shape:  # torch would repeat a single map or position
+            raise InputError(
+                "a residual adds two results of one shape",
+                expected=f"{tuple(kept.shape)}, the shortcut's",
+                got=tuple(change.shape),
+                fix="Let the body keep the shape (padding), or give a shortcut that changes it alike.",
+            )
+        y: Tensor = self.activation(change + kept)
         return y
 
 

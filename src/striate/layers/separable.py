@@ -6,6 +6,7 @@ from torch import nn
 
 from striate.layers.by_rank import CONV
 from striate.layers.upsampling import odd
+from striate.ops.padding import per_axis
 from striate.shapes import Float, Tensor
 
 
@@ -35,6 +36,8 @@ class SeparableConv(nn.Module):
         rank: int = 2,
     ) -> None:
         super().__init__()
+        for name, value in (("stride", stride), ("dilation", dilation), ("multiplier", multiplier)):
+            per_axis(name, value, 1)
         maps, padding = multiplier * in_channels, dilation * (odd(kernel_size) // 2)
         self.depthwise = CONV[rank](
             in_channels, maps, kernel_size, stride, padding, dilation, groups=in_channels, bias=bias

@@ -93,7 +93,8 @@ def lp_pool(
     """The p-norm of each window: z = (Σ |y|^p)^(1/p), p > 0; p = inf is the greatest magnitude.
 
     Unlike torch.nn.LPPool: magnitudes, so odd p of negative values are no NaN and no signed sum; zero padding. The
-    gradient of a window of zeros is zero (torch's, too, for p = 2). Powers that leave the range of the type overflow.
+    gradient of a window of zeros is zero (torch's, too, for p = 2), and for p < 1 that of each zero. Powers that leave
+    the range of the type overflow.
     Source: Sermanet, Chintala, LeCun 2012, section 2.2; for p = 2 the L2 pooling of Le et al. 2012.
 
     >>> x = torch.tensor([[[[1.0, 3, 6, 2], [3, 8, 1, 1], [2, 9, 2, 1], [5, 1, 3, 1]]]])
@@ -106,11 +107,18 @@ def lp_pool(
     sizes, strides, _ = sliding(rank, size, stride)
     x = _padded(x, padding_pairs(padding, sizes), 0.0)
     check_fit(x, sizes, (1,) * rank)
-    if math.isinf(p):
+    if p == math.inf:
         return MAX_POOL[rank](x.abs(), sizes, strides)  # type: ignore[no-any-return]
-    powers = x.square() if p == 2 else x.abs().pow(p)
+    powers = x.square() if p == 2 else _power(x.abs(), p)
     # The ReLU's gradient is 0 at 0, where the root's is infinite.
     return _sum_pool(powers, sizes, strides).relu().pow(1 / p)
+
+
+def _power(magnitudes: Tensor, p: float) -> Tensor:
+    if p >= 1:
+        return magnitudes.pow(p)
+    zero = magnitudes == 0  # where the slope is infinite
+    return magnitudes.masked_fill(zero, 1.0).pow(p).masked_fill(zero, 0.0)
 
 
 def _sum_pool(x: Tensor, sizes: Sequence[int], strides: Sequence[int]) -> Tensor:
@@ -174,7 +182,8 @@ def stochastic_pool(
     """Draw one value of each window with probability p_j = a_j / Σ a; without `training` their mean, Σ a_j² / Σ a.
 
     a = max(y, 0): the paper pools what a ReLU left, so a value below zero is never drawn. A window without positive
-    values gives 0. Random numbers are `generator`'s, or torch's. The gradient goes to the value drawn.
+    values gives 0, one with a NaN NaN. Random numbers are `generator`'s, or torch's. The gradient goes to the value
+    drawn.
     Source: Zeiler and Fergus 2013, Stochastic pooling for regularization of deep convolutional networks, section 3.
 
     >>> stochastic_pool(torch.tensor([[[1.6, 0.0, 2.4, 0.0, 0.0, 0.0]]]), 3, training=False).tolist()
@@ -186,31 +195,45 @@ def stochastic_pool(
     if not training:
         total = _sum_pool(activations, sizes, strides)
         squares = _sum_pool(activations.square(), sizes, strides)
-        mean: Tensor = torch.where(total > 0, squares / torch.where(total > 0, total, 1), 0)
-        return mean
+        return squares / total.masked_fill(total == 0, 1.0)
     seen = windows(activations, sizes, strides).flatten(2 - x.ndim)
     heaped = seen.detach().cumsum(-1)
     total = heaped[..., -1:]
-    drawn = total * torch.rand(total.shape, dtype=x.dtype, device=x.device, generator=generator)
+    own: dict[str, Any] = {} if generator is None else {"generator": generator}  # not None: torch.compile
+    drawn = total * torch.rand(total.shape, dtype=x.dtype, device=x.device, **own)
     # The first tap beyond the number drawn; where rounding made that the total, the last positive one.
     tap = torch.minimum((heaped <= drawn).sum(-1, keepdim=True), (heaped < total).sum(-1, keepdim=True))
-    return seen.gather(-1, tap)[..., 0]
+    return seen.gather(-1, tap)[..., 0].masked_fill(total[..., 0].isnan(), math.nan)
 
 
 def max_pool_with_indices(
     x: Num[Tensor, "n c *space"], size: Axes, stride: Axes | None = None, *, padding: Axes = 0, ceil_mode: bool = False
 ) -> tuple[Num[Tensor, "n c *out"], Int64[Tensor, "n c *out"]]:
-    """The greatest value of each window and its place in the map of its channel, counted row by row."""
+    """The greatest value of each window and its place in the map of its channel, counted row by row.
+
+    The border is padded with -inf, by at most half a window. `ceil_mode`: windows that reach over the end count, too.
+    Raises InputError for options out of range, and where no window fits.
+    """
     rank = x.ndim - 2
     sizes, strides, _ = sliding(rank, size, stride)
-    before = per_axis("padding", padding, rank, least=0)
+    before = half_padding(padding, sizes)
+    reach = [k - 2 * p - (s - 1) * ceil_mode for k, p, s in zip(sizes, before, strides, strict=True)]
+    check_fit(x, reach, (1,) * rank)
     values, places = MAX_POOL[rank](x, sizes, strides, before, ceil_mode=ceil_mode, return_indices=True)
     return values, places
 
 
+def half_padding(padding: Axes, sizes: Sequence[int]) -> tuple[int, ...]:
+    """Padding of a max pooling on each axis: at most half a window, so that none lies outside; else InputError."""
+    before = per_axis("padding", padding, len(sizes), least=0)
+    if any(2 * p > k for p, k in zip(before, sizes, strict=True)):
+        raise InputError("a window of padding alone has no maximum", expected="at most half a window", got=padding)
+    return before
+
+
 def max_unpool(
     x: Float[Tensor, "n c *space"],
-    places: Int64[Tensor, "n c *space"],
+    places: Int64[Tensor, "n c *_space"],
     output_size: Sequence[int],
     size: Axes,
     stride: Axes | None = None,
@@ -222,6 +245,7 @@ def max_unpool(
     This is the transpose of the max pooling that gave `places`. In overlapping windows one place may be the maximum of
     several, whose values may differ by then: torch's max_unpool keeps an arbitrary one and gives the gradient to all;
     their sum is determined, and has the right gradient. `output_size` is the spatial size of the map that was pooled.
+    Raises InputError where `x` and `places` differ in shape, and for an output of another number of axes.
 
     >>> values, places = max_pool_with_indices(torch.tensor([[[1.0, 2.0, 9.0, 2.0, 1.0]]]), 3, 2)
     >>> max_unpool(values, places, (5,), 3, 2).tolist()
@@ -229,8 +253,12 @@ def max_unpool(
     """
     rank = x.ndim - 2
     sizes, strides, _ = sliding(rank, size, stride)
+    if x.shape != places.shape:
+        raise InputError("each value has a place to be put", expected=tuple(x.shape), got=tuple(places.shape))
+    if len(output_size) != rank:
+        raise InputError("cannot unpool to this size", expected=f"{rank} axes, as x has", got=tuple(output_size))
     if all(s >= k for s, k in zip(strides, sizes, strict=True)):  # none meet, and geometry knows torch's windows
-        return MAX_UNPOOL[rank](x, places, sizes, strides, per_axis("padding", padding, rank, least=0), [*output_size])
+        return MAX_UNPOOL[rank](x, places, sizes, strides, half_padding(padding, sizes), [*output_size])
     flat = x.new_zeros(*x.shape[:2], math.prod(output_size))
     return flat.scatter_add(2, places.flatten(2), x.flatten(2)).view(*x.shape[:2], *output_size)
 

@@ -18,7 +18,8 @@ def unfold(x: Tensor, axis: int, sizes: Sequence[int], strides: Sequence[int], d
             [2, 5]])
     """
     for size, stride, dilation in zip(sizes, strides, dilations, strict=True):
-        x = x.unfold(axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
+        x = x.unfold(axis, dilation * (size - 1) + 1, stride)
+        x = x if dilation == 1 else x[..., ::dilation]
         axis += 1
     return x
 
@@ -45,7 +46,9 @@ def windows(
 def sliding(
     rank: int, size: Axes, stride: Axes | None, dilation: Axes = 1
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-    """Size, stride (the size where it is None) and dilation on each axis."""
+    """Size, stride (the size where it is None) and dilation on each of 1 to 3 axes; InputError for another number."""
+    if not 1 <= rank <= 3:
+        raise InputError("windows slide over maps (n, c, *space)", expected="1 to 3 axes of space", got=rank)
     sizes = per_axis("window size", size, rank)
     strides = sizes if stride is None else per_axis("stride", stride, rank)
     return sizes, strides, per_axis("dilation", dilation, rank)

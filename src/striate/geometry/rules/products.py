@@ -56,8 +56,14 @@ def local_correlation(call: Call) -> Facts:
     for axis in range(rank):
         window = sliding(kernels.shape[rank + 2 + axis], nth(call["stride"], axis), 0, nth(call["dilation"], axis))
         axes.append(Axis(2 + axis, window))
+    readings = call.read(x, axes)
+    # Weights that the network computes: those of the place and the output channel, and their bias.
+    own = [*(Axis(2 + axis, IDENTITY) for axis in range(rank)), Axis(1, IDENTITY)]
+    readings += call.read(kernels, [*own, *(whole(size) for size in kernels.shape[rank + 1 :])])
+    if call["bias"] is not None:
+        readings += call.read(call["bias"], [Axis(1 + axis, IDENTITY) for axis in range(rank + 1)])
     counts = Counts(macs=x.shape[0] * kernels.numel(), bias=call.numel if call["bias"] is not None else 0)
-    return Facts(f"local{rank}d", "convolution", (call.read(x, axes),), counts)
+    return Facts(f"local{rank}d", "convolution", (readings,), counts)
 
 
 def grouped(channels: int, out_channels: int, groups: int) -> Axis:
