@@ -38,7 +38,7 @@ def draw(spec: str) -> bytes:
         return scene.picture("gif", dpi=GIF_DPI, seconds=0.4)
     picture = Image.open(io.BytesIO(scene.picture("png", dpi=PNG_DPI))).convert("RGB")
     small = io.BytesIO()
-    picture.quantize(dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    picture.quantize(method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

@@ -14,8 +14,9 @@ import torch
 from matplotlib.axes import Axes
 from PIL import Image
 
-from striate.demonstrations import DEMONSTRATIONS, Demonstration, Scene, demonstration, show, stride
+from striate.demonstrations import DEMONSTRATIONS, Demonstration, Scene, demonstration, drawing, show, stride
 from striate.errors import InputError
+from striate.interpret import sheet
 from striate.registry import Between
 
 
@@ -147,3 +148,16 @@ def test_a_new_demonstration_is_one_decorated_function(monkeypatch: pytest.Monke
         "levels", levels, True, ("levels",), "Me 2026", {"count": Between(1, 9, whole=True)}
     )
     assert DEMONSTRATIONS["levels"].summary == "Levels of gray."
+
+
+def test_a_gif_keeps_a_color_of_few_pixels_beside_a_picture_of_many(tmp_path: Path) -> None:
+    colors = np.random.default_rng(0).integers(0, 256, (200, 200), np.uint8)  # grays, as of a photograph
+
+    def draw(axes: Axes, step: int) -> None:
+        sheet.tile(axes, np.stack([colors] * 3, -1), (0.2, 0.2, 3, 3), fit=False)
+        drawing.window(axes, (3.4, 0.2 + step), 0.3, (0, 0), color=drawing.WRITTEN)
+
+    Scene("Rare", "", {}, {}, (4, 3.5), draw, steps=2).save(tmp_path / "a.gif", dpi=60)
+    with Image.open(tmp_path / "a.gif") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert np.abs(pixels - np.array([0, 158, 115])).max(-1).min() <= 8

@@ -16,7 +16,7 @@ from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.geometry import Window
 from striate.interpret import sheet
-from striate.ops import output_size
+from striate.ops import correlate_locally, output_size
 from striate.registry import Between
 from striate.shapes import Tensor
 
@@ -146,8 +146,7 @@ def local_weights(size: int = 28, kernel: int = 5, channels: int = 1, filters: i
     generator = torch.Generator().manual_seed(0)
     image = gray_photograph("flower.jpg", (size, size))
     own = torch.randn(side, side, kernel, kernel, generator=generator)
-    windows = image.unfold(0, kernel, 1).unfold(1, kernel, 1)
-    local = (windows * own).sum((2, 3))
+    local = correlate_locally(image[None, None], own[:, :, None, None])[0, 0]
     shared = correlated(image, own[0, 0])
     corners = [(0, 0), (0, side - 1), (side // 2, side // 2), (side - 1, 0)]
     scale, unit = 2.4 / size, 1.9 / side

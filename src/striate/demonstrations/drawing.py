@@ -6,6 +6,7 @@ quantity from zero up. Orange marks what is being read, green what is being writ
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, PathPatch, Rectangle
+from matplotlib.path import Path
+from matplotlib.textpath import TextPath
 
 from striate.interpret import sheet
 from striate.interpret.sheet import INK, MUTED, PALE, RULE, Array, Inches
@@ -77,12 +80,32 @@ def cells(
         return
     light = faces[..., :3] @ np.array([0.299, 0.587, 0.114])
     texts = [[number(v) for v in row] for row in values.tolist()] if isinstance(values, Tensor) else values
-    longest = max(len(text) for row in texts for text in row)
-    points = min(25 * side, 72 * side / (0.66 * max(longest, 2)))
-    for row, column in zip(*np.nonzero(shown), strict=True):
-        text, color = texts[row][column], INK if light[row, column] > 0.5 else "white"
-        at = (x + (column + 0.5) * side, y + (row + 0.52) * side)
-        sheet.write(axes, *at, text, points, color, ha="center", zorder=3)
+    widest = max(_outline(text)[1] for row in texts for text in row)
+    points = min(25 * side, 72 * side * 0.9 / max(widest, 1))
+    for color, where in ((INK, shown & (light > 0.5)), ("white", shown & (light <= 0.5))):
+        words = [(texts[i][j], (x + (j + 0.5) * side, y + (i + 0.5) * side)) for i, j in np.argwhere(where)]
+        _write_all(axes, words, points, color)
+
+
+def _write_all(axes: Axes, words: Sequence[tuple[str, Place]], points: Inches, color: str) -> None:
+    """Words with their middles at places, as one shape: drawn twice as fast as texts one by one."""
+    size = np.array([points, -points]) / 72
+    shapes = [(_outline(text)[0], at) for text, at in words if text]
+    moved = [Path(np.asarray(shape.vertices) * size + at, shape.codes) for shape, at in shapes]
+    if moved:
+        axes.add_artist(PathPatch(Path.make_compound_path(*moved), facecolor=color, linewidth=0, zorder=3))
+
+
+@functools.cache
+def _outline(text: str) -> tuple[Path, float]:
+    """A word in a font of size 1, its middle at 0, 0, up and down that of a digit; and its width."""
+    if not text:
+        return Path(np.empty((0, 2))), 0.0
+    word, digit = TextPath((0, 0), text, 1), TextPath((0, 0), "0", 1).get_extents()
+    extent = word.get_extents()
+    return Path(
+        np.asarray(word.vertices) - ((extent.x0 + extent.x1) / 2, (digit.y0 + digit.y1) / 2), word.codes
+    ), extent.width
 
 
 def _rules(axes: Axes, corner: Place, rows: int, columns: int, side: Inches) -> None:

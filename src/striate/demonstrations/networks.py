@@ -13,7 +13,7 @@ from striate.demonstrations.photographs import colored_photograph, gray_photogra
 from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.interpret import sheet
-from striate.interpret.sheet import MUTED
+from striate.interpret.sheet import INK, MUTED
 from striate.ops import correlate
 from striate.registry import Between
 from striate.shapes import Tensor
@@ -176,7 +176,7 @@ def separable(kernel: int = 3, channels: int = 256, filters: int = 256, size: in
         right = drawing.chart(axes, (5.2, 0.4, 3.6, 2.5), "share of the standard cost", "filters")
         for (k, curve), color in zip(curves.items(), COLORS, strict=False):
             right.loglog(widths, curve, color=color, linewidth=1.5, label=f"{k}x{k}")
-        right.plot(min(filters, 512), ratio, "o", color=READ, markersize=6)
+        right.plot(min(filters, 512), ratio, "o", color=INK, markersize=6)
         right.legend(fontsize=8, frameon=False, title="kernel", title_fontsize=8)
         right.set(xlim=(1, 512), ylim=(0.01, 2.5))
 

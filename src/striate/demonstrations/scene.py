@@ -148,7 +148,7 @@ def _animate(page: Callable[[int], Image.Image], steps: int, buffer: io.BytesIO,
     """A GIF with one set of colors for all pages, so that what stands still does not flicker."""
     drawn = {step: page(step) for step in sorted({0, steps // 2, steps - 1})}
     sample = Image.fromarray(np.concatenate([np.asarray(picture) for picture in drawn.values()]))
-    palette = sample.quantize(256, dither=Image.Dither.NONE)
+    palette = sample.quantize(256, Image.Quantize.MAXCOVERAGE)  # the median cut drops rare colors beside photographs
     colors = np.array(palette.getpalette()).reshape(-1, 3)
     colors[(colors > 247).all(1)] = 255  # Pillow finds colors to within 4, and would gray the paper
     palette.putpalette(colors.flatten().tolist())
