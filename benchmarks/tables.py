@@ -214,6 +214,9 @@ def convolution_table() -> str:
         other = f"{row['fft-conv-pytorch']['ratio']['median']:.2f}×" if "fft-conv-pytorch" in row else ""
         times = f"{row['forward']['ms']:.3g} | {row['forward']['peer ms']:.3g}"
         rows.append(f"| {row['name']} | {row['chosen forward']} | {times} | {' | '.join(ratios)} | {other} |")
+    for row in found.get("others", []):
+        one = row["forward"]
+        rows.append(f"| {row['name']} | | {one['ms']:.3g} | {one['peer ms']:.3g} | {one['ratio']['median']:.2f}× | | |")
     summary = ["| over | striate | beside | factor |", "|---|---|---|---|", *convolution_summary()]
     return "\n".join([*summary, "", *rows, "", foot(found)])
 

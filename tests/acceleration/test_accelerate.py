@@ -120,7 +120,9 @@ def test_other_weights_since_then_are_seen_at_a_new_shape() -> None:
         fast(torch.rand(1, 3, 14, 14))
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), "saved"], ids=str)
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m)), "saved"], ids=["deepcopy", "pickle", "save"]
+)
 def test_it_can_be_copied_and_saved(copied: Any) -> None:
     model = small()
     fast = accelerate(model, X)
