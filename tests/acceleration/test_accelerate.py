@@ -397,7 +397,7 @@ def test_what_an_accelerated_network_does_not_do() -> None:
     with pytest.raises(InputError, match="this network is accelerated already. Pass the one"):
         accelerate(fast, X)
     assert fast.eval() is fast
-    with pytest.raises(RuntimeError, match="expected input"):
+    with pytest.raises(InputError, match="cannot take this input: at layer 0 .*expected input"):
         fast(torch.rand(1, 4, 12, 12))
 
 

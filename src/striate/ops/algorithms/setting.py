@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 
-from striate.shapes import Float, Tensor
+from striate.shapes import Float, Num, Tensor
 
 
 class Setting(NamedTuple):
@@ -107,7 +107,7 @@ def part(x: Float[Tensor, "*lead_space"], along: Sequence[slice]) -> Float[Tenso
     return x[index]
 
 
-def spread(y: Float[Tensor, "n c *space"], steps: Sequence[int]) -> Float[Tensor, "n c *wide"]:
+def spread(y: Num[Tensor, "n c *space"], steps: Sequence[int]) -> Num[Tensor, "n c *wide"]:
     """Zeros between neighbors, so that they lie `steps` apart along each axis: 12 -> 102 at step 2."""
     if all(step == 1 for step in steps):
         return y
