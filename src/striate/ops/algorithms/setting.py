@@ -101,7 +101,7 @@ def pad(x: Float[Tensor, "n c *space"], padding: Sequence[tuple[int, int]]) -> F
     return F.pad(x, [amount for pair in reversed(padding) for amount in pair])
 
 
-def part(x: Float[Tensor, "*lead_space"], along: Sequence[slice]) -> Float[Tensor, "*lead_part"]:
+def part(x: Num[Tensor, "*lead_space"], along: Sequence[slice]) -> Num[Tensor, "*lead_part"]:
     """A part of x along its last axes."""
     index: tuple[Any, ...] = (..., *along)
     return x[index]
