@@ -476,3 +476,12 @@ def test_symbolic_sizes_are_traced() -> None:
     x, kernel = tensors((2, 4, 30), (4, 4, 5))
     traced = make_fx(lambda x, kernel: call(x, kernel, PLAIN, "auto"), tracing_mode="symbolic")(x, kernel)
     torch.testing.assert_close(traced(x, kernel), by_torch(x, kernel, PLAIN))
+
+
+def test_more_padding_than_kernel_on_one_side_has_gradients() -> None:
+    """All of the input lies between the windows: what is cut off on one side is more than there is."""
+    x, kernel = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.ones(1, 1, 1, 1, dtype=torch.float64)
+    setting = Setting((3, 1), ((2, 0), (0, 0)), (1, 1), 1)
+    for name in ("direct", "im2col", "fft"):
+        gradient = forms.input_gradient(name, torch.ones_like(x), kernel, (1, 1), setting)
+        assert gradient.tolist() == [[[[0.0]]]], name

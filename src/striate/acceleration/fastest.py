@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -137,7 +138,7 @@ def proved(plan: Plan, plain: Plan, call: Call, wanted: Sequence[Tensor], tolera
         if not step.kept or len(staying) < 2:
             continue
         less = rewritten(plain, [name for name in staying if name != step.rewrite], call, wanted, tolerance)
-        without, full = in_turn([lambda p=less: p(tensors), lambda p=plan: p(tensors)], seconds)  # type: ignore[misc]
+        without, full = in_turn([partial(less, tensors), partial(plan, tensors)], seconds)
         timed[step.rewrite] = without
         if full > SLOWER * without:
             slower.add(step.rewrite)

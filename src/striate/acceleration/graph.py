@@ -43,9 +43,14 @@ def convolution(node: object) -> Convolution | None:
     """What a convolution node reads, where its weights are constants."""
     if not isinstance(node, Node) or node.target is not CONVOLUTION:
         return None
-    found = Convolution(*node.args)  # type: ignore[arg-type]
+    found = Convolution(*given(node))
     constant = is_constant(found.weight) and (found.bias is None or is_constant(found.bias))
     return found if constant else None
+
+
+def given(node: Node) -> tuple[Any, ...]:
+    """The arguments of a node, of types that its operation knows."""
+    return node.args
 
 
 def is_constant(node: object) -> bool:

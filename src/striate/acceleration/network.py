@@ -43,9 +43,9 @@ class Accelerated(nn.Module):
                 return self.forward(*args, **kwargs)
         if kwargs or len(args) != 1 or not isinstance(args[0], Tensor):
             leaves, nesting = pytree.tree_flatten((args, kwargs))
-            key = (nesting, *map(kind, leaves))
+            key: tuple[Any, ...] = (nesting, *map(kind, leaves))
         else:
-            leaves, key = args, (args[0].shape, args[0].dtype, args[0].device)  # type: ignore[assignment]
+            leaves, key = [*args], (args[0].shape, args[0].dtype, args[0].device)
         if torch.is_grad_enabled() and any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in leaves):
             fix = "Use the network that it was made of, or pass x.detach()."
             raise InputError("an accelerated network gives no gradients", got="an input that asks for them", fix=fix)

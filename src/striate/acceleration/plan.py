@@ -120,7 +120,7 @@ def rewritten(plain: Plan, names: Sequence[str], call: Call, wanted: Sequence[Te
 
 def settled(graph: GraphModule, call: Call, wanted: Sequence[Tensor]) -> Sequence[Tensor]:
     """Its results, now as contiguous as the network's own: what follows may take views of them."""
-    found: Sequence[Tensor] = graph.forward(*call.tensors)
+    found = run(graph, call)
     output = next(node for node in graph.graph.nodes if node.op == "output")
     loose = [w.is_contiguous() and not f.is_contiguous() for f, w in zip(found, wanted, strict=True)]
     if not any(loose):
@@ -131,7 +131,13 @@ def settled(graph: GraphModule, call: Call, wanted: Sequence[Tensor]) -> Sequenc
             results[place] = graph.graph.call_function(aten.contiguous.default, (results[place],))
     output.args = (results,)
     graph.recompile()
-    return graph.forward(*call.tensors)  # type: ignore[no-any-return]
+    return run(graph, call)
+
+
+def run(graph: GraphModule, call: Call) -> Sequence[Tensor]:
+    """The graph's results for a call."""
+    found: Sequence[Tensor] = graph.forward(*call.tensors)
+    return found
 
 
 def difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:

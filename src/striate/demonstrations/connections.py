@@ -16,7 +16,7 @@ from striate.demonstrations.registry import demonstration
 from striate.demonstrations.scene import Scene
 from striate.geometry import Window
 from striate.interpret import sheet
-from striate.ops import correlate_locally, output_size
+from striate.ops import correlate_locally, output_size, patches
 from striate.registry import Between
 from striate.shapes import Tensor
 
@@ -25,8 +25,7 @@ FAINT, SEEN = "#d8dee4", "#f6cdb8"
 
 def reads(size: int, kernel: int) -> Tensor:
     """For each output of a kernel x kernel convolution of a size x size input, row by row, the inputs under it."""
-    places = torch.arange(size**2).reshape(size, size)
-    return places.unfold(0, kernel, 1).unfold(1, kernel, 1).reshape(-1, kernel**2)
+    return patches(torch.arange(size**2).view(1, 1, size, size), kernel)[0]
 
 
 @demonstration(

@@ -9,13 +9,14 @@ u is the upstream gradient, of the loss with respect to y; the sums go over its 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 
 from striate.errors import InputError
 from striate.ops.convolve import correlate, output_size
-from striate.ops.padding import Axes, Padding, Pairs, extend, padding_pairs, per_axis
+from striate.ops.padding import Axes, Padding, Pairs, extend, padding_pairs, per_axis, sources
 from striate.ops.transpose import transposed
 from striate.shapes import Float, Tensor
 
@@ -83,10 +84,9 @@ def input_gradient(
     steps, spread, pairs = _options(window, stride, padding, dilation)
     _check(upstream, (upstream.shape[0], size), window, steps, pairs, spread)
     back = transposed(upstream, kernel, stride=steps, dilation=spread, groups=groups, form="insertion")
-    index = torch.arange(1.0, 1 + torch.Size(size).numel(), dtype=torch.float64, device=kernel.device)
-    source = extend(index.view(1, 1, *size), pairs, padding_mode)[0, 0].long()  # 0 where zeros were
+    source = sources(size, pairs, padding_mode, kernel.device)
     source = source[tuple(map(slice, back.shape[2:]))]  # what a stride left over has no gradient
-    gradient = back.new_zeros(*back.shape[:2], index.numel() + 1)
+    gradient = back.new_zeros(*back.shape[:2], 1 + math.prod(size))
     gradient = gradient.index_add(2, source.flatten(), back.flatten(2))
     return torch.unflatten(gradient[..., 1:], 2, size)
 

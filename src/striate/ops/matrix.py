@@ -8,7 +8,7 @@ import torch
 
 from striate.ops.algorithms import toeplitz
 from striate.ops.convolve import check_shapes, output_size
-from striate.ops.padding import Axes, Padding, extend, padding_pairs, per_axis
+from striate.ops.padding import Axes, Padding, padding_pairs, per_axis, sources
 from striate.shapes import Float, Tensor
 
 
@@ -40,11 +40,10 @@ def convolution_matrix(
     output_size(size, window, steps, pairs, spread)
     if padding_mode == "zeros":
         return toeplitz(kernel, size, steps, pairs, spread, groups).coalesce()
-    places = torch.arange(math.prod(size), dtype=torch.float64, device=kernel.device)
-    source = extend(places.view(1, 1, *size), pairs, padding_mode)[0, 0].long()  # what stands at each extended place
+    places, source = math.prod(size), sources(size, pairs, padding_mode, kernel.device) - 1
     wide = toeplitz(kernel, source.shape, steps, ((0, 0),) * rank, spread, groups).coalesce()
     rows, columns = wide.indices()
-    columns = columns // source.numel() * len(places) + source.flatten()[columns % source.numel()]
-    shape = wide.shape[0], channels * len(places)
+    columns = columns // source.numel() * places + source.flatten()[columns % source.numel()]
+    shape = wide.shape[0], channels * places
     entries = torch.stack([rows, columns])
     return torch.sparse_coo_tensor(entries, wide.values(), shape, check_invariants=False).coalesce()  # adds copies up

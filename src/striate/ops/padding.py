@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
 
 from striate.errors import InputError, did_you_mean
-from striate.shapes import Num, Tensor
+from striate.shapes import Int64, Num, Tensor
 
 Axes = int | tuple[int, ...]
 Pairs = tuple[tuple[int, int], ...]
@@ -64,6 +67,16 @@ def padding_pairs(padding: Padding, window: tuple[int, ...], dilation: Axes = 1)
         expected = f"0 or more for all, or a number or a pair (before, after) for each of {len(window)} axes"
         raise InputError("cannot use this padding", expected=expected, got=padding)
     return pairs  # type: ignore[return-value]  # each has two, as just seen
+
+
+def sources(size: tuple[int, ...], pairs: Pairs, mode: str, device: torch.device) -> Int64[Tensor, "*padded"]:
+    """Which place of an input of this size stands at each place of the extended one, counted from 1; 0 for zeros.
+
+    >>> sources((4,), ((2, 1),), "zeros", torch.device("cpu")), sources((4,), ((2, 1),), "reflect", torch.device("cpu"))
+    (tensor([0, 0, 1, 2, 3, 4, 0]), tensor([3, 2, 1, 2, 3, 4, 3]))
+    """
+    places = torch.arange(1, 1 + math.prod(size), dtype=torch.float64, device=device)
+    return extend(places.view(1, 1, *size), pairs, mode)[0, 0].long()
 
 
 def extend(x: Num[Tensor, "n c *space"], pairs: Pairs, mode: str = "zeros") -> Num[Tensor, "n c *padded"]:

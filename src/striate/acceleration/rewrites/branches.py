@@ -12,6 +12,7 @@ from striate.acceleration.graph import (
     call,
     calls,
     convolution,
+    given,
     layer,
     replace,
     shape,
@@ -28,7 +29,7 @@ def split_concatenations(module: GraphModule) -> list[str]:
         cat = None if conv is None else conv.x
         if conv is None or cat is None or not joins_two(cat, conv):
             continue
-        parts: list[Node] = list(cat.args[0])  # type: ignore[arg-type]
+        parts = given(cat)[0]
         first = shape(parts[0])[1]
         kernel = value(module, conv.weight)
         rest = tuple(node.args[3:])
@@ -47,4 +48,5 @@ def joins_two(cat: Node, conv: Convolution) -> bool:
     """Whether a node puts the channels of two inputs side by side, for one convolution only."""
     if cat.target is not aten.cat.default or alone(cat) is None or conv.groups != 1 or conv.transposed:
         return False
-    return len(cat.args[0]) == 2 and cat.args[1:] == (1,)  # type: ignore[arg-type]
+    parts, *axis = given(cat)
+    return len(parts) == 2 and axis == [1]

@@ -14,6 +14,7 @@ from striate.acceleration.graph import (
     call,
     calls,
     convolution,
+    given,
     layer,
     readers_move,
     replace,
@@ -66,9 +67,9 @@ def join_gates(module: GraphModule) -> list[str]:
         if halves is None:
             continue
         split, tanh, sigmoid = halves
-        source = split.args[0]
-        assert isinstance(source, Node)
-        conv = convolution(source if source.target is not aten.narrow.default else source.args[0])
+        source, first = given(split)[:2]
+        producer = given(source)[0] if source.target is aten.narrow.default else source
+        conv = convolution(producer)
         readers = [convolution(user) for user in node.users]
         if (
             conv is None
@@ -77,11 +78,9 @@ def join_gates(module: GraphModule) -> list[str]:
             or any(r is None or r.x is not node or r.transposed for r in readers)
         ):
             continue
-        producer = source if source.target is not aten.narrow.default else source.args[0]
-        assert isinstance(producer, Node)
         if alone(source) is not split or (producer is not source and alone(producer) is not source):
             continue
-        halve(module, producer, conv.weight, conv.bias, first=int(split.args[1]))  # type: ignore[arg-type]
+        halve(module, producer, conv.weight, conv.bias, first=first)
         for user, reader in zip(list(node.users), readers, strict=True):
             assert reader is not None
             give(module, user, value(module, reader.weight) * 0.5, None, "half")
@@ -103,17 +102,16 @@ def gate(node: Node) -> tuple[Node, Node, Node] | None:
     tanh, sigmoid = by_target.get(aten.tanh.default), by_target.get(aten.sigmoid.default)
     if tanh is None or sigmoid is None:
         return None
-    a, b = tanh.args[0], sigmoid.args[0]
-    taken = [
-        isinstance(half, Node) and half.target is operator.getitem and half.args[1] == place and alone(half) is not None
-        for place, half in enumerate((a, b))
-    ]
-    if not all(taken) or a.args[0] is not b.args[0]:  # type: ignore[union-attr]
+    a, b = given(tanh)[0], given(sigmoid)[0]
+    if any(half.target is not operator.getitem or alone(half) is None for half in (a, b)):
         return None
-    split = a.args[0]  # type: ignore[union-attr]
-    assert isinstance(split, Node)
-    equal = split.target is aten.split.Tensor and split.args[2:] == (1,) and len(split.users) == 2
-    return (split, tanh, sigmoid) if equal and 2 * split.args[1] == shape(split.args[0])[1] else None  # type: ignore[operator,arg-type]
+    split: Node = given(a)[0]
+    if given(a) != (split, 0) or given(b) != (split, 1):
+        return None
+    if split.target is not aten.split.Tensor or split.args[2:] != (1,) or len(split.users) != 2:
+        return None
+    source, first = given(split)[:2]
+    return (split, tanh, sigmoid) if 2 * first == shape(source)[1] else None
 
 
 def halve(module: GraphModule, node: Node, weight: Node, bias: Node | None, first: int) -> None:

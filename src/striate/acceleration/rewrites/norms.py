@@ -14,6 +14,7 @@ from striate.acceleration.graph import (
     calls,
     convolution,
     first_of,
+    given,
     is_constant,
     layer,
     replace,
@@ -51,14 +52,14 @@ def fold_norms(module: GraphModule) -> list[str]:
 
 def affine(module: GraphModule, node: Node) -> tuple[Tensor, Tensor] | None:
     """s and t of an eval-mode batch norm, in double precision."""
-    weight, bias, mean, variance = node.args[1:5]
-    if node.target is not NORMS[-1] and node.args[5]:
+    _, weight, bias, mean, variance, *options = given(node)
+    if node.target is not NORMS[-1] and options[0]:
         return None
     if not all(arg is None or is_constant(arg) for arg in (weight, bias)) or not (
         is_constant(mean) and is_constant(variance)
     ):
         return None
-    s = (value(module, variance).double() + float(node.args[-1])).rsqrt()  # type: ignore[arg-type]
+    s = (value(module, variance).double() + options[-1]).rsqrt()
     s = s if weight is None else s * value(module, weight).double()
     t = -s * value(module, mean).double()
     return s, t if bias is None else t + value(module, bias).double()

@@ -16,6 +16,7 @@ from striate.acceleration.graph import (
     aten,
     call,
     convolution,
+    given,
     is_constant,
     layer,
     replace,
@@ -81,8 +82,8 @@ def activation(node: Node | None) -> tuple[str, list[float]] | None:
     if node is None or node.target not in ACTIVATIONS or node.kwargs:
         return None
     name, defaults = ACTIVATIONS[node.target]
-    given = node.args[1:]
-    return name, [*given, *defaults[len(given) :]]  # type: ignore[list-item]
+    _, *own_numbers = given(node)
+    return name, [*own_numbers, *defaults[len(own_numbers) :]]
 
 
 def pack_linear(module: GraphModule, node: Node) -> None:

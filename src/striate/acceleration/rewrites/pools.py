@@ -16,6 +16,7 @@ from striate.acceleration.graph import (
     calls,
     convolution,
     first_of,
+    given,
     layer,
     readers_move,
     replace,
@@ -51,19 +52,20 @@ def average_before_pointwise(module: GraphModule) -> list[str]:
     """
     graph, done = module.graph, []
     for node in calls(graph, *AVERAGES):
-        source = node.args[0]
+        average: Any = node.target
+        source, *options = given(node)
         conv = convolution(source)
-        if conv is None or not conv.pointwise or alone(source) is not node:  # type: ignore[arg-type]
+        if conv is None or not conv.pointwise or alone(source) is not node:
             continue
-        padding = node.args[3] if len(node.args) > 3 else []
-        if any(padding) or any(node.args[4:5]) or any(node.args[6:]) or node.kwargs:  # type: ignore[arg-type]
+        padding = options[2] if len(options) > 2 else []
+        if any(padding) or any(options[3:4]) or any(options[5:]) or node.kwargs:
             continue
         like = node.meta["val"]
         val = like.new_empty(like.shape[0], *shape(conv.x)[1:2], *like.shape[2:])
         with graph.inserting_before(node):
-            averages = call(graph, node.target, conv.x, *node.args[1:], like=node, val=val)  # type: ignore[arg-type]
-            after = call(graph, CONVOLUTION, averages, *source.args[1:], like=node)  # type: ignore[union-attr]
-        after.meta["layer"] = layer(source)  # type: ignore[arg-type]
-        done.append(layer(source))  # type: ignore[arg-type]
+            averages = call(graph, average, conv.x, *options, like=node, val=val)
+            after = call(graph, CONVOLUTION, averages, *given(source)[1:], like=node)
+        after.meta["layer"] = layer(source)
+        done.append(layer(source))
         replace(node, after)
     return done

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 
@@ -114,14 +115,10 @@ def runs(x: Tensor, kernel: Tensor, y: Tensor, problem: Problem) -> Iterator[tup
     setting = problem.setting
     for name in cost.CANDIDATES:
         if not forms.undefined(name, "forward", problem, x.dtype) and not cost.unpromising(name, "forward", problem):
-            yield name, "forward", lambda name=name: forms.forward(name, x, kernel, setting)  # type: ignore[misc]
+            yield name, "forward", partial(forms.forward, name, x, kernel, setting)
         if name in forms.KERNEL_GRADIENT and not cost.unpromising(name, "kernel_gradient", problem):
-            yield (
-                name,
-                "kernel_gradient",
-                lambda name=name: forms.kernel_gradient(name, x, y, problem.window, setting),  # type: ignore[misc]
-            )
-    yield "direct", "input_gradient", lambda: forms.input_gradient("direct", y, kernel, problem.space, setting)
+            yield name, "kernel_gradient", partial(forms.kernel_gradient, name, x, y, problem.window, setting)
+    yield "direct", "input_gradient", partial(forms.input_gradient, "direct", y, kernel, problem.space, setting)
 
 
 def seconds(run: Callable[[], Tensor], device: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from striate.ops.algorithms.setting import Setting, output_space, pad
+from striate.ops.windows import unfold
 from striate.shapes import Float, Tensor
 
 BAND = 32  # outputs of one row of bands: longer wastes products on the band's corners, shorter copies more input
@@ -23,17 +24,11 @@ def im2col(
     items, channels = x.shape[:2]
     fields, _, *window = kernel.shape
     output = output_space(x.shape[2:], window, setting)
-    x = pad(x, padding)
-    steps = x.stride()
-    columns = x.as_strided(
-        [items, channels, *window, *output],
-        [
-            *steps[:2],
-            *(step * d for step, d in zip(steps[2:], dilation, strict=True)),
-            *(step * s for step, s in zip(steps[2:], stride, strict=True)),
-        ],
-        x.storage_offset(),
-    ).reshape(items, groups, channels // groups * math.prod(window), math.prod(output))
+    rank = len(window)
+    seen = unfold(pad(x, padding), 2, window, stride, dilation)  # n c *output *window
+    columns = seen.permute(0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank)).reshape(
+        items, groups, channels // groups * math.prod(window), math.prod(output)
+    )
     return (kernel.reshape(groups, fields // groups, -1) @ columns).reshape(items, fields, *output)
 
 

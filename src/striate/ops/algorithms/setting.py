@@ -98,7 +98,12 @@ def pad(x: Float[Tensor, "n c *space"], padding: Sequence[tuple[int, int]]) -> F
     """Zeros before and after each axis; x itself where there are none."""
     if not any(any(pair) for pair in padding):
         return x
-    return F.pad(x, [amount for pair in reversed(padding) for amount in pair])
+    x = F.pad(x, [max(0, amount) for pair in reversed(padding) for amount in pair])
+    if all(min(pair) >= 0 for pair in padding):
+        return x
+    # Taken away last: more than there are places may go on one side where zeros come on the other.
+    kept = [slice(-min(0, b), size + min(0, a)) for size, (b, a) in zip(x.shape[2:], padding, strict=True)]
+    return part(x, kept)
 
 
 def part(x: Num[Tensor, "*lead_space"], along: Sequence[slice]) -> Num[Tensor, "*lead_part"]:
