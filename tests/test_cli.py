@@ -43,9 +43,9 @@ def test_train_evaluate_predict_and_list(capsys: pytest.CaptureFixture[str], tmp
     main(["evaluate", run, "--json"])
     (line,) = lines(capsys)
     scores = json.loads(line)
-    assert accuracy == f"test accuracy: {scores['accuracy']:.4f} ({scores['n']} images)"
+    assert accuracy == f"test accuracy: {scores['accuracy']:.4f} ({scores['n']} items)"
     main(["evaluate", run, "--data", "digits"])
-    assert "1797 images" in capsys.readouterr().out
+    assert "1797 items" in capsys.readouterr().out
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
     main(["predict", run, str(tmp_path / "a.png"), "--json", "--top-k", "2"])
     (row,) = json.loads(capsys.readouterr().out)
