@@ -79,7 +79,7 @@ def test_void_stays_void() -> None:
 def test_boxes_are_the_hull_of_the_moved_rectangle(spec: str) -> None:
     picture = torch.zeros(30, 1, 40, 50)
     picture[:, :, 14:26, 17:33] = 1  # left 17, right 33, top 14, bottom 26
-    label = torch.tensor([17.0, 26, 12, 16, 1, 0, 1]).repeat(30, 1)
+    label = torch.tensor([17.0, 14, 12, 16, 1, 0, 1]).repeat(30, 1)
     pictures, moved = change([spec], picture, label, Meaning("box", ("cat", "dog")))
     assert torch.equal(moved[:, 4:], label[:, 4:])
     for shown, box in zip(pictures[:, 0] > 0.02, edges(moved[:, :4]), strict=True):
@@ -89,7 +89,7 @@ def test_boxes_are_the_hull_of_the_moved_rectangle(spec: str) -> None:
 
 
 def test_boxes_are_clipped_and_a_gone_object_has_no_label() -> None:
-    corner = torch.tensor([0.0, 4, 4, 8, 1, 1, 0]).repeat(400, 1)  # 8 wide, 4 tall, in the upper left corner of 40x40
+    corner = torch.tensor([0.0, 0, 4, 8, 1, 1, 0]).repeat(400, 1)  # 8 wide, 4 tall, in the upper left corner of 40x40
     _, moved = change(["shift:0.4"], torch.zeros(400, 1, 40, 40), corner, Meaning("box", ("a", "b")))
     kept = moved[moved[:, 4] == 1]
     gone = moved[moved[:, 4] == 0]

@@ -55,8 +55,7 @@ GROUPS_68 = {
 }
 # Left and right in the names of Kaggle's 15 points.
 MIRROR_15 = tuple(
-    POINTS.index(name.translate({}).replace("left", "?").replace("right", "left").replace("?", "right"))
-    for name in POINTS
+    POINTS.index(name.replace("left", "?").replace("right", "left").replace("?", "right")) for name in POINTS
 )
 
 
@@ -91,9 +90,7 @@ def read_landmarks(path: Path, side: int = SIDE) -> Faces:
     header, rows = _table(opened(tables[0]).decode("utf-8", "replace"), where)
     point_names = _point_names(header[1:], where)
     folder = str(PurePosixPath(tables[0]).parent)
-    pictures = {
-        str(PurePosixPath(name).relative_to(folder)): name for name in names if name.lower().endswith(SUFFIXES)
-    }
+    pictures = {str(PurePosixPath(name).relative_to(folder)): name for name in names if name.lower().endswith(SUFFIXES)}
     _check_complete([row[0] for _, row in rows], list(pictures), where)
     crops, points, labels = [], [], []
     for line, row in rows:
@@ -114,7 +111,7 @@ def cut(pixels: Bytes, points: Numbers, side: int, margin: float = MARGIN) -> tu
 
     >>> corners = np.array([[10.0, 10.0], [19.0, 19.0]])
     >>> cut(np.zeros((30, 30), np.uint8), corners, 28, margin=0.2)[1].round(2).tolist()
-    [[4.0, 4.0], [23.0, 23.0]]
+    [[3.5, 3.5], [23.5, 23.5]]
     """
     low, high = points.min(0), points.max(0)
     half = max(float((high - low).max()), 1.0) * (0.5 + margin)
@@ -141,7 +138,8 @@ def read_kaggle(path: Path) -> Faces:
     if header[-1] != "Image":
         raise InputError("no facial keypoints", where=path, expected="a last column Image", got=header[-1])
     point_names = _point_names(header[:-1], path)
-    pictures, points = [], []
+    pictures: list[Bytes] = []
+    points: list[Numbers] = []
     for line, row in rows:
         pixels = _pixels(row[-1], path, line)
         if pictures and pixels.shape != pictures[0].shape:
@@ -243,7 +241,7 @@ def _check_inside(
     """`most`: how many pixels a point may lie out (None: `CUT_OFF` of the side)."""
     limits = np.array([shape[1], shape[0]])
     out = np.maximum(-points, points - (limits - 1))
-    for i in np.flatnonzero((out > (CUT_OFF * limits if most is None else most)).any(1)):
+    for i in np.flatnonzero((out > (CUT_OFF * limits if most is None else most)).any(1)).tolist():
         place = ", ".join(f"{value:g}" for value in points[i])
         raise InputError(
             "a point outside the picture",

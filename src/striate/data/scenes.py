@@ -34,10 +34,7 @@ class Placed:
     def covers(self, other: Placed) -> bool:
         """Whether the two boxes share a pixel."""
         return (
-            self.left < other.right
-            and other.left < self.right
-            and self.top < other.bottom
-            and other.top < self.bottom
+            self.left < other.right and other.left < self.right and self.top < other.bottom and other.top < self.bottom
         )
 
 
@@ -73,7 +70,7 @@ def scenes(
 ) -> tuple[UInt8[Tensor, "n 1 h w"], Float[Tensor, "n v"]]:
     """`count` scenes of one digit or none, and the lectures' labels [x, y, height, width, presence, classes].
 
-    Two in three show a digit, each another one. x, y is the box's left lower corner in pixels, y downward; without a
+    Two in three show a digit, each another one. x, y is the box's left upper corner in pixels, y downward; without a
     digit the label is all zeros. The same seed gives the same scenes.
     """
     draw = np.random.default_rng((seed, count, len(digits)))

@@ -62,9 +62,7 @@ def draw_roads(count: int, generator: torch.Generator) -> Roads:
 def render(roads: Roads, generator: torch.Generator) -> UInt8[Tensor, "n 3 h w"]:
     """The cameras' pictures, 66x200 RGB: road, lines (three in four have them), verge, sky, grain, shade and glare."""
     count = len(roads.offset)
-    v, u = torch.meshgrid(
-        torch.arange(HEIGHT) + 0.5 - HORIZON, torch.arange(WIDTH) + 0.5 - WIDTH / 2, indexing="ij"
-    )
+    v, u = torch.meshgrid(torch.arange(HEIGHT) + 0.5 - HORIZON, torch.arange(WIDTH) + 0.5 - WIDTH / 2, indexing="ij")
     ground = v > 0.5
     z = torch.where(ground, FOCAL * CAMERA / v.clamp(min=0.5), 1e3)
     across = u * z / FOCAL - roads.center(z)  # meters from the road's center, n h w

@@ -2,8 +2,9 @@
 
 A box is measured from the picture's own corner in pixels, so pixel i covers i to i + 1 and a box's width is the number
 of pixels that it covers. Its plain form is its `edges` (left, top, right, bottom), y downward as rows are counted.
-The lectures' label is (x, y, height, width); where x and y point to is the convention:
+As a target it is (x, y, height, width), as in the lectures' label; where x and y point to is the convention:
 
+    upper_left   the left upper corner, y downward (stored)   x = left, y = top
     lower_left   the left lower corner, y downward            x = left, y = bottom
     upward       the left lower corner, y upward              x = left, y = (picture's height) - bottom
     center       the center, y downward                       x = (left + right) / 2, y = (top + bottom) / 2
@@ -18,14 +19,14 @@ import torch
 from striate.errors import InputError
 from striate.shapes import Float, Tensor
 
-Convention = Literal["lower_left", "upward", "center"]
+Convention = Literal["upper_left", "lower_left", "upward", "center"]
 CONVENTIONS: tuple[str, ...] = get_args(Convention)
 
 
-def edges(boxes: Float[Tensor, "n 4"], convention: str = "lower_left", height: float = 0) -> Float[Tensor, "n 4"]:
+def edges(boxes: Float[Tensor, "n 4"], convention: str = "upper_left", height: float = 0) -> Float[Tensor, "n 4"]:
     """(x, y, height, width) to (left, top, right, bottom); `height` is the picture's, which only `upward` needs.
 
-    >>> edges(torch.tensor([[2.0, 9.0, 5.0, 3.0]])).tolist()
+    >>> edges(torch.tensor([[2.0, 9.0, 5.0, 3.0]]), "lower_left").tolist()
     [[2.0, 4.0, 5.0, 9.0]]
 
     Raises InputError for an unknown convention.
@@ -33,11 +34,11 @@ def edges(boxes: Float[Tensor, "n 4"], convention: str = "lower_left", height: f
     x, y, tall, wide = boxes.unbind(1)
     if _known(convention) == "center":
         return torch.stack([x - wide / 2, y - tall / 2, x + wide / 2, y + tall / 2], 1)
-    bottom = height - y if convention == "upward" else y
+    bottom = {"upper_left": y + tall, "lower_left": y, "upward": height - y}[convention]
     return torch.stack([x, bottom - tall, x + wide, bottom], 1)
 
 
-def boxes(edges: Float[Tensor, "n 4"], convention: str = "lower_left", height: float = 0) -> Float[Tensor, "n 4"]:
+def boxes(edges: Float[Tensor, "n 4"], convention: str = "upper_left", height: float = 0) -> Float[Tensor, "n 4"]:
     """(left, top, right, bottom) to (x, y, height, width): the inverse of `edges`.
 
     >>> boxes(torch.tensor([[2.0, 4.0, 5.0, 9.0]]), "center").tolist()
@@ -49,7 +50,8 @@ def boxes(edges: Float[Tensor, "n 4"], convention: str = "lower_left", height: f
     tall, wide = bottom - top, right - left
     if _known(convention) == "center":
         return torch.stack([(left + right) / 2, (top + bottom) / 2, tall, wide], 1)
-    return torch.stack([left, height - bottom if convention == "upward" else bottom, tall, wide], 1)
+    y = {"upper_left": top, "lower_left": bottom, "upward": height - bottom}[convention]
+    return torch.stack([left, y, tall, wide], 1)
 
 
 def overlap(first: Float[Tensor, "n 4"], second: Float[Tensor, "n 4"]) -> Float[Tensor, " n"]:
