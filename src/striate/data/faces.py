@@ -17,7 +17,7 @@ from PIL import Image
 
 from striate.errors import InputError
 from striate.shapes import Float, Tensor, UInt8
-from striate.zoo.landmarks import POINTS
+from striate.zoo.landmarks import POINTS, POINTS_68
 
 Numbers = npt.NDArray[np.float64]
 Bytes = npt.NDArray[np.uint8]
@@ -45,14 +45,6 @@ MIRROR_68 = _pairs(
     *((48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67)),
     count=68,
 )
-# Parts of the 68-point face that one specialist can learn (see `zoo.landmarks.specialists`).
-GROUPS_68 = {
-    name: tuple(f"part_{i}" for i in range(first, last))
-    for name, first, last in (
-        *(("jaw", 0, 17), ("brows", 17, 27), ("nose", 27, 36)),
-        *(("eyes", 36, 48), ("mouth", 48, 68)),
-    )
-}
 # Left and right in the names of Kaggle's 15 points.
 MIRROR_15 = tuple(
     POINTS.index(name.replace("left", "?").replace("right", "left").replace("?", "right")) for name in POINTS
@@ -162,7 +154,7 @@ def mirror_of(point_names: Sequence[str]) -> tuple[int, ...]:
     """The partner of each point in a mirror image, known for the 68 and the 15 points; () for others."""
     if tuple(point_names) == POINTS:
         return MIRROR_15
-    return MIRROR_68 if len(point_names) == len(MIRROR_68) else ()
+    return MIRROR_68 if tuple(point_names) == POINTS_68 else ()
 
 
 def _files(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
@@ -178,9 +170,8 @@ def _files(path: Path) -> tuple[list[str], Callable[[str], bytes]]:
                 if member.isfile() and (file := archive.extractfile(member)) is not None
             }
     except tarfile.TarError as error:
-        raise InputError(
-            "no tar of pictures", where=path, got=str(error), fix="Pass the folder or the tar of the faces."
-        ) from error
+        got = str(error).partition("\n")[0]
+        raise InputError("no tar of pictures", where=path, got=got, fix="Pass the faces' folder or tar.") from error
     return sorted(held), held.__getitem__
 
 

@@ -67,7 +67,7 @@ def compose(
 
 def scenes(
     digits: UInt8[np.ndarray, "m h w"], labels: npt.NDArray[np.integer], count: int, *, side: int = 64, seed: int = 0
-) -> tuple[UInt8[Tensor, "n 1 h w"], Float[Tensor, "n v"]]:
+) -> tuple[UInt8[Tensor, "n 1 s s"], Float[Tensor, "n v"]]:
     """`count` scenes of one digit or none, and the lectures' labels [x, y, height, width, presence, classes].
 
     Two in three show a digit, each another one. x, y is the box's left upper corner in pixels, y downward; without a
