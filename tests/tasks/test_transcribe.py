@@ -62,7 +62,7 @@ def test_a_wide_beam_finds_every_text_with_its_probability(classes: int, steps: 
     assert found.keys() == true.keys()
     for text, chance in true.items():
         assert found[text] == pytest.approx(chance, rel=1e-5)
-    first = [text for text, _ in beam_search(log.float(), beam=10_000)][0]
+    first = next(text for text, _ in beam_search(log.float(), beam=10_000))
     assert first == max(true, key=true.__getitem__)
 
 
@@ -176,7 +176,9 @@ def test_learning_reads() -> None:
 
 def test_what_cannot_be_used() -> None:
     task = Transcribe(tuple("ab"))
-    with pytest.raises(InputError, match="4 letters: expected at most 6 steps, .* got 7 steps needed .* wider pictures"):
+    with pytest.raises(
+        InputError, match="4 letters: expected at most 6 steps, .* got 7 steps needed .* wider pictures"
+    ):
         task.loss(torch.zeros(2, 3, 6), task.encode(["a", "aaaa"]))
     assert task.loss(torch.zeros(1, 3, 7), task.encode(["aaaa"])).isfinite()
     with pytest.raises(InputError, match="a letter outside the alphabet: 'axb': expected letters of 'ab', got 'x'"):

@@ -105,7 +105,7 @@ def wilson(share: float, n: int, level: float = 0.95) -> Interval:
 def _check(n: int, resamples: int, level: float, groups: Tensor | None) -> None:
     if groups is not None and len(groups) != n:
         raise InputError("groups of a score", expected=f"one for each of {n} items", got=len(groups))
-    units, what = (n, "items") if groups is None else (len(groups.unique()), "groups")
+    units, what = (n, "items") if groups is None else (len(set(groups.tolist())), "groups")
     if units < 2:
         raise InputError("a confidence interval needs several independent items", expected=f"2 {what}", got=units)
     if resamples < 10:

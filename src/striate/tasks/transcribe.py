@@ -168,8 +168,9 @@ class Transcribe:
         return torch.stack([text_loss(output, target), output.new_tensor(edits)], 1)
 
     def metrics(self, kept: Float[Tensor, "n 2"], target: Int64[Tensor, "n l"]) -> Mapping[str, float]:
-        """Loss, and the share of texts that are right."""
-        return {"loss": kept[:, 0].mean().item(), "string_accuracy": (kept[:, 1] == 0).float().mean().item()}
+        """Loss, the share of texts that are right, and edits a letter."""
+        scores = self.score(kept, target)
+        return {name: value for name, value in scores.summary().items() if name != "n"}
 
     def score(self, kept: Float[Tensor, "n 2"], target: Int64[Tensor, "n l"]) -> TranscriptionScores:
         """Every measure of a whole set; InputError for an empty one."""
@@ -178,7 +179,7 @@ class Transcribe:
         loss, edits = kept.double().cpu().unbind(1)
         lengths = (target != PADDING).sum(1).cpu()
         rows = []
-        for length in lengths.unique().tolist():
+        for length in sorted(set(lengths.tolist())):
             of = edits[lengths == length]
             rows.append(LengthScore(length, (of == 0).double().mean().item(), _rate(of, length * len(of)), len(of)))
         return TranscriptionScores(
