@@ -7,8 +7,8 @@ import itertools
 import pytest
 import torch
 
-from striate.data.moving import DIRECTIONS, directions, render_clips
-from striate.data.strings import ROWS, compose_strings
+from striate.data.sources.clips import DIRECTIONS, directions, render_clips
+from striate.data.sources.strings import ROWS, compose_strings
 from striate.errors import InputError
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from striate.data.stack import corners, cut, read_stack
+from striate.data.sources.stack import corners, cut, read_stack
 from striate.errors import InputError
 
 RANDOM = np.random.default_rng(0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from striate.errors import InputError
 from striate.shapes import Tensor
 
 Pictures = list[Image.Image]
+Frame = TypeVar("Frame")
 ARRAYS, STACKS = (".npy", ".npz"), (".tif", ".tiff")
 
 
@@ -123,7 +124,7 @@ def _same_size(frames: Pictures, where: object) -> Pictures:
     return frames
 
 
-def middle(frames: Sequence[Image.Image], count: int, where: object = None) -> Sequence[Image.Image]:
+def middle(frames: Sequence[Frame], count: int, where: object = None) -> Sequence[Frame]:
     """The `count` frames in the middle, as a square is cut from the middle of a picture; fewer raise InputError."""
     if len(frames) < count:
         fix = "Give a longer one, or a network of fewer frames."

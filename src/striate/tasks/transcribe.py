@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from rich.table import Table
 
+from striate.data import Data
 from striate.errors import InputError
 from striate.shapes import Float, Int64, Tensor
 from striate.tasks.ctc import PADDING, Text, beam_search, best_path, edit_distance, text_loss
+from striate.tasks.registry import Task, task
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,12 @@ class Transcript:
     def json(self) -> dict[str, Any]:
         """All of it as plain types."""
         return asdict(self)
+
+    def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
+        """The text as STEM.txt."""
+        path = folder / f"{stem}.txt"
+        path.write_text(self.text + "\n", encoding="utf-8")
+        return [path]
 
 
 @dataclass(frozen=True)
@@ -81,8 +90,9 @@ class TranscriptionScores:
         return table
 
 
+@task("transcribe", takes=("text",))
 @dataclass(frozen=True)
-class Transcribe:
+class Transcribe(Task):
     """Reads texts of any length with connectionist temporal classification: no letter's place need be known.
 
     Targets: Int64[n, l], letters as indices, padded with -1. Outputs: logits Float[n, k, t] of the k - 1 `letters` and,
@@ -103,6 +113,11 @@ class Transcribe:
             raise InputError("a letter is there twice", got="".join(self.letters), fix="Keep one.")
         if self.beam < 1:
             raise InputError("beam is out of range", expected="at least 1", got=self.beam)
+
+    @classmethod
+    def of(cls, data: Data, beam: int = 1) -> Self:
+        """For the letters of `data`; `beam` above 1 searches for the most probable text."""
+        return cls(data.meaning.names, beam)
 
     @property
     def outputs(self) -> int:

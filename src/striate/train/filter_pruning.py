@@ -24,7 +24,6 @@ from striate.geometry.indices import Indices
 from striate.geometry.inputs import Inputs
 from striate.geometry.reading import everything
 from striate.geometry.trace import trace
-from striate.shapes import Tensor
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -47,8 +46,8 @@ def prune_filters(model: nn.Module, input: Inputs, share: float | Mapping[str, f
 
     `input` is what the network takes, as in `geometry.trace`: the shape of one item, say. A mapping gives a share to
     some convolutions by path (the paper spares sensitive ones). At least one filter of each stays. Convolutions of
-    which no filter can go stay whole. The copy is trained on as any network; to load its weights later, build the network and
-    `remove_filters` with the same `kept`.
+    which no filter can go stay whole. The copy is trained on as any network; to load its weights later, build the
+    network and `remove_filters` with the same `kept`.
 
     Raises InputError for a share outside 0..1, a path that is none of the convolutions that can be pruned, and a
     network in which nothing can.

@@ -94,7 +94,9 @@ def zeros(model: nn.Module) -> Mapping[str, float]:
 def _layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The layers whose weights are pruned, by path; a layer with several names comes once."""
 
-    layers = [(path, module) for path, module in model.named_modules() if isinstance(module, LAYERS)]
+    layers: list[tuple[str, nn.Module]] = [
+        (path, module) for path, module in model.named_modules() if isinstance(module, LAYERS)
+    ]
     if not layers:
         raise InputError("nothing to prune", where=type(model).__name__, expected="convolutions or dense layers")
     return layers

@@ -2,13 +2,41 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
+from striate.data.items import Listing, Meaning
+from striate.data.sources.pictures import mnist
+from striate.data.sources.registry import source
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor, UInt8
 
 ROWS = 32
 GAP = 2  # pixels between two digits, at most
+COUNTS = {"train": 6000, "test": 1000}
+
+
+@source("strings", size=(ROWS, 174), task="transcribe")
+def strings(path: Path) -> Listing:
+    """Composed lines of 3 to 8 real MNIST digits side by side, 32x174 grey pixels, to be read; PATH as for mnist.
+
+    6,000 strings of training digits and 1,000 of test digits (`compose_strings`), the same ones each time.
+    """
+    digits = mnist(path)
+    assert isinstance(digits.inputs, Tensor)
+    lines, texts = [], []
+    names: list[str] = []
+    splits = {}
+    for seed, (part, count) in enumerate(COUNTS.items()):
+        where = torch.from_numpy(digits.splits[part])
+        composed, text = compose_strings(digits.inputs[where][:, 0], digits.targets[where], count, seed=seed)
+        splits[part] = np.arange(count) + len(names)
+        names += [f"strings {part} {i}" for i in range(count)]
+        lines.append(composed)
+        texts.append(text)
+    return Listing(torch.cat(lines), torch.cat(texts), Meaning("text", digits.class_names), names, splits)
 
 
 def compose_strings(

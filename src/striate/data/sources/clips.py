@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 
+from striate.data.items import Listing, Meaning
+from striate.data.sources.pictures import mnist
+from striate.data.sources.registry import source
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor, UInt8
 
@@ -21,6 +26,7 @@ DIRECTIONS = {
     "north-west": (-1, -1),
 }
 SPEEDS = (1, 2, 3)  # pixels a frame, along each axis
+COUNTS = {"train": 4000, "test": 1000}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +36,27 @@ class Clips:
     frames: UInt8[Tensor, "n c t h w"]
     directions: Int64[Tensor, " n"]
     pictures: Int64[Tensor, " n"]
+
+
+@source("moving", size=(16, 32, 32), kind="volumes", inputs="volumes")
+def moving(path: Path) -> Listing:
+    """Rendered clips of 16 frames, 32x32: a real MNIST digit moves, the class is its direction; PATH as for mnist.
+
+    4,000 clips of training digits and 1,000 of test digits (`render_clips`), the same ones each time.
+    """
+    digits = mnist(path)
+    assert isinstance(digits.inputs, Tensor)
+    frames, ways = [], []
+    names: list[str] = []
+    splits = {}
+    for seed, (part, count) in enumerate(COUNTS.items()):
+        pictures = digits.inputs[torch.from_numpy(digits.splits[part])][:, 0]
+        clips = render_clips(pictures, count, seed=seed)
+        splits[part] = np.arange(count) + len(names)
+        names += [f"moving {part} {i}, digit {picture}" for i, picture in enumerate(clips.pictures.tolist())]
+        frames.append(clips.frames)
+        ways.append(clips.directions)
+    return Listing(torch.cat(frames), torch.cat(ways), Meaning("class", directions(8)), names, splits)
 
 
 def directions(count: int) -> tuple[str, ...]:

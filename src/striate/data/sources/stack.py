@@ -12,11 +12,42 @@ import tifffile
 import torch
 from PIL import Image
 
+from striate.data.items import VOID, Listing, Meaning
+from striate.data.sources.registry import source
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor, UInt8
 
 Bytes = npt.NDArray[np.uint8]
-VOID = 255
+BLOCK, STEP = (16, 64, 64), (2, 64, 64)
+TESTED = 10  # slices at the end of the stack
+PALETTE = ((0, 0, 0), (255, 255, 255))
+
+
+@source("isbi_volume", size=BLOCK, kind="volumes", inputs="volumes", task="segment")
+def isbi_volume(path: Path) -> Listing:
+    """The ISBI 2012 stack of electron micrographs as a volume: blocks of 16x64x64, membranes and cells; PATH: files.
+
+    Training blocks come from all but the last 10 slices, 2 slices apart in depth. Test blocks cover the last 16, of
+    which the first 6 are context alone: their masks are void. See `read_stack` for the files.
+    """
+    slices, labels = (torch.from_numpy(part) for part in read_stack(path))
+    masks = (labels > 0).to(torch.uint8)  # 0 membrane, 1 cell
+    split = len(slices) - TESTED
+    if split < BLOCK[0]:
+        expected = f"at least {BLOCK[0] + TESTED} slices"
+        raise InputError("a stack is too small to hold out slices", where=path, expected=expected, got=len(slices))
+    tested = masks.clone()
+    tested[:split] = VOID
+    where = {"train": corners((split, *slices.shape[1:]), BLOCK, STEP)}
+    last = corners((BLOCK[0], *slices.shape[1:]), BLOCK, STEP)
+    where["test"] = last + torch.tensor([len(slices) - BLOCK[0], 0, 0])
+    blocks = [cut(slices, firsts, BLOCK)[:, None] for firsts in where.values()]
+    targets = [cut(masks, where["train"], BLOCK), cut(tested, where["test"], BLOCK)]
+    names = [f"isbi_volume {part} {tuple(first)}" for part, firsts in where.items() for first in firsts.tolist()]
+    count = len(where["train"])
+    splits = {"train": np.arange(count), "test": np.arange(count, len(names))}
+    meaning = Meaning("mask", ("membrane", "cell"), palette=PALETTE)
+    return Listing(torch.cat(blocks), torch.cat(targets), meaning, names, splits)
 
 
 def read_stack(path: Path) -> tuple[Bytes, Bytes]:
