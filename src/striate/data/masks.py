@@ -125,25 +125,28 @@ def read_mask(file: Path | IO[bytes], legend: Legend, name: str = "") -> Mask:
 
 
 def _looked_up(stored: npt.NDArray[np.int64], codes: Mapping[int, int], where: str, *, colors: bool) -> Mask:
-    found, inverse, counts = np.unique(stored, return_inverse=True, return_counts=True)
-    strange = [
-        (value, count) for value, count in zip(found.tolist(), counts.tolist(), strict=True) if value not in codes
-    ]
+    def spell(code: int) -> str:
+        return f"({code >> 16}, {code >> 8 & 255}, {code & 255})" if colors else str(code)
+
+    if colors or stored.min() < 0:
+        found, places, counts = np.unique(stored, return_inverse=True, return_counts=True)
+        stored = places.reshape(stored.shape)
+    else:
+        counts = np.bincount(stored.ravel())
+        found = np.arange(len(counts))
+    strange = [(code, count) for code, count in zip(found.tolist(), counts.tolist(), strict=True) if count]
+    strange = [(code, count) for code, count in strange if code not in codes]
     if strange:
-
-        def spell(code: int) -> str:
-            return f"({code >> 16}, {code >> 8 & 255}, {code & 255})" if colors else str(code)
-
-        got = ", ".join(f"{spell(value)} in {count} pixels" for value, count in strange[:5])
-        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
-        fix = "Correct the mask, or give each value a class (or void) in classes.txt."
         known = [spell(code) for code in sorted(codes)]
-        expected = ", ".join(known if len(known) < 20 else [*known[:10], "...", known[-1]])
+        more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
         raise InputError(
-            f"unknown label {'color' if colors else 'value'}", where=where, expected=expected, got=got + more, fix=fix
+            f"unknown label {'color' if colors else 'value'}",
+            where=where,
+            expected=", ".join(known if len(known) < 20 else [*known[:10], "...", known[-1]]),
+            got=", ".join(f"{spell(code)} in {count} pixels" for code, count in strange[:5]) + more,
+            fix="Correct the mask, or give each value a class (or void) in classes.txt.",
         )
-    table = np.array([codes[value] for value in found.tolist()], np.uint8)
-    mask: Mask = table[inverse.reshape(stored.shape)]
+    mask: Mask = np.array([codes.get(code, VOID) for code in found.tolist()], np.uint8)[stored]
     return mask
 
 

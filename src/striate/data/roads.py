@@ -32,6 +32,7 @@ FAR = 120.0
 
 Point = tuple[float, float, float]  # meters: to the right, up from the street, ahead
 Picture = npt.NDArray[np.uint8]
+Paint = Sequence[float] | npt.NDArray[np.float64]  # red, green, blue; what is out of 0..255 is cut off
 
 
 def road_scene(
@@ -98,13 +99,13 @@ class _Scene:
         scale = self.focus / max(z, 0.8)
         return self.center + scale * (x - self.offset), self.horizon + scale * (CAMERA - y)
 
-    def paint(self, kind: int, color: Sequence[float], points: Sequence[Point]) -> None:
+    def paint(self, kind: int, color: Paint, points: Sequence[Point]) -> None:
         """A polygon in space."""
         flat = [self.at(point) for point in points]
         self._on_picture.polygon(flat, fill=_color(color))
         self._on_mask.polygon(flat, fill=kind)
 
-    def disk(self, kind: int, color: Sequence[float], middle: Point, wide: float, high: float | None = None) -> None:
+    def disk(self, kind: int, color: Paint, middle: Point, wide: float, high: float | None = None) -> None:
         """A disk, or an ellipse, that faces the camera; sizes are radii in meters."""
         x, y, z = middle
         high = wide if high is None else high
@@ -112,7 +113,7 @@ class _Scene:
         self._on_picture.ellipse((left, top, right, bottom), fill=_color(color))
         self._on_mask.ellipse((left, top, right, bottom), fill=kind)
 
-    def upright(self, kind: int, color: Sequence[float], low: Point, wide: float, high: float) -> None:
+    def upright(self, kind: int, color: Paint, low: Point, wide: float, high: float) -> None:
         """A rectangle that faces the camera, at least a pixel wide, standing on the middle of its lower side."""
         x, y, z = low
         half = max(wide / 2, 0.6 * z / self.focus)
@@ -121,7 +122,7 @@ class _Scene:
     def shade(self, low: float, high: float, grey: float = 0.5, tint: Color = (0, 0, 0)) -> npt.NDArray[np.float64]:
         """A random color with `tint` added: lightness from low to high; `grey` 1 is grey, 0 is vivid."""
         light = self.random.uniform(low, high)
-        return np.clip(light + (1 - grey) * self.random.uniform(-70, 70, 3) + np.array(tint), 0, 255)
+        return np.asarray(np.clip(light + (1 - grey) * self.random.uniform(-70, 70, 3) + np.array(tint), 0, 255))
 
 
 Thing = tuple[float, Callable[[], None]]  # its distance, and how it is painted
@@ -136,7 +137,7 @@ def _paint_ground(scene: _Scene) -> None:
     near, edge, curb = 0.8, scene.facade + 40, scene.half_road + scene.pavement
     grey = random.uniform(60, 130)
 
-    def strip(kind: int, color: Sequence[float], left: float, right: float, start: float, end: float) -> None:
+    def strip(kind: int, color: Paint, left: float, right: float, start: float, end: float) -> None:
         scene.paint(kind, color, [(left, 0, start), (right, 0, start), (right, 0, end), (left, 0, end)])
 
     strip(PAVEMENT, scene.shade(110, 180, 0.85), -edge, edge, near, 4 * FAR)
@@ -343,6 +344,6 @@ def _outline(mask: Mask) -> npt.NDArray[np.bool_]:
     return edge
 
 
-def _color(color: Sequence[float]) -> Color:
+def _color(color: Paint) -> Color:
     red, green, blue = (int(min(max(value, 0), 255)) for value in color)
     return red, green, blue

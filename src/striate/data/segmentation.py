@@ -1,0 +1,167 @@
+"""Layouts of segmentation sets: ISBI's membranes, CamVid, and any folders of images and masks."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+
+from striate.data.masks import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    SPLIT_FOLDERS,
+    VOID,
+    Legend,
+    Pair,
+    guessed_legend,
+    listed,
+    natural,
+    pair_up,
+    pairs_of_list,
+    read_legend,
+    read_mask,
+)
+from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE
+from striate.errors import InputError
+
+MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {})
+CAMVID = Legend(CAMVID_CLASSES, CAMVID_PALETTE, {**{i: i for i in range(11)}, 11: VOID}, {})
+Stack = npt.NDArray[np.uint8]
+
+
+def read_isbi(path: Path) -> tuple[Stack, Stack]:
+    """The labeled slices of the ISBI 2012 membranes (d h w), by number, and their masks: 0 membrane, 1 cell.
+
+    `path` is a tar (or its folder) with train/image/N.png and train/label/N.png, or a folder with the challenge's
+    train-volume.tif and train-labels.tif. Slices without labels (test) are not read.
+    """
+    if path.is_dir() and (path / "train-volume.tif").is_file():
+        return _isbi_volumes(path / "train-volume.tif", path / "train-labels.tif")
+    files = _files_of_tar(path) if path.is_file() else _files_of_folder(path)
+    stems = {kind: sorted((Path(n).stem for n in files if Path(n).parent.name == kind), key=natural) for kind in KINDS}
+    lost = sorted(set(stems["image"]) ^ set(stems["label"]), key=natural)
+    if lost or not stems["image"]:
+        expected = "train/image/N.png and train/label/N.png, or train-volume.tif and train-labels.tif"
+        got = f"without its other one: {listed(lost)}" if lost else "none of them"
+        raise InputError("ISBI membranes", where=path, expected=expected, got=got)
+    by_place = {(Path(name).parent.name, Path(name).stem): (name, content) for name, content in files.items()}
+    images, masks = [], []
+    for stem in stems["image"]:
+        name, content = by_place["image", stem]
+        images.append(_grey(content, f"{path}: {name}"))
+        name, content = by_place["label", stem]
+        masks.append(read_mask(io.BytesIO(content), MEMBRANES, f"{path}: {name}"))
+    return _same_size(images, masks, stems["image"], path)
+
+
+KINDS = ("image", "label")
+
+
+def _files_of_tar(path: Path) -> Mapping[str, bytes]:
+    try:
+        with tarfile.open(path) as archive:
+            found = {}
+            for member in archive:
+                if member.isfile() and _labeled(Path(member.name)):
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    found[member.name] = content.read()
+            return found
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError("cannot read the archive", where=path, expected="a tar", got=str(error)) from None
+
+
+def _files_of_folder(path: Path) -> Mapping[str, bytes]:
+    files = (file for file in path.rglob("*.png") if _labeled(file.relative_to(path)) and file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def _labeled(name: Path) -> bool:
+    return name.suffix == ".png" and name.parts[-3:-1] in {("train", kind) for kind in KINDS} and name.name[0] != "."
+
+
+def _isbi_volumes(volume: Path, labels: Path) -> tuple[Stack, Stack]:
+    stacks = []
+    for file in (volume, labels):
+        try:
+            stacks.append(np.atleast_3d(tifffile.imread(file)))
+        except (OSError, ValueError, tifffile.TiffFileError) as error:
+            raise InputError("cannot read the volume", where=file, got=str(error).partition("\n")[0]) from None
+    images, stored = stacks
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape != stored.shape:
+        got = f"{images.dtype} {images.shape} and {stored.shape}"
+        raise InputError("ISBI volumes", where=volume, expected="8-bit slices d h w and labels of their size", got=got)
+    strange = np.setdiff1d(stored, [0, 255])
+    if strange.size:
+        raise InputError("unknown label value", where=labels, expected="0, 255", got=listed([str(v) for v in strange]))
+    return images, (stored == 255).astype(np.uint8)
+
+
+def _grey(content: bytes, where: str) -> Stack:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.asarray(picture.convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError("cannot read the image", where=where, got=str(error).partition("\n")[0]) from None
+
+
+def _same_size(
+    images: Sequence[Stack], masks: Sequence[Stack], names: Sequence[str], path: Path
+) -> tuple[Stack, Stack]:
+    for name, image, mask in zip(names, images, masks, strict=True):
+        for what, other in (("an image and its mask", mask.shape), ("the slices", images[0].shape)):
+            if image.shape != other:
+                raise InputError(f"{what} differ in size", where=f"{path}: {name}", expected=other, got=image.shape)
+    return np.stack(images), np.stack(masks)
+
+
+def camvid_pairs(path: Path) -> dict[str, list[Pair]]:
+    """The pairs of each split of the SegNet tutorial's folders: train, trainannot, val, valannot, test and testannot.
+
+    Where a list `train.txt` lies beside the folders it says which pictures count, and in which order; else files of
+    the same name belong together.
+    """
+    found = {}
+    for folder, split in SPLIT_FOLDERS.items():
+        if (path / f"{folder}.txt").is_file():
+            found[split] = pairs_of_list(path / f"{folder}.txt", path)
+        elif (path / folder).is_dir() and (path / f"{folder}annot").is_dir():
+            found[split] = pair_up(path / folder, path / f"{folder}annot")
+    if "train" not in found:
+        fix = "Pass the folder that holds them (CamVid in the SegNet tutorial)."
+        expected = "train and trainannot, val and valannot, test and testannot"
+        raise InputError("not the SegNet tutorial's folders", where=path, expected=expected, fix=fix)
+    return found
+
+
+def mask_pairs(path: Path) -> dict[str, list[Pair]]:
+    """The pairs of each split of a folder: images and masks, or those in train, val (or validation) and test.
+
+    The folders may also be called image; and mask, label or labels.
+    """
+    roots = {split: path / folder for folder, split in SPLIT_FOLDERS.items() if _kinds(path / folder)}
+    roots = roots or ({"train": path} if _kinds(path) else {})
+    if not roots:
+        expected = "folders images and masks, or train/images and train/masks"
+        fix = "Name the two folders so; files of the same name belong together."
+        raise InputError("no images with masks", where=path, expected=expected, fix=fix)
+    return {split: pair_up(*kinds) for split, root in roots.items() if (kinds := _kinds(root))}
+
+
+def _kinds(root: Path) -> tuple[Path, Path] | None:
+    image = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    mask = next((root / name for name in MASK_FOLDERS if (root / name).is_dir()), None)
+    return (image, mask) if image and mask else None
+
+
+def mask_legend(path: Path, pairs: Mapping[str, Sequence[Pair]]) -> Legend:
+    """The classes of `classes.txt` beside the folders; without it, what the values in the masks tell."""
+    if (path / "classes.txt").is_file():
+        return read_legend(path / "classes.txt")
+    return guessed_legend([mask for part in pairs.values() for _, mask in part])
