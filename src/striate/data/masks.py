@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ def _class_line(line: str, where: str) -> tuple[str, tuple[int, ...]]:
     return name, code
 
 
-def read_mask(file: Path | IO[bytes], legend: Legend, name: str = "") -> Mask:
+def read_mask(file: Path | BytesIO, legend: Legend, name: str = "") -> Mask:
     """The class of each pixel (h w), 255 where it is void.
 
     The file holds numbers (grey, palette, black-and-white or 16-bit), or the colors of the legend. Raises InputError
@@ -102,9 +102,9 @@ def read_mask(file: Path | IO[bytes], legend: Legend, name: str = "") -> Mask:
     where = name or str(file)
     try:
         with Image.open(file) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
+            if (frames := getattr(picture, "n_frames", 1)) > 1:
                 fix = "Save each picture in a file of its own."
-                raise InputError("a mask of several pictures", where=where, got=f"{picture.n_frames}", fix=fix)
+                raise InputError("a mask of several pictures", where=where, got=frames, fix=fix)
             stored = np.asarray(picture.convert("RGB") if picture.mode in ("RGBA", "LA", "CMYK") else picture)
     except InputError:
         raise

@@ -163,7 +163,7 @@ class Segment:
         known = truth != VOID
         item = torch.arange(len(output), device=output.device).view(-1, *(1,) * (truth.ndim - 1)).expand_as(predicted)
         cells = (item * classes + truth.long()) * classes + predicted
-        confusion = torch.bincount(cells[known], minlength=len(output) * classes**2).view(len(output), -1)
+        confusion = torch.bincount(cells[known], minlength=len(output) * classes**2).view(-1, classes**2)
         losses = F.cross_entropy(logits.float(), truth.long(), ignore_index=VOID, reduction="none")
         columns = [confusion.double(), losses.flatten(1).double().sum(1, keepdim=True)]
         if self.regions is not None:
