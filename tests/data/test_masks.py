@@ -21,12 +21,11 @@ from striate.data.masks import (
     natural,
     pair_up,
     pairs_of_list,
-    picture_size,
     read_legend,
     read_mask,
-    read_masks,
+    read_pairs,
 )
-from striate.data.segmentation import CAMVID, camvid_pairs, mask_legend, mask_pairs, read_isbi
+from striate.data.sources.segmentation import CAMVID, camvid_pairs, mask_legend, mask_pairs, read_isbi
 from striate.errors import InputError
 
 TWO = Legend(("a", "b"), default_palette(2), {0: 0, 1: 1, 255: 255}, {})
@@ -102,16 +101,34 @@ def test_masks_that_cannot_be_read_are_told(tmp_path: Path) -> None:
         InputError, match="^a mask of several pictures: .*stack.tif: got 4. Save each picture in a file"
     ):
         read_mask(tmp_path / "stack.tif", TWO)
-    with pytest.raises(InputError, match="^cannot read the image: .*broken.png"):
-        picture_size(tmp_path / "broken.png")
+    with pytest.raises(InputError, match="^cannot decode an image: .*broken.png"):
+        read_pairs([(tmp_path / "broken.png", save(tmp_path / "good.png", [[0]]))], TWO)
 
 
 def test_an_image_and_its_mask_of_another_size(tmp_path: Path) -> None:
     image, mask = save(tmp_path / "i.png", np.zeros((4, 6))), save(tmp_path / "m.png", np.zeros((4, 5)))
-    message = "^an image and its mask differ in size: .*m.png: expected 4x6 as i.png, got 4x5. Give both"
+    message = "^an image and its mask differ in size: .*m.png: expected 4x6, as the image, got 4x5. Give both"
     with pytest.raises(InputError, match=message):
-        read_masks([(image, mask)], TWO)
-    assert read_masks([(image, image)], TWO)[0].shape == (4, 6)
+        read_pairs([(image, mask)], TWO)
+    assert read_pairs([(image, image)], TWO)[1].shape == (1, 4, 6)
+
+
+def test_pictures_of_several_sizes_lie_in_the_middle_of_the_largest(tmp_path: Path) -> None:
+    big, small = np.full((6, 8, 3), 50), np.full((2, 4), 9)
+    pairs = [
+        (save(tmp_path / "a.png", big), save(tmp_path / "am.png", np.ones((6, 8)))),
+        (save(tmp_path / "b.png", small), save(tmp_path / "bm.png", np.zeros((2, 4)))),
+    ]
+    images, masks = read_pairs(pairs, TWO)
+    assert images.shape == (2, 3, 6, 8)
+    assert (images[0] == 50).all()
+    assert (masks[0] == 1).all()
+    assert (images[1, :, 2:4, 2:6] == 9).all()
+    assert (masks[1, 2:4, 2:6] == 0).all()
+    assert (masks[1] == 255).sum() == 48 - 8
+    assert images[1].sum() == 9 * 8 * 3
+    grey, _ = read_pairs(pairs[1:], TWO)
+    assert grey.shape == (1, 1, 2, 4)
 
 
 def test_classes_txt(tmp_path: Path) -> None:
@@ -257,8 +274,8 @@ def test_isbi_slices_from_a_folder_a_tar_and_the_challenge_volumes(membranes: Pa
     for other in read_isbi(membranes / "m.tar.gz"), read_isbi(membranes / "m"):
         assert np.array_equal(other[0], images)
         assert np.array_equal(other[1], masks)
-    tifffile.imwrite(membranes / "train-volume.tif", images)
-    tifffile.imwrite(membranes / "train-labels.tif", masks * np.uint8(255))
+    tifffile.imwrite(membranes / "train-volume.tif", images, photometric="minisblack")
+    tifffile.imwrite(membranes / "train-labels.tif", masks * np.uint8(255), photometric="minisblack")
     assert all(np.array_equal(a, b) for a, b in zip(read_isbi(membranes), (images, masks), strict=True))
 
 
@@ -290,13 +307,13 @@ def test_isbi_files_that_cannot_be_used_are_told(membranes: Path) -> None:
 
 
 def test_isbi_volumes_that_cannot_be_used_are_told(tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "train-volume.tif", np.zeros((3, 6, 7), np.uint8))
+    tifffile.imwrite(tmp_path / "train-volume.tif", np.zeros((3, 6, 7), np.uint8), photometric="minisblack")
     with pytest.raises(InputError, match="^cannot read the volume: .*train-labels.tif"):
         read_isbi(tmp_path)
-    tifffile.imwrite(tmp_path / "train-labels.tif", np.zeros((3, 6, 8), np.uint8))
+    tifffile.imwrite(tmp_path / "train-labels.tif", np.zeros((3, 6, 8), np.uint8), photometric="minisblack")
     with pytest.raises(InputError, match="^ISBI volumes: .*expected 8-bit slices d h w and labels of their size"):
         read_isbi(tmp_path)
-    tifffile.imwrite(tmp_path / "train-labels.tif", np.full((3, 6, 7), 3, np.uint8))
+    tifffile.imwrite(tmp_path / "train-labels.tif", np.full((3, 6, 7), 3, np.uint8), photometric="minisblack")
     with pytest.raises(InputError, match="^unknown label value: .*train-labels.tif: expected 0, 255, got 3"):
         read_isbi(tmp_path)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from striate.data.masks import read_masks
+from striate.data.masks import read_pairs
 from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE, road_scene, write_camvid
-from striate.data.segmentation import CAMVID, camvid_pairs
+from striate.data.sources.segmentation import CAMVID, camvid_pairs
 
 
 def test_a_scene_is_the_same_for_the_same_numbers_only() -> None:
@@ -53,8 +53,9 @@ def test_written_as_camvid_and_read_again(tmp_path: Path) -> None:
     write_camvid(tmp_path, (2, 1, 1), seed=5, height=32, width=48)
     pairs = camvid_pairs(tmp_path)
     assert {split: len(found) for split, found in pairs.items()} == {"train": 2, "validation": 1, "test": 1}
-    (mask,) = read_masks(pairs["test"], CAMVID)
+    images, masks = read_pairs(pairs["test"], CAMVID)
     picture, want = road_scene(3, seed=5, height=32, width=48)
-    assert np.array_equal(mask, want)
+    assert np.array_equal(masks[0], want)
+    assert np.array_equal(images[0].permute(1, 2, 0), picture)
     assert np.array_equal(np.asarray(Image.open(pairs["test"][0][0])), picture)
     assert len(CAMVID_PALETTE) == len(set(CAMVID_PALETTE)) == 11

@@ -157,29 +157,37 @@ def test_encode_takes_masks_as_people_have_them() -> None:
 
 
 def test_decode_saves_a_mask_with_a_palette_and_an_overlay(tmp_path: Path) -> None:
-    folder = tmp_path
     output = torch.zeros(1, 2, 40, 60)
     output[0, 1, :, 30:] = 1
     (result,) = Segment(TWO, palette=((10, 20, 30), (200, 100, 0))).decode(output)
     assert result.row() == {"membrane": 0.5, "cell": 0.5}
     assert result.json() == {"size": [40, 60], "shares": {"membrane": 0.5, "cell": 0.5}}
-    picture = np.full((80, 120), 100, np.uint8)
-    mask_file, overlay_file = result.save(folder, "slice", picture)
+    mask_file, overlay_file = result.save(tmp_path, "slice", torch.full((1, 40, 60), 0.4))
     with Image.open(mask_file) as stored:
         assert (stored.mode, stored.size) == ("P", (60, 40))
         assert np.array_equal(np.asarray(stored), result.mask)
         assert stored.convert("RGB").getpixel((50, 5)) == (200, 100, 0)
     with Image.open(overlay_file) as shown:
-        red, green, blue = shown.convert("RGB").getpixel((shown.width // 2, 20))  # type: ignore[misc]
-        assert red > green > blue
+        factor = shown.height // 40
+        red, green, blue = shown.getpixel((50 * factor, 20 * factor))  # type: ignore[misc]
+        assert (red, green, blue) == (151, 101, 51)  # half of the color, half of the grey 102
         assert shown.height >= 256
-    assert [path.name for path in result.save(folder, "alone")] == ["alone.mask.png"]
+
+
+def test_what_an_unpadded_network_leaves_out_is_void(tmp_path: Path) -> None:
+    (result,) = Segment(TWO).decode(torch.eye(2)[None, :, :, None].expand(1, 2, 2, 3))
+    mask_file, _ = result.save(tmp_path, "x", torch.rand(3, 6, 8))
+    with Image.open(mask_file) as stored:
+        mask = np.asarray(stored)
+    assert mask.shape == (6, 8)
+    assert np.array_equal(mask[2:4, 2:5], result.mask)
+    assert (mask == 255).sum() == 48 - 6
 
 
 def test_masks_of_volumes_are_arrays(tmp_path: Path) -> None:
     output, _ = example(3)
     result = Segment(("a", "b", "c")).decode(output)[0]
-    (path,) = result.save(tmp_path, "v", np.zeros((4, 6, 8)))
+    (path,) = result.save(tmp_path, "v", torch.zeros(1, 4, 6, 8))
     assert np.array_equal(np.load(path), output[0].argmax(0).numpy())
 
 

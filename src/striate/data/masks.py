@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
+from striate.data.images import GREY_MODES, to_channels
+from striate.data.items import VOID
 from striate.errors import InputError
+from striate.shapes import Tensor, UInt8
 
-VOID = 255  # the value of a pixel without a class
 Color = tuple[int, int, int]
 Mask = npt.NDArray[np.uint8]
 Pair = tuple[Path, Path]
@@ -193,30 +198,45 @@ def pairs_of_list(file: Path, root: Path) -> list[Pair]:
     return list(zip(paths[::2], paths[1::2], strict=True))
 
 
-def read_masks(pairs: Sequence[Pair], legend: Legend) -> list[Mask]:
-    """The masks of all pairs; InputError where a mask and its image differ in size."""
-    masks = []
-    for image, file in pairs:
-        mask = read_mask(file, legend)
-        height, width = mask.shape
-        size = picture_size(image)
-        if size != (height, width):
-            expected = "{}x{} as {}".format(*size, image.name)
-            fix = "Give both the same height and width."
+def read_pairs(pairs: Sequence[Pair], legend: Legend) -> tuple[UInt8[Tensor, "n c h w"], UInt8[Tensor, "n h w"]]:
+    """Pictures and masks of all pairs: grey if all pictures are, else RGB.
+
+    Where sizes differ, all lie in the middle of the greatest height and width, black and void around them. Raises
+    InputError where a picture cannot be read, and where a mask and its picture differ in size.
+    """
+    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes without the interpreter lock
+        masks = list(threads.map(lambda pair: read_mask(pair[1], legend), pairs))
+        pictures = list(threads.map(lambda pair: _picture(pair[0]), pairs))
+    channels = 1 if all(picture.mode in GREY_MODES for picture in pictures) else 3
+    height, width = (max(mask.shape[axis] for mask in masks) for axis in range(2))
+    images = torch.zeros(len(pairs), channels, height, width, dtype=torch.uint8)
+    targets = torch.full((len(pairs), height, width), VOID, dtype=torch.uint8)
+    for number, (picture, mask, (_, file)) in enumerate(zip(pictures, masks, pairs, strict=True)):
+        if (picture.height, picture.width) != mask.shape:
             raise InputError(
-                "an image and its mask differ in size", where=file, expected=expected, got=f"{height}x{width}", fix=fix
+                "an image and its mask differ in size",
+                where=file,
+                expected=f"{picture.height}x{picture.width}, as the image",
+                got="{}x{}".format(*mask.shape),
+                fix="Give both the same height and width.",
             )
-        masks.append(mask)
-    return masks
+        top, left = ((side - own) // 2 for side, own in zip((height, width), mask.shape, strict=True))
+        pixels = np.asarray(to_channels(picture, channels)).reshape(*mask.shape, channels)
+        here = (slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1]))
+        images[(number, slice(None), *here)] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+        targets[(number, *here)] = torch.from_numpy(mask)
+    return images, targets
 
 
-def picture_size(file: Path) -> tuple[int, int]:
-    """Height and width that a picture's header tells."""
+def _picture(file: Path) -> Image.Image:
     try:
         with Image.open(file) as picture:
-            return picture.height, picture.width
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError("cannot read the image", where=file, got=str(error).partition("\n")[0]) from None
+            upright = ImageOps.exif_transpose(picture)
+            upright.load()
+            return upright
+    except Exception as error:  # broken files make Pillow's plugins raise almost anything
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError("cannot decode an image", where=file, got=reason) from error
 
 
 def guessed_legend(files: Sequence[Path]) -> Legend:

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
-from striate.data.masks import VOID, Color, Mask
+from striate.data.items import VOID
+from striate.data.masks import Color, Mask
 
 # The 11 classes of the SegNet tutorial's CamVid in their order, and its colors; 11 in its files is void.
 CAMVID_CLASSES = (

@@ -11,9 +11,11 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from striate.data.images import as_picture, to_channels
+from striate.data.items import VOID
 
 Color = tuple[int, int, int]
 LEAST = 256  # pixels of the shorter side of an overlay: smaller pictures are enlarged
+COVER = 0.5  # of the picture that the colors take
 ROW = 18  # pixels of a line of the legend
 
 
@@ -39,22 +41,29 @@ class MaskPicture:
         """Size, and the classes' shares."""
         return {"size": list(self.mask.shape), "shares": self.shares}
 
-    def save(self, folder: Path, stem: str, given: Any = None) -> list[Path]:
-        """Write STEM.mask.png (indices with a palette) and, where a picture was given, STEM.overlay.png.
+    def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
+        """Write STEM.mask.png (indices with a palette) and STEM.overlay.png; of signals and volumes STEM.mask.npy.
 
-        `given` is the picture as it was read: a path, an array, a tensor. The mask gets its size, or, where the network
-        scores the middle of its input only, the mask's own. Masks of signals and volumes become STEM.mask.npy.
+        `given` is what the network was given, c *space in 0..1. What it leaves out at the borders is void (255).
         """
-        if self.mask.ndim != 2:
+        folder.mkdir(parents=True, exist_ok=True)
+        mask = self.placed(tuple(given.shape[1:]))
+        if mask.ndim != 2:
             path = folder / f"{stem}.mask.npy"
-            np.save(path, self.mask)
+            np.save(path, mask)
             return [path]
-        paths = [folder / f"{stem}.mask.png"]
-        indexed(self.mask, self.palette).save(paths[0])
-        if given is not None:
-            paths.append(folder / f"{stem}.overlay.png")
-            overlay(given, self.mask, self.class_names, self.palette).save(paths[1])
+        paths = [folder / f"{stem}.mask.png", folder / f"{stem}.overlay.png"]
+        indexed(mask, self.palette).save(paths[0])
+        overlay(as_picture(given), mask, self.class_names, self.palette).save(paths[1])
         return paths
+
+    def placed(self, space: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+        """The mask in the middle of a greater one of that size, void around it."""
+        around = [
+            ((side - own) // 2, side - own - (side - own) // 2)
+            for side, own in zip(space, self.mask.shape, strict=True)
+        ]
+        return np.pad(self.mask, around, constant_values=VOID)
 
 
 def indexed(mask: npt.NDArray[np.uint8], palette: tuple[Color, ...]) -> Image.Image:
@@ -67,23 +76,22 @@ def indexed(mask: npt.NDArray[np.uint8], palette: tuple[Color, ...]) -> Image.Im
 
 
 def overlay(
-    given: Any,
-    mask: npt.NDArray[np.uint8],
-    class_names: tuple[str, ...],
-    palette: tuple[Color, ...],
-    share: float = 0.55,
+    picture: Image.Image, mask: npt.NDArray[np.uint8], class_names: tuple[str, ...], palette: tuple[Color, ...]
 ) -> Image.Image:
-    """The picture with `share` of each class's color over it, outlines, and a legend of the classes that are there."""
-    picture = Image.open(given) if isinstance(given, str | Path) else as_picture(given)
-    size = (mask.shape[1], mask.shape[0])
-    picture = to_channels(picture, 3).resize(size, Image.Resampling.BILINEAR)
+    """The picture with each class's color over it, outlines, and a legend of the classes that are there.
+
+    Void pixels show the picture alone. Picture and mask have one size.
+    """
     colors = np.zeros((256, 3))
     colors[: len(palette)] = palette
-    mixed = (1 - share) * np.asarray(picture) + share * colors[mask]
+    pixels = np.asarray(to_channels(picture, 3)).astype(float)
     edge = np.zeros(mask.shape, bool)
     edge[:, 1:] |= mask[:, 1:] != mask[:, :-1]
     edge[1:] |= mask[1:] != mask[:-1]
-    mixed[edge] = colors[mask][edge]
+    share = np.where(edge, 1.0, COVER)
+    share[mask == VOID] = 0
+    mixed = pixels + share[..., None] * (colors[mask] - pixels)
+    size = picture.size
     factor = max(1, -(-LEAST // min(size)))
     shown = Image.fromarray(mixed.astype(np.uint8)).resize(
         (size[0] * factor, size[1] * factor), Image.Resampling.NEAREST

@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from striate.data.masks import VOID, default_palette
+from striate.data import Data
+from striate.data.items import VOID
+from striate.data.masks import default_palette
 from striate.errors import InputError, did_you_mean
 from striate.shapes import Float, Tensor, UInt8
 from striate.tasks.mask_picture import MaskPicture
@@ -22,6 +24,7 @@ from striate.tasks.overlap import (
     overlap_scores,
 )
 from striate.tasks.regions import region_scores, regions, thinned
+from striate.tasks.registry import Task, task
 
 REGION_MEASURES = tuple(
     f"{thin}{measure}{part}"
@@ -32,9 +35,10 @@ REGION_MEASURES = tuple(
 ENLARGING = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
+@task("segment", takes=("mask",))
 @dataclass(frozen=True)
-class Segment:
-    """Cross-entropy of each pixel (position, voxel), its class the one with the greatest logit.
+class Segment(Task):
+    """A class for each pixel (position, voxel): cross-entropy of each, and the class with the greatest logit.
 
     Targets: UInt8[n, *space] class indices, 255 = void: not learned from, not scored. Outputs: logits
     Float[n, k, *out]. An `out` smaller than the mask stands for its middle: `stride` mask pixels each. The loss takes
@@ -71,7 +75,7 @@ class Segment:
                 "class weights do not fit the classes",
                 expected=f"{count} finite numbers of at least 0, not all 0",
                 got=list(weights),
-                fix="Give one number for each class, or weights=median or weights=balanced.",
+                fix="Give one number for each class, or class_weights=median or class_weights=balanced.",
             )
         if self.palette and len(self.palette) != count:
             raise InputError("the palette does not fit the classes", expected=f"{count} colors", got=len(self.palette))
@@ -82,6 +86,20 @@ class Segment:
         if self.regions is not None and self.regions not in self.class_names:
             fix = did_you_mean(self.regions, self.class_names)
             raise InputError("regions of an unknown class", got=repr(self.regions), fix=fix)
+
+    @classmethod
+    def of(
+        cls,
+        data: Data,
+        class_weights: str | tuple[float, ...] | None = None,
+        dice: float = 0.0,
+        stride: int = 1,
+        regions: str | None = None,
+    ) -> Self:
+        """For the classes of `data`; `class_weights` median or balanced are those of its training masks."""
+        if isinstance(class_weights, str):
+            class_weights = weights_of(data.train.targets, len(data.class_names), class_weights)
+        return cls(data.class_names, class_weights, data.meaning.palette, dice, stride, regions)
 
     @property
     def outputs(self) -> int:
@@ -175,7 +193,7 @@ class Segment:
         scores = self.score(kept, target)
         return {"loss": scores.loss, "mean_iou": scores.mean_iou, "accuracy": scores.accuracy}
 
-    def score(self, kept: Float[Tensor, "n m"], target: Tensor) -> SegmentationScores:  # noqa: ARG002
+    def score(self, kept: Float[Tensor, "n m"], target: Tensor) -> SegmentationScores:
         """Every measure of a whole set; InputError for an empty one."""
         if not len(kept):
             raise InputError("cannot score an empty set", expected="at least one image", got="0")

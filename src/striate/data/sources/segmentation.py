@@ -1,8 +1,9 @@
-"""Layouts of segmentation sets: ISBI's membranes, CamVid, and any folders of images and masks."""
+"""Pictures with a class for each pixel: ISBI's membranes, CamVid, folders of images and masks, rendered road scenes."""
 
 from __future__ import annotations
 
 import io
+import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import tifffile
+import torch
 from PIL import Image
 
+from striate.data.items import VOID, Listing, Meaning
 from striate.data.masks import (
     IMAGE_FOLDERS,
     MASK_FOLDERS,
     SPLIT_FOLDERS,
-    VOID,
     Legend,
     Pair,
     guessed_legend,
@@ -26,13 +28,81 @@ from striate.data.masks import (
     pairs_of_list,
     read_legend,
     read_mask,
+    read_pairs,
 )
-from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE
+from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE, road_scene
+from striate.data.sources.registry import source
+from striate.data.splits import Positions
 from striate.errors import InputError
 
 MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {})
 CAMVID = Legend(CAMVID_CLASSES, CAMVID_PALETTE, {**{i: i for i in range(11)}, 11: VOID}, {})
+KINDS = ("image", "label")
+SLAB = 6  # neighboring slices of ISBI's stack that cross-validation keeps together
+SCENES = {"train": 240, "validation": 40, "test": 80}
 Stack = npt.NDArray[np.uint8]
+
+
+@source("isbi", size=(512, 512), task="segment", augment=("flip:vertical=true",))
+def isbi(path: Path) -> Listing:
+    """ISBI 2012: 30 labeled slices of nerve tissue, 512x512 grey, membrane or cell; PATH is the tar or its folder.
+
+    Neighboring slices look alike, so groups are slabs of six: with folds=5 each slab is the test part once. Slices
+    without labels are not used. Source: I. Arganda-Carreras et al. (2015), Frontiers in Neuroanatomy 9:142.
+    """
+    images, masks = (torch.from_numpy(stack) for stack in read_isbi(path))
+    number = torch.arange(len(images))
+    names = tuple(f"isbi slice {i}" for i in range(len(images)))
+    meaning = Meaning("mask", MEMBRANES.names, palette=MEMBRANES.palette)
+    return Listing(images[:, None], masks, meaning, names, {"train": number.numpy()}, number // SLAB)
+
+
+@source("camvid", size=(360, 480), task="segment", augment=("flip",))
+def camvid(path: Path) -> Listing:
+    """CamVid as in the SegNet tutorial: 367 + 101 + 233 street views of 360x480, 11 classes; PATH holds its folders.
+
+    11 in the mask files is void. Source: G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video"
+    (2009); V. Badrinarayanan, A. Kendall, R. Cipolla, "SegNet" (2017).
+    """
+    return _listing(camvid_pairs(path), CAMVID)
+
+
+@source("masks", task="segment", augment=("flip",))
+def masks(path: Path) -> Listing:
+    """Your own pictures and masks of the same names: folders images and masks under PATH, or under PATH/train ...
+
+    A mask holds the number of the class of each pixel, 255 where it has none, or its color; PATH/classes.txt names the
+    classes, a line each, as name, name value, or name red green blue.
+    """
+    pairs = mask_pairs(path)
+    return _listing(pairs, mask_legend(path, pairs))
+
+
+@source("roads", has_path=False, size=(96, 128), task="segment", augment=("flip",))
+def roads() -> Listing:
+    """360 rendered road scenes of 96x128, synthetic: CamVid's 11 classes; nothing to download."""
+    count = sum(SCENES.values())
+    images, masks = torch.empty(count, 3, 96, 128, dtype=torch.uint8), torch.empty(count, 96, 128, dtype=torch.uint8)
+    for number in range(count):
+        picture, mask = road_scene(number)
+        images[number], masks[number] = torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(mask)
+    meaning = Meaning("mask", CAMVID.names, palette=CAMVID.palette)
+    names = tuple(f"roads {i}" for i in range(count))
+    return Listing(images, masks, meaning, names, _positions(SCENES))
+
+
+def _listing(pairs: Mapping[str, Sequence[Pair]], legend: Legend) -> Listing:
+    everything = [pair for part in pairs.values() for pair in part]
+    images, masks = read_pairs(everything, legend)
+    names = tuple(os.fsencode(image).decode("utf-8", "backslashreplace") for image, _ in everything)
+    counts = {split: len(part) for split, part in pairs.items()}
+    return Listing(images, masks, Meaning("mask", legend.names, palette=legend.palette), names, _positions(counts))
+
+
+def _positions(counts: Mapping[str, int]) -> dict[str, Positions]:
+    """The positions of each part, one part after the other."""
+    ends = np.cumsum(list(counts.values()))
+    return {split: np.arange(end - count, end) for (split, count), end in zip(counts.items(), ends, strict=True)}
 
 
 def read_isbi(path: Path) -> tuple[Stack, Stack]:
@@ -58,9 +128,6 @@ def read_isbi(path: Path) -> tuple[Stack, Stack]:
         name, content = by_place["label", stem]
         masks.append(read_mask(io.BytesIO(content), MEMBRANES, f"{path}: {name}"))
     return _same_size(images, masks, stems["image"], path)
-
-
-KINDS = ("image", "label")
 
 
 def _files_of_tar(path: Path) -> Mapping[str, bytes]:
