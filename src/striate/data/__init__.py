@@ -7,6 +7,7 @@ from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Readi
 from striate.data.load import load_data, open_items
 from striate.data.loader import Batch, Batches
 from striate.data.sources import SOURCES, source
+from striate.data.volumes import Volumes
 
 __all__ = [
     "AUGMENTATIONS",
@@ -22,6 +23,7 @@ __all__ = [
     "Meaning",
     "Pictures",
     "Reading",
+    "Volumes",
     "build_augmentation",
     "input_kind",
     "load_data",

@@ -1,6 +1,17 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import pictures
+from striate.data.sources import clips, pictures, segmentation, stack, strings
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
-__all__ = ["SOURCES", "Source", "find_source", "pictures", "read_source", "source"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "clips",
+    "find_source",
+    "pictures",
+    "read_source",
+    "segmentation",
+    "source",
+    "stack",
+    "strings",
+]
