@@ -89,6 +89,8 @@ def fit(
             if step.ends_epoch:
                 step.save("checkpoint.safetensors")
 
+    A network that has a method `constrain()` has it called after each update (a bound on the norm of its weights, say).
+
     The process is settled for training on a CPU: numbers below 1e-38 become 0, and memory that is freed stays with
     the process (train/process.py).
 
@@ -225,6 +227,9 @@ class _Training:
         for optimizer in self.stepped:
             optimizer.step()
             optimizer.zero_grad()
+        # A network may keep its weights in bounds (max-norm of text_cnn).
+        if callable(constrain := getattr(self.model, "constrain", None)):
+            constrain()
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         return total
