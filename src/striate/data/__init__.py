@@ -7,14 +7,17 @@ from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Readi
 from striate.data.load import load_data, open_items
 from striate.data.loader import Batch, Batches
 from striate.data.sources import SOURCES, source
+from striate.data.symbols import Bases, Characters, Words
 
 __all__ = [
     "AUGMENTATIONS",
     "INPUTS",
     "SOURCES",
     "VOID",
+    "Bases",
     "Batch",
     "Batches",
+    "Characters",
     "Data",
     "Input",
     "Items",
@@ -22,6 +25,7 @@ __all__ = [
     "Meaning",
     "Pictures",
     "Reading",
+    "Words",
     "build_augmentation",
     "input_kind",
     "load_data",

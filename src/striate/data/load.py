@@ -74,7 +74,7 @@ def load_data(
         parts.update(split(classes, given, names, validation, test, seed))
         return parts["train"]
 
-    reading = Reading(spec, train, skip_corrupt, cache, progress)
+    reading = Reading(spec, train, skip_corrupt, cache, progress, listing.names)
     stored, fitted, corrupt = fit_input(
         inputs or entry.inputs, entry.kind, listing.inputs, reading, image_size=image_size, channels=channels
     )
@@ -103,9 +103,8 @@ def open_items(
     listing = read_source(spec)
     if meaning.kind != "none":
         listing = _renamed(spec, listing, meaning)
-    stored, corrupt = preprocess.store(
-        listing.inputs, Reading(spec, skip_corrupt=skip_corrupt, cache=cache, progress=progress)
-    )
+    reading = Reading(spec, skip_corrupt=skip_corrupt, cache=cache, progress=progress, names=listing.names)
+    stored, corrupt = preprocess.store(listing.inputs, reading)
     listing = _placed(listing, preprocess)
     part = "test" if "test" in listing.splits else "evaluation"
     positions = listing.splits.get("test", np.arange(len(stored)))

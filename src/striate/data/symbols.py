@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -16,7 +17,8 @@ import torch
 from torch import nn
 
 from striate.data.inputs import input_kind
-from striate.data.items import Reading
+from striate.data.items import Input, Reading
+from striate.data.sequences import is_fasta, read_fasta, read_lines, read_seq
 from striate.data.vectors import read_vectors
 from striate.errors import InputError
 from striate.shapes import Tensor
@@ -28,18 +30,16 @@ BASES = "ACGT"
 N = len(BASES)  # the number of a base that is not known
 
 
-class Symbols(ABC):
+class Symbols(Input):
     """What words, characters and bases have in common: an item is a text, and nothing is standardized."""
-
-    shape: tuple[int, ...]
 
     @abstractmethod
     def number(self, text: str, where: str = "") -> Tensor:
         """The numbers of a text's symbols at the input's length; InputError names the place `where` it stands."""
 
-    @abstractmethod
-    def units(self, stored: Tensor) -> Tensor:
-        """Stored numbers as the network's input."""
+    def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
+        """A text for each line of a file."""
+        return [(f"{file}, line {number}", line) for number, line in enumerate(read_lines(file), 1)]
 
     def read(self, item: Any) -> Tensor:
         """One text as it is stored."""
@@ -49,34 +49,19 @@ class Symbols(ABC):
 
     def store(self, raw: Sequence[str], reading: Reading) -> tuple[Tensor, list[int]]:
         """All texts as they are stored, and the positions of those that cannot be (with `reading.skip_corrupt`)."""
-        rows: list[Tensor] = []
-        corrupt: list[int] = []
+        rows: dict[int, Tensor] = {}
         for place, text in enumerate(raw):
             try:
-                rows.append(self.number(text, str(reading.names[place]) if reading.names else f"item {place}"))
+                rows[place] = self.number(text, str(reading.names[place]) if reading.names else f"item {place}")
             except InputError:
                 if not reading.skip_corrupt:
                     raise
-                corrupt.append(place)
-                rows.append(torch.empty(0))
-        blank = torch.zeros_like(next((row for row in rows if len(row)), torch.empty(0)))
-        return torch.stack([row if len(row) else blank for row in rows]), corrupt
-
-    def __call__(self, item: Any) -> Tensor:
-        """Network input of one text, without an axis of items."""
-        return self.normalize(self.read(item)[None])[0]
-
-    def standardize(self, units: Tensor) -> Tensor:
-        """As they are."""
-        return units
-
-    def normalize(self, stored: Tensor) -> Tensor:
-        """`units`."""
-        return self.units(stored)
-
-    def unscaled(self) -> Self:
-        """The same."""
-        return self
+        if not rows:
+            raise InputError("no text can be read", where=reading.where, expected="at least one")
+        corrupt = [place for place in range(len(raw)) if place not in rows]
+        stored = torch.zeros(len(raw), *next(iter(rows.values())).shape, dtype=next(iter(rows.values())).dtype)
+        stored[list(rows)] = torch.stack(list(rows.values()))
+        return stored, corrupt
 
     def json(self) -> dict[str, Any]:
         """As plain types, for a card."""
@@ -89,7 +74,7 @@ class Symbols(ABC):
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
             values.pop("kind")
             return cls(**values)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             raise InputError(f"a stored input of {cls.__name__.lower()}", got=f"{error}") from None
 
 
@@ -193,15 +178,16 @@ class Words(Symbols):
         """Int64[n length], as embeddings take them."""
         return stored.long()
 
-    def start(self, model: nn.Module) -> int:
-        """Put the `vectors` into a network that has `load_vectors` (text_cnn); how many words have one.
+    def start(self, model: nn.Module) -> None:
+        """Put the `vectors` into a network that has `load_vectors` (text_cnn).
 
         Other words keep the network's own random vectors. Raises InputError for a network without word vectors, for
         vectors of another length, and for a file without any word of the vocabulary.
         """
         if self.vectors is None:
-            return 0
-        if not hasattr(model, "load_vectors"):
+            return
+        load = getattr(model, "load_vectors", None)
+        if load is None:
             name = type(model).__name__
             raise InputError("this network takes no word vectors", got=name, fix="Use text_cnn.")
         found = read_vectors(Path(self.vectors), set(self.vocabulary))
@@ -213,8 +199,7 @@ class Words(Symbols):
                 expected = f"{weight.shape[1]}"
                 raise InputError("word vectors of another length", where=word, expected=expected, got=got, fix=fix)
             weight[self._numbers[word]] = torch.from_numpy(vector)
-        model.load_vectors(weight)
-        return len(found)
+        load(weight)
 
 
 @input_kind("characters", reads=("text",))
@@ -318,6 +303,14 @@ class Bases(Symbols):
         """4."""
         return len(BASES)
 
+    def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
+        """The sequences of a FASTA or .seq file, or one for each line of another."""
+        if is_fasta(file):
+            return [(f"{file}, {name}", text) for name, text in read_fasta(file).items()]
+        if file.name.removesuffix(".gz").endswith(".seq"):
+            return [(f"{file}, {name}", text) for name, text in zip(*read_seq(file)[:2], strict=True)]
+        return super().expand(file)
+
     def number(self, text: str, where: str = "") -> Tensor:
         """UInt8[length]: 0 to 3 for A, C, G and T, 4 for N."""
         found = numbers_of(text, where, self.case)
@@ -331,6 +324,14 @@ class Bases(Symbols):
         else:
             found = np.pad(found, (before, missing - before), constant_values=N)
         return torch.from_numpy(found)
+
+    def store(self, raw: Sequence[str], reading: Reading) -> tuple[Tensor, list[int]]:
+        """All sequences as they are stored; those of the right length at once, where all have it."""
+        if {len(text) for text in raw} == {self.length}:
+            with contextlib.suppress(InputError):  # which sequence it is, is said below
+                found = numbers_of("".join(raw), "", self.case).reshape(-1, self.length)
+                return torch.from_numpy(found), []
+        return super().store(raw, reading)
 
     def units(self, stored: Tensor) -> Tensor:
         """Float[n 4 length]."""

@@ -162,18 +162,19 @@ def _best(
 def _similarity(query: Array, columns: Array, statistic: str) -> Array:
     """Of each position (w, 4) with each of `columns` (n, 4)."""
     if statistic == "euclidean":
-        return -np.sqrt(((query[:, None] - columns) ** 2).sum(2))
+        return np.asarray(-np.sqrt(((query[:, None] - columns) ** 2).sum(2)))
     centered = [part - part.mean(1, keepdims=True) for part in (query, columns)]
     norms = [np.sqrt((part**2).sum(1)) for part in centered]
     product = norms[0][:, None] * norms[1]
     # A position that tells nothing correlates with none.
-    return np.divide(centered[0] @ centered[1].T, product, out=np.zeros_like(product), where=product > 1e-12)
+    both = centered[0] @ centered[1].T
+    return np.asarray(np.divide(both, product, out=np.zeros_like(product), where=product > 1e-12))
 
 
 def _levels(similarity: Array) -> Array:
     """Whole numbers 0 to LEVELS over the range of all similarities of one motif."""
     low, high = similarity.min(), similarity.max()
-    return np.rint((similarity - low) / max(high - low, 1e-12) * LEVELS).astype(np.int64)
+    return np.asarray(np.rint((similarity - low) / max(high - low, 1e-12) * LEVELS), dtype=np.int64)
 
 
 def _tails(scores: Array) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -59,7 +60,8 @@ class Motif:
         >>> Motif("AW", torch.tensor([[1.0, 0.5], [0, 0], [0, 0], [0, 0.5]])).information()
         tensor([2., 1.])
         """
-        return 2 + torch.special.xlogy(self.matrix, self.matrix).sum(0) / torch.tensor(2.0).log()
+        bits: Tensor = 2 + torch.special.xlogy(self.matrix, self.matrix).sum(0) / math.log(2)
+        return bits
 
     @property
     def consensus(self) -> str:

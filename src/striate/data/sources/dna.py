@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from striate.data.items import Listing, Meaning
-from striate.data.sources.registry import source
 
+from striate.data.items import Listing, Meaning
 from striate.data.sequences import FASTA_ENDINGS, is_fasta, read_fasta, read_lines, read_seq, shuffle_pairs
+from striate.data.sources.registry import source
 from striate.data.sources.text import SPLITS
 from striate.errors import InputError
 

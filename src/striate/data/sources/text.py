@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from striate.data.items import Listing, Meaning
-from striate.data.sources.registry import source
 
+from striate.data.items import Listing, Meaning
 from striate.data.sequences import read_lines
+from striate.data.sources.registry import source
 from striate.errors import InputError
 
 SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
