@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from striate.data.augment import build_augmentation
 from striate.data.cache import gather
+from striate.data.edits import Change, build_edits
 from striate.data.images import Pictures
 from striate.data.inputs import fit_input
 from striate.data.items import Data, Input, Items, Listing, Meaning, Progress, Reading
 from striate.data.sources import find_source, read_source
 from striate.data.splits import Positions, fold_of, split
+from striate.data.symbols import Symbols
 from striate.errors import InputError
 from striate.shapes import Tensor
 
@@ -111,6 +114,13 @@ def open_items(
     broken = np.isin(positions, corrupt)
     skipped = tuple(listing.names[i] for i in positions[broken].tolist())
     return _subset(spec, part, listing, stored, positions[~broken], cache), skipped
+
+
+def augmentation_of(specs: Sequence[str], data: Data) -> Change | None:
+    """The augmentation that `specs` name, for the training items of `data`; None without specs."""
+    if isinstance(data.preprocess, Symbols):
+        return build_edits(specs, data.preprocess)
+    return build_augmentation(specs, data.train.inputs, data.meaning)
 
 
 def strata(listing: Listing) -> tuple[Positions, tuple[str, ...]]:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from striate.data import Batch, Batches, Data, build_augmentation
+from striate.data import Batch, Batches, Data, augmentation_of
 from striate.errors import DivergedError, InputError
 from striate.recipe import Recipe
 from striate.shapes import Float, Tensor
@@ -125,7 +125,7 @@ class _Training:
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
         settle_process()
         self.model, self.task, self.recipe = model, task, recipe
-        augment = build_augmentation(recipe.augment or (), data.train.inputs, data.meaning)
+        augment = augmentation_of(recipe.augment or (), data)
         self.fabric = prepare(recipe.device, recipe.precision)
         self.device = self.fabric.device
         model.to(self.device).train()
