@@ -91,7 +91,10 @@ def _step(spec: str, preprocess: Input) -> Callable[[Tensor, torch.Generator], T
 
 @edit("reverse_complement:0.5", Bases, p=Between(0, 1))
 def reverse_complement(
-    units: Float[Tensor, "n 4 t"], preprocess: Bases, generator: torch.Generator, p: float = 0.5  # noqa: ARG001
+    units: Float[Tensor, "n 4 t"],
+    preprocess: Bases,  # noqa: ARG001
+    generator: torch.Generator,
+    p: float = 0.5,
 ) -> Float[Tensor, "n 4 t"]:
     """Read the other strand with probability p: from the end, A for T, C for G and back."""
     turned = torch.rand(len(units), generator=generator, device=generator.device).to(units.device) < p
@@ -113,7 +116,10 @@ def shift(
 
 @edit("drop_words:0.1", Words, p=Between(0, 1))
 def drop_words(
-    units: Int64[Tensor, "n t"], preprocess: Words, generator: torch.Generator, p: float = 0.1  # noqa: ARG001
+    units: Int64[Tensor, "n t"],
+    preprocess: Words,  # noqa: ARG001
+    generator: torch.Generator,
+    p: float = 0.1,
 ) -> Int64[Tensor, "n t"]:
     """Take each word for the unknown one with probability p; padding stays."""
     dropped = torch.rand(units.shape, generator=generator, device=generator.device).to(units.device) < p
