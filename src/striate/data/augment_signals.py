@@ -1,0 +1,67 @@
+"""Random changes of signals that keep their class: whole batches at once, each signal with its own draw.
+
+They act on the samples, whatever the network sees of them: a band that is masked here is dark in the spectrogram, too.
+Every function takes signals and a generator, gives signals of the same shape, and leaves them as they are at zero
+strength.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from striate.shapes import Float, Tensor
+
+Signals = Float[Tensor, "n c t"]
+
+
+def each(signals: Signals, generator: torch.Generator, low: float, high: float) -> Float[Tensor, "n 1 1"]:
+    """One number per signal, from low to high."""
+    drawn = torch.rand(len(signals), generator=generator, device=generator.device)
+    return (low + (high - low) * drawn).to(signals.device, signals.dtype).view(-1, 1, 1)
+
+
+def span(signals: Signals, generator: torch.Generator, length: int, share: float) -> Tensor:
+    """Of `length` places, per signal: whether each lies in a run of up to `share` of them, placed anywhere."""
+    size = (each(signals, generator, 0, share) * length).round()
+    first = (each(signals, generator, 0, 1) * (length - size + 1)).floor()
+    places = torch.arange(length, device=signals.device)
+    return (places >= first) & (places < first + size)
+
+
+def delay(signals: Signals, generator: torch.Generator, share: float = 0.1) -> Signals:
+    """Move in time by up to `share` of the length either way; zeros come in, and what leaves is lost."""
+    length = signals.shape[-1]
+    moved = (each(signals, generator, -share, share) * length).round().long()
+    source = torch.arange(length, device=signals.device) - moved
+    inside = (source >= 0) & (source < length)
+    return signals.gather(2, source.clamp(0, length - 1).expand_as(signals)).where(inside, signals.new_zeros(()))
+
+
+def gain(signals: Signals, generator: torch.Generator, decibels: float = 6) -> Signals:
+    """Make louder or softer by up to so many decibels (times 10^(dB / 20)); 6 are a factor of 2."""
+    return signals * 10 ** (each(signals, generator, -decibels, decibels) / 20)
+
+
+def hiss(signals: Signals, generator: torch.Generator, share: float = 0.1) -> Signals:
+    """Add white Gaussian noise, of up to `share` of each signal's root mean square."""
+    drawn = torch.randn(signals.shape, generator=generator, device=generator.device).to(signals)
+    loudness = signals.square().mean((1, 2), keepdim=True).nan_to_num().sqrt()
+    return signals + drawn * loudness * each(signals, generator, 0, share)
+
+
+def mask_time(signals: Signals, generator: torch.Generator, share: float = 0.15) -> Signals:
+    """Silence a stretch of up to `share` of the time.
+
+    Source: D. S. Park et al., "SpecAugment" (2019), section 2, there on the spectrogram.
+    """
+    return signals.masked_fill(span(signals, generator, signals.shape[-1], share), 0)
+
+
+def mask_band(signals: Signals, generator: torch.Generator, share: float = 0.15) -> Signals:
+    """Take a band of up to `share` of the frequencies out, by the Fourier transform of the whole signal.
+
+    Source: D. S. Park et al., "SpecAugment" (2019), section 2, there on the spectrogram.
+    """
+    spectrum = torch.fft.rfft(signals)
+    lost = span(signals, generator, spectrum.shape[-1], share)
+    return torch.fft.irfft(spectrum.masked_fill(lost, 0), signals.shape[-1])
