@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -86,7 +86,7 @@ class Sound:
         return {"kind": type(self).__name__.lower(), **asdict(self)}
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+    def from_json(cls, stored: Mapping[str, Any]) -> Any:
         """The inverse of `json`."""
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
         del values["kind"]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -118,7 +118,7 @@ class Generate(Task):
     @classmethod
     def of(
         cls, data: Data, levels: int = 256, one_hot: bool = True, seconds: float = 1.0, temperature: float = 1.0
-    ) -> Self:
+    ) -> Generate:
         """The task for waveforms, with the baselines of their test part."""
         waveform = data.preprocess
         if not isinstance(waveform, Waveform):
