@@ -158,7 +158,7 @@ def test_unequal_lengths_are_refused_or_filled_with_the_mean() -> None:
     raw = series(10, 7, 10)
     with pytest.raises(
         InputError,
-        match=r"series 2 of here: series of unequal lengths: expected 10 steps, got 7. Fill shorter ones up with pad=end",
+        match=r"series 2 of here: series of unequal lengths: expected 10 steps, got 7. Fill .* up with pad=end",
     ):
         Series.fit(raw, reading(3))
     for normalize in ("item", "set"):
@@ -188,7 +188,7 @@ def test_series_in_files(tmp_path: Path) -> None:
     assert Series(2, 3, "none")(tmp_path / "a.csv").tolist() == [[1, 2, 3], [4, 5, 6]]
     (tmp_path / "b.txt").write_text("1 2 x\n")
     for name, message in {"b.txt": "could not convert string to float: 'x'", "c.txt": "No such file"}.items():
-        with pytest.raises(InputError, match=f"cannot read the series: .*/{name}: expected a row of numbers.*{message}"):
+        with pytest.raises(InputError, match=f"cannot read the series: .*/{name}: expected a row .*{message}"):
             Series(1, 3).read(tmp_path / name)
 
 

@@ -6,6 +6,7 @@ from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
 from striate.data.load import load_data, open_items
 from striate.data.loader import Batch, Batches
+from striate.data.signals import Series, Spectrogram, Waveform
 from striate.data.sources import SOURCES, source
 
 __all__ = [
@@ -22,6 +23,9 @@ __all__ = [
     "Meaning",
     "Pictures",
     "Reading",
+    "Series",
+    "Spectrogram",
+    "Waveform",
     "build_augmentation",
     "input_kind",
     "load_data",

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
+from striate.data.augment_signals import augment_signals
 from striate.data.images import moments
 from striate.errors import InputError
 from striate.registry import Between, Registry, bind_options, parse_spec
@@ -74,12 +75,13 @@ def augmentation(
 
 def build_augmentation(
     specs: Sequence[str],
-    images: UInt8[Tensor, "n c h w"],
+    images: Tensor,
     meaning: object = None,  # noqa: ARG001
 ) -> Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None:
     """One function (images, targets, generator) -> (images, targets) that applies `specs` in order; None without specs.
 
-    `images` is the training set: its shape is checked against each augmentation, and `pca_color` measures it.
+    `images` is the training set, n c h w, or signals, n c t (see `augment_signals`): its shape is checked against each
+    augmentation, and `pca_color` measures it.
     An unknown name or option, a value out of range or a picture that does not fit raises InputError here.
 
     >>> pixels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
@@ -87,9 +89,11 @@ def build_augmentation(
     >>> change(pixels / 255, torch.zeros(2), torch.Generator().manual_seed(0))[0].shape
     torch.Size([2, 1, 8, 8])
     """
-    steps = [_step(spec, images) for spec in specs]
-    if not steps:
+    if not specs:
         return None
+    if images.ndim == 3:  # n c t
+        return augment_signals(specs)
+    steps = [_step(spec, images) for spec in specs]
 
     def augment(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         for step in steps:

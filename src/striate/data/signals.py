@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from striate.data.inputs import input_kind
-from striate.data.items import Reading
+from striate.data.items import Input, Reading
 from striate.data.mel import log_mel, mel_filters
 from striate.data.sound import Packed, centered, read_sound, resample
 from striate.errors import InputError
@@ -23,7 +23,7 @@ Raw = Sequence[Path] | Sequence[Packed]
 
 
 @dataclass(frozen=True)
-class Sound:
+class Sound(Input):
     """What the kinds of input of sound share: recordings of `length` samples at `rate` Hz, in 16 bits.
 
     A recording of another rate is resampled, one with several channels is averaged to one, and of one that is longer
@@ -68,18 +68,6 @@ class Sound:
     def units(self, stored: Int16[Tensor, "n 1 t"]) -> Float[Tensor, "n 1 t"]:
         """Samples in -1..1."""
         return stored.float() / LOUDEST
-
-    def normalize(self, stored: Int16[Tensor, "n 1 t"]) -> Float[Tensor, "n *c t"]:
-        """Stored items to network input."""
-        return self.standardize(self.units(stored))
-
-    def standardize(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n *c t"]:
-        """Samples to network input."""
-        raise NotImplementedError
-
-    def __call__(self, item: Any) -> Float[Tensor, "*c t"]:
-        """Network input, without an axis of items, from what `read` takes."""
-        return self.normalize(self.read(item)[None])[0]
 
     def json(self) -> dict[str, Any]:
         """As plain types, for a card."""
@@ -141,11 +129,6 @@ class Waveform(Sound):
         """(1, samples)."""
         return 1, self.length
 
-    @property
-    def channels(self) -> int:
-        """One."""
-        return 1
-
     def standardize(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n 1 t"]:
         """Samples in -1..1 to network input."""
         return units / self.scale
@@ -170,7 +153,7 @@ class Spectrogram(Sound):
     window: float = 0.032
     hop: float = 0.01
     floor: float = 1e-4
-    form: Literal["picture", "channels"] = "picture"
+    form: str = "picture"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
@@ -181,7 +164,7 @@ class Spectrogram(Sound):
         if self.floor <= 0 or self.samples_a_hop < 1 or not 4 <= 2 * self.half <= 2 * self.length - 2:
             raise InputError(
                 "windows of a spectrogram",
-                expected=f"a floor above 0, a hop of a sample or more, windows of 4 samples to {self.length / self.rate:g} s",
+                expected=f"a floor above 0, hops of a sample or more, windows of 4 to {self.length} samples",
                 got=f"floor {self.floor:g}, hop {self.hop:g} s, windows of {self.window:g} s",
             )
         mel_filters(self.bands, 2 * self.half, self.rate)
@@ -200,7 +183,7 @@ class Spectrogram(Sound):
         form: str = "picture",
     ) -> tuple[Int16[Tensor, "n 1 t"], Spectrogram, list[int]]:
         """All recordings, this kind of input measured on the training ones, and the positions of broken ones."""
-        plain = cls(*sizes(raw, rate, seconds), bands, window, hop, floor, form)  # type: ignore[arg-type]
+        plain = cls(*sizes(raw, rate, seconds), bands, window, hop, floor, form)
         stored, corrupt = plain.store(raw, reading)
         return stored, plain.measured(stored, torch.from_numpy(reading.train(corrupt))), corrupt
 
@@ -234,11 +217,6 @@ class Spectrogram(Sound):
         """(1, bands, frames) or (bands, frames)."""
         return (1, self.bands, self.frames) if self.form == "picture" else (self.bands, self.frames)
 
-    @property
-    def channels(self) -> int:
-        """1, or the bands."""
-        return self.shape[0]
-
     def levels(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n bands frames"]:
         """ln(power + floor) of samples in -1..1."""
         filters = mel_filters(self.bands, 2 * self.half, self.rate).to(units)
@@ -259,26 +237,26 @@ class Spectrogram(Sound):
 
 @input_kind("series", reads=("series",))
 @dataclass(frozen=True)
-class Series:
+class Series(Input):
     """Time series Float[c, t], each brought to mean 0 and standard deviation 1, channel by channel.
 
     Options: `normalize` is `item` (each series for itself), `set` (by the training set) or `none`. Series of unequal
-    lengths are refused, or with `pad=end` filled up behind with zeros (their mean) to `length` steps, by default those of
-    the longest. Missing values (NaN) are refused, or with `missing=line` lie on a straight line between their
+    lengths are refused, or with `pad=end` filled up behind with zeros (their mean) to `length` steps, by default those
+    of the longest. Missing values (NaN) are refused, or with `missing=line` lie on a straight line between their
     neighbors, or are equal to the nearest value at an end.
     """
 
-    channels: int
+    rows: int
     length: int
-    normalize_by: Literal["item", "set", "none"] = "item"
-    pad: Literal["no", "end"] = "no"
-    missing: Literal["no", "line"] = "no"
+    normalization: str = "item"
+    pad: str = "no"
+    missing: str = "no"
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         choices = {"normalize": ("item", "set", "none"), "pad": ("no", "end"), "missing": ("no", "line")}
-        given = {"normalize": self.normalize_by, "pad": self.pad, "missing": self.missing}
+        given = {"normalize": self.normalization, "pad": self.pad, "missing": self.missing}
         for key, allowed in choices.items():
             if given[key] not in allowed:
                 raise InputError(f"option {key} of series", expected=" or ".join(allowed), got=repr(given[key]))
@@ -295,7 +273,7 @@ class Series:
     ) -> tuple[Float[Tensor, "n c t"], Series, list[int]]:
         """All series, this kind of input measured on the training ones, and the positions of broken ones (none)."""
         longest = max(series.shape[1] for series in raw)
-        plain = cls(len(raw[0]), length or longest, normalize, pad, missing)  # type: ignore[arg-type]
+        plain = cls(len(raw[0]), length or longest, normalize, pad, missing)
         stored, corrupt = plain.store(raw, reading)
         train = stored[torch.from_numpy(reading.train(corrupt))]
         if normalize != "set":
@@ -309,7 +287,7 @@ class Series:
     @property
     def shape(self) -> tuple[int, int]:
         """(c, t)."""
-        return self.channels, self.length
+        return self.rows, self.length
 
     def read(self, item: Any) -> Float[Tensor, "c t"]:
         """A series (an array or a tensor, c t or t; or a text file with a row a channel), NaN where it is filled up."""
@@ -317,12 +295,12 @@ class Series:
             item = _series_file(Path(item))
         series = torch.as_tensor(np.asarray(item), dtype=torch.float32)
         series = series[None] if series.ndim == 1 else series
-        if series.ndim != 2 or len(series) != self.channels or not series.shape[1]:
-            raise InputError("a time series", expected=f"{self.channels} channels of values", got=tuple(series.shape))
+        if series.ndim != 2 or len(series) != self.rows or not series.shape[1]:
+            raise InputError("a time series", expected=f"{self.rows} channels of values", got=tuple(series.shape))
         if series.isinf().any():
             raise InputError("a time series has a value that is infinite")
         series = self._filled(series)
-        if self.normalize_by == "item":
+        if self.normalization == "item":
             deviation = series.std(1, correction=0, keepdim=True)
             series = (series - series.mean(1, keepdim=True)) / torch.where(deviation > 1e-12, deviation, 1.0)
         steps = series.shape[1]
@@ -351,12 +329,14 @@ class Series:
                 else "A channel without any value cannot be filled; leave the series out.",
             )
         steps = np.arange(series.shape[1])
-        rows = [np.interp(steps, steps[~gone], row[~gone]) for row, gone in zip(series.numpy(), lost.numpy(), strict=True)]
+        rows = [
+            np.interp(steps, steps[~gone], row[~gone]) for row, gone in zip(series.numpy(), lost.numpy(), strict=True)
+        ]
         return torch.from_numpy(np.stack(rows)).float()
 
     def store(self, raw: Sequence[Tensor], reading: Reading) -> tuple[Float[Tensor, "n c t"], list[int]]:
         """All series through `read`; with `skip_corrupt` those it refuses are zeros, and their positions told."""
-        stored = torch.zeros(len(raw), self.channels, self.length)
+        stored = torch.zeros(len(raw), self.rows, self.length)
         corrupt = []
         for position, series in enumerate(raw):
             try:
@@ -378,17 +358,9 @@ class Series:
             units = (units - mean) / std
         return units.nan_to_num(0.0)
 
-    def normalize(self, stored: Float[Tensor, "n c t"]) -> Float[Tensor, "n c t"]:
-        """Stored items to network input."""
-        return self.standardize(self.units(stored))
-
     def unscaled(self) -> Series:
         """The same without scaling by the training set."""
         return replace(self, mean=(), std=())
-
-    def __call__(self, item: Any) -> Float[Tensor, "c t"]:
-        """Network input, without an axis of items, from what `read` takes."""
-        return self.normalize(self.read(item)[None])[0]
 
     def json(self) -> dict[str, Any]:
         """As plain types, for a card."""

@@ -1,6 +1,7 @@
 """What a network's output means: encode targets, loss, decode, score."""
 
 from striate.tasks.classify import Classify, Prediction
+from striate.tasks.generate import Continuation, Generate, GenerationScores
 from striate.tasks.registry import TASKS, Result, Scores, Task, check_takes, read_task, task, task_of
 from striate.tasks.scores import Bin, ClassificationScores, ClassScore
 
@@ -10,6 +11,9 @@ __all__ = [
     "ClassScore",
     "ClassificationScores",
     "Classify",
+    "Continuation",
+    "Generate",
+    "GenerationScores",
     "Prediction",
     "Result",
     "Scores",

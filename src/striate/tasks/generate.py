@@ -74,7 +74,7 @@ class Continuation:
         """The row, and the samples."""
         return self.row() | {"rate": self.rate, "samples": self.made.tolist()}
 
-    def save(self, folder: Path, stem: str, given: Any) -> list[Path]:  # noqa: ARG002
+    def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """The given sound and its continuation as one wav file."""
         return [write_sound(folder / f"{stem}.wav", torch.cat([self.given, self.made]), self.rate)]
 
@@ -90,8 +90,8 @@ class Generate(Task):
     and are not scored. The loss is the mean cross-entropy in nats.
 
     To predict is to go on for `seconds` from the end of the given sound (from silence, if it is silent), drawing from
-    softmax(scores / `temperature`) with `seed`. `unigram` and `previous` are the baselines of `GenerationScores`, on the
-    test part of the data.
+    softmax(scores / `temperature`) with `seed`. `unigram` and `previous` are the baselines of `GenerationScores`, on
+    the test part of the data.
 
     Source: van den Oord et al. 2016, WaveNet, section 2. Raises InputError for data that is no waveform and for values
     out of range.
@@ -137,7 +137,7 @@ class Generate(Task):
         """The levels."""
         return self.levels
 
-    def in_channels(self, channels: int) -> int:  # noqa: ARG002
+    def in_channels(self, channels: int) -> int:
         """The levels, one-hot; or 1."""
         return self.levels if self.one_hot else 1
 
@@ -151,7 +151,7 @@ class Generate(Task):
 
     def example(
         self, inputs: Float[Tensor, "n 1 t"], targets: Tensor, generator: torch.Generator | None
-    ) -> tuple[Float[Tensor, "n c t"], Tensor]:
+    ) -> tuple[Float[Tensor, "n c t2"], Tensor]:
         """Levels, and those of the samples after them: the last sample has no successor, so it is no input."""
         read = mu_law_encode(inputs[:, 0], self.levels)
         wanted = self.targets(inputs)
@@ -188,7 +188,7 @@ class Generate(Task):
         nats = F.cross_entropy(output.float(), target, ignore_index=IGNORED, reduction="none").sum(1)
         return torch.stack([nats, (target != IGNORED).sum(1)], 1)
 
-    def metrics(self, kept: Float[Tensor, "n 2"], target: Tensor) -> dict[str, float]:  # noqa: ARG002
+    def metrics(self, kept: Float[Tensor, "n 2"], target: Tensor) -> dict[str, float]:
         """Loss in nats and bits, a sample."""
         nats = (kept[:, 0].double().sum() / kept[:, 1].double().sum().clamp_min(1)).item()
         return {"loss": nats, "bits_per_sample": nats / math.log(2)}

@@ -1,4 +1,4 @@
-"""Networks of sound: emotion in speech (Anand & Verma 2015) from mel bands, any sound (Dai et al. 2017) from samples."""
+"""Sound: emotion in speech from mel bands (Anand & Verma 2015), any classes from samples (Dai et al. 2017)."""
 
 from __future__ import annotations
 

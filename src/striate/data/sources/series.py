@@ -20,7 +20,7 @@ PARTS = ("TRAIN", "TEST")
 
 @source("ucr", kind="series", inputs="series")
 def ucr(path: Path) -> Listing:
-    """One set of the UCR archive: PATH is its folder (…/GunPoint), or a tar of sets with the name (FILE.tar.gz:GunPoint).
+    """A set of the UCR archive: PATH is its folder (…/GunPoint), or a tar of sets with the name (FILE.tar.gz:GunPoint).
 
     NAME_TRAIN.tsv and NAME_TEST.tsv hold a series a line: its label, then its values, with tabs (or commas) between
     them. NaN at the end of a line makes the series shorter; elsewhere it is a missing value, which the kind of input

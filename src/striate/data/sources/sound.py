@@ -40,7 +40,7 @@ def fsdd(path: Path) -> Listing:
     digits, speakers, indices = (np.array(column) for column in zip(*(m.groups() for m, _ in found), strict=True))
     tested = indices.astype(int) < TESTED
     parts = {"train": np.flatnonzero(~tested), "test": np.flatnonzero(tested)}
-    people, groups = np.unique(speakers, return_inverse=True)
+    _, groups = np.unique(speakers, return_inverse=True)
     return Listing(
         tuple(file for _, file in found),
         torch.from_numpy(digits.astype(np.int64)),
