@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from striate.data.augment_signals import delay, gain, hiss, mask_band, mask_time
+from striate.data.augment.signals import delay, gain, hiss, mask_band, mask_time
 
 
 def generator(seed: int = 0) -> torch.Generator:
