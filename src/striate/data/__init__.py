@@ -8,6 +8,7 @@ from striate.data.load import load_data, open_items
 from striate.data.loader import Batch, Batches
 from striate.data.signals import Series, Spectrogram, Waveform
 from striate.data.sources import SOURCES, source
+from striate.data.volumes import Volumes
 
 __all__ = [
     "AUGMENTATIONS",
@@ -26,6 +27,7 @@ __all__ = [
     "Series",
     "Spectrogram",
     "Waveform",
+    "Volumes",
     "build_augmentation",
     "input_kind",
     "load_data",

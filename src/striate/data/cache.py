@@ -38,7 +38,7 @@ def decode(
     skip_corrupt: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[UInt8[Tensor, "n c h w"], list[int]]:
+) -> tuple[UInt8[Tensor, "n c *space"], list[int]]:
     """All pictures through `preprocess.read`, and the positions of the corrupt ones (black, to be left out).
 
     Pixels that have the shape already are passed through; paths go through the cache file. A corrupt file
@@ -98,7 +98,7 @@ class CacheFile:
         self.notes, self.lock = folder / f"{stem}.corrupt", folder / f"{stem}.lock"
         self.row = math.prod(preprocess.shape)
 
-    def images(self) -> UInt8[Tensor, "n c h w"]:
+    def images(self) -> UInt8[Tensor, "n c *space"]:
         return mapped(self.pixels, (len(self.paths), *self.preprocess.shape))
 
     def fill(self, skip_corrupt: bool, progress: Progress | None) -> list[int]:
@@ -186,8 +186,8 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _resized(
-    pictures: UInt8[Tensor, "n _ _ _"], preprocess: Input, progress: Progress | None
-) -> UInt8[Tensor, "n c h w"]:
+    pictures: UInt8[Tensor, "n _ *size"], preprocess: Input, progress: Progress | None
+) -> UInt8[Tensor, "n c *space"]:
     if tuple(pictures.shape[1:]) == preprocess.shape:
         return pictures
     resized = torch.empty(len(pictures), *preprocess.shape, dtype=torch.uint8)

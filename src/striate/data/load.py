@@ -15,6 +15,7 @@ from striate.data.inputs import fit_input
 from striate.data.items import Data, Input, Items, Listing, Meaning, Progress, Reading
 from striate.data.sources import find_source, read_source
 from striate.data.splits import Positions, fold_of, split
+from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.shapes import Tensor
 
@@ -151,9 +152,11 @@ def _renamed(spec: str, listing: Listing, meaning: Meaning) -> Listing:
 
 def _placed(listing: Listing, fitted: Input) -> Listing:
     """The listing with the targets that lie in the picture moved as the picture was."""
-    if not isinstance(fitted, Pictures) or not isinstance(listing.inputs, Tensor):
+    if not isinstance(listing.inputs, Tensor) or not isinstance(fitted, Pictures | Volumes):
         return listing
-    height, width = listing.inputs.shape[2:]
+    *depth, height, width = listing.inputs.shape[2:]
+    if isinstance(fitted, Volumes):
+        return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (*depth, height, width)))
     return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (height, width)))
 
 

@@ -25,8 +25,9 @@ LEAST_VISIBLE = 0.25
 def build_augmentation(specs: Sequence[str], inputs: Tensor, meaning: Meaning | None = None) -> Augment | None:
     """One function (inputs, targets, generator) -> (inputs, targets) that applies `specs` in order; None without specs.
 
-    `inputs` is the training set, n c h w or n c d h w (or signals, n c t: see `augment_signals`): its shape is checked against each augmentation, and `pca_color`
-    measures it. What moves pixels draws one motion a picture and moves the targets that `meaning` says lie in it:
+    `inputs` is the training set, n c h w or n c d h w: its shape is checked against each augmentation, and `pca_color`
+    measures it. (Signals, n c t, have augmentations of their own: `augment_signals`.) What moves pixels draws one
+    motion a picture and moves the targets that `meaning` says lie in it:
 
     mask     the class of the nearest pixel; the outside is filled as the picture's is (a reflected mask under a
              reflected picture), and void (255) where that is filled with zeros

@@ -1,6 +1,19 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import pictures, series, sound
+from striate.data.sources import clips, pictures, segmentation, series, sound, stack, strings
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
-__all__ = ["SOURCES", "Source", "find_source", "pictures", "read_source", "series", "sound", "source"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "clips",
+    "find_source",
+    "pictures",
+    "read_source",
+    "segmentation",
+    "series",
+    "sound",
+    "source",
+    "stack",
+    "strings",
+]
