@@ -1,6 +1,6 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import clips, dna, pictures, segmentation, stack, strings, text
+from striate.data.sources import clips, dna, pictures, segmentation, series, sound, stack, strings, text
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "pictures",
     "read_source",
     "segmentation",
+    "series",
+    "sound",
     "source",
     "stack",
     "strings",
