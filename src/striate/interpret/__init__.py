@@ -2,6 +2,7 @@
 
 first_filters, feature_maps   the weights that see pixels, and the maps that they make
 occlusion                     the output with a part of the input covered, place by place
+many_scales                   a classifier of crops on a whole image: what is where, and how large
 mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
 """
 
@@ -9,14 +10,18 @@ from striate.interpret.filters import feature_maps, first_filters
 from striate.interpret.map import Map
 from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, variants
 from striate.interpret.occlusion import OcclusionMap, occlusion
+from striate.interpret.scales import ScaleMap, Sighting, many_scales
 
 __all__ = [
     "Map",
     "MutationMap",
     "OcclusionMap",
+    "ScaleMap",
+    "Sighting",
     "VariantMap",
     "feature_maps",
     "first_filters",
+    "many_scales",
     "mutagenesis",
     "occlusion",
     "variants",
