@@ -32,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import measure
 import striate
-from striate.data import Data, ImageSet, load_data
+from striate.data import Data, Items, load_data
 from striate.train import evaluating, seeded
 
 TARGET = 0.99
@@ -85,16 +85,16 @@ def ours(data: Data, seed: int, recipe: striate.Recipe = RECIPE) -> tuple[float,
 class Digits(Dataset[tuple[torch.Tensor, int]]):
     """Image by image, as torchvision's MNIST with ToTensor and Normalize."""
 
-    def __init__(self, items: ImageSet) -> None:
-        self.images, self.labels = items.images[:, 0].numpy(), items.labels.tolist()
+    def __init__(self, items: Items) -> None:
+        self.inputs, self.targets = items.inputs[:, 0].numpy(), items.targets.tolist()
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        image = Image.fromarray(self.images[index])
+        image = Image.fromarray(self.inputs[index])
         tensor = torch.from_numpy(np.array(image)).unsqueeze(0).float().div(255)
-        return tensor.sub(0.1307).div(0.3081), self.labels[index]
+        return tensor.sub(0.1307).div(0.3081), self.targets[index]
 
 
 def loop(data: Data, seed: int, workers: int, epochs: int = 14) -> tuple[float, float]:
@@ -131,9 +131,9 @@ def keras_recipe(data: Data, seed: int, epochs: int = 12) -> tuple[float, float]
 
     keras.utils.set_random_seed(seed)
     x_train, x_test = (
-        items.images.permute(0, 2, 3, 1).numpy().astype("float32") / 255 for items in (data.train, data.test)
+        items.inputs.permute(0, 2, 3, 1).numpy().astype("float32") / 255 for items in (data.train, data.test)
     )
-    y_train, y_test = (keras.utils.to_categorical(items.labels.numpy(), 10) for items in (data.train, data.test))
+    y_train, y_test = (keras.utils.to_categorical(items.targets.numpy(), 10) for items in (data.train, data.test))
     model = keras.Sequential(
         [
             keras.Input(shape=(28, 28, 1)),
@@ -150,7 +150,7 @@ def keras_recipe(data: Data, seed: int, epochs: int = 12) -> tuple[float, float]
     reached = []
 
     class Look(keras.callbacks.Callback):  # type: ignore[misc]
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:  # noqa: ARG002
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             reached.append(self.model.evaluate(x_test, y_test, batch_size=1000, verbose=0)[1])
             self.model.stop_training = reached[-1] >= TARGET
 
@@ -166,11 +166,11 @@ def resident(data: Data) -> Iterator[None]:
     """The best eager loop on tensors that one would write by hand: normalized once, fused AdamW."""
     with seeded(0):
         model = striate.build(RECIPE.model).train()
-    images = data.preprocess.normalize(data.train.images)
+    images = data.preprocess.normalize(data.train.inputs)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.01, betas=(0.8, 0.9), weight_decay=0.01, fused=True)
     while True:
         for index in torch.randperm(len(images)).split(RECIPE.batch_size):
-            loss = F.cross_entropy(model(images[index]), data.train.labels[index], label_smoothing=0.1)
+            loss = F.cross_entropy(model(images[index]), data.train.targets[index], label_smoothing=0.1)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

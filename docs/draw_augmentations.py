@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
-from striate.data import AUGMENTATIONS, Preprocess, build_augmentation
+from striate.data import AUGMENTATIONS, Pictures, build_augmentation
 
 FOLDER = Path(__file__).parent / "augment"
 HEIGHT, WIDTH, GAP, DRAWS = 72, 108, 4, 8
@@ -34,7 +34,7 @@ def strip(spec: str, photo: torch.Tensor) -> Image.Image:
 
 
 def main() -> None:
-    to_input = Preprocess((3, HEIGHT, WIDTH), mean=(0.0,) * 3, std=(1.0,) * 3)
+    to_input = Pictures((3, HEIGHT, WIDTH), mean=(0.0,) * 3, std=(1.0,) * 3)
     photo = to_input.read(load_sample_image("flower.jpg"))
     FOLDER.mkdir(exist_ok=True)
     page = [

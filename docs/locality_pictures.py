@@ -19,7 +19,7 @@ def main() -> None:
     for _ in striate.fit(session.model, session.task, session.data, recipe):
         pass
     held = session.data.test
-    image, target = session.data.preprocess.normalize(held.images[3:4]), int(held.labels[3])
+    image, target = session.data.preprocess.normalize(held.inputs[3:4]), int(held.targets[3])
     found = occlusion(session.model.eval(), image, patch=5, stride=1, target=target)
     found.plot().savefig(Path(__file__).with_name("occlusion.png"), dpi=110)
 

@@ -44,7 +44,7 @@ def train(network: str, data: str, epochs: float, seed: int) -> dict[str, Any]:
     for step in striate.fit(session.model, session.task, session.data, recipe):
         if step.number % max(1, round(step.of / epochs / POINTS)) == 0 or step.last:
             error = measure(session, part)
-            points.append({"update": step.number, "images": step.images, "training_error": error})
+            points.append({"update": step.number, "images": step.items, "training_error": error})
             print(f"{network}: update {step.number} of {step.of}, training error {error:.1%}", flush=True)
     return {
         "parameters": sum(p.numel() for p in session.model.parameters()),

@@ -35,22 +35,31 @@ class Recipe:
     model: str = "lenet5"
     """Network, with options as name:key=value,... (all: striate zoo)."""
     data: str = "digits"
-    """Data: digits, mnist:PATH, fashion:PATH, cifar10:PATH or folder:PATH (one sub-folder per class)."""
+    """Data: digits, mnist:PATH, cifar10:PATH, folder:PATH (one sub-folder per class) ... (all: striate sources)."""
+    task: str | None = None
+    """What the network learns to answer, as name:key=value,...: classify, segment ...; by default what the data are
+    for."""
+    inputs: str | None = None
+    """How items become network input, as name:key=value,...: pictures, words ...; by default the data's own."""
     image_size: int | None = None
     """Pixels per side that images are resized and cropped to; by default the data's own or the network's."""
     channels: int | None = None
     """1 (grey) or 3 (RGB); by default the data's own."""
     validation: float = 0.1
-    """Share of the training images held out to watch the training."""
+    """Share of the training items held out to watch the training."""
     test: float = 0.2
-    """Share of the images held out for the final test, where the data has no test set of its own."""
+    """Share of the items held out for the final test, where the data has no test set of its own."""
+    folds: int | None = None
+    """Cross-validation: parts into which everything is divided; one of them is the test set."""
+    fold: int = 0
+    """Cross-validation: which part is the test set, from 0."""
     skip_corrupt: bool = False
-    """Leave out images that cannot be read, and count them, instead of stopping."""
+    """Leave out files that cannot be read, and count them, instead of stopping."""
 
     epochs: float = 40
-    """Passes over the training images; the last one may be a part."""
+    """Passes over the training items; the last one may be a part."""
     batch_size: int = 32
-    """Images per update (with accumulate: per forward pass)."""
+    """Items per update (with accumulate: per forward pass)."""
     accumulate: int = 1
     """Batches whose gradients are averaged for one update."""
     patience: int | None = None
@@ -81,12 +90,13 @@ class Recipe:
     gradient_clip: float | None = None
     """Largest norm of the gradient; longer ones are scaled down."""
 
-    augment: tuple[str, ...] = ("shift:0.08", "rotate:10")
-    """Augmentations in order, as name or name:value or name:key=value,... (crop:4 flip rotate:10 ...)."""
+    augment: tuple[str, ...] | None = None
+    """Augmentations in order, as name or name:value or name:key=value,... (crop:4 flip rotate:10 ...); by default the
+    data's own."""
     dropout: float | None = None
     """Dropout of the network; by default the network's own."""
     label_smoothing: float = 0.1
-    """Share of the target spread over all classes."""
+    """Classification: share of the target spread over all classes."""
     class_weights: Literal["balanced"] | tuple[float, ...] | None = None
     """Weight of each class in the loss, or balanced: by the inverse of its frequency."""
     ema: float | None = None
@@ -99,14 +109,15 @@ class Recipe:
     precision: Precision = "32-true"
     """Arithmetic. bf16-mixed and 16-mixed are for GPUs: on CPUs torch 2.13 has wrong bf16 convolutions."""
     workers: int = 2
-    """Processes that read images when the data does not fit in memory."""
+    """Processes that read items when the data does not fit in memory."""
 
     def __post_init__(self) -> None:
         for key, hint in get_type_hints(Recipe).items():
             object.__setattr__(self, key, read_as(hint, getattr(self, key), f"recipe: {key}"))
         check = _Check(self)
         check.at_least(1, "batch_size", "accumulate", "step_epochs", "image_size", "patience")
-        check.at_least(0, "seed", "workers", "weight_decay")
+        check.at_least(2, "folds")
+        check.at_least(0, "seed", "workers", "weight_decay", "fold")
         check.above_zero("epochs", "learning_rate", "gradient_clip")
         check.below_one(
             "validation", "test", "momentum", "beta2", "final_momentum", "dropout", "label_smoothing", "ema", "warmup"
@@ -114,6 +125,12 @@ class Recipe:
         check.between_zero_and_one("final_learning_rate", "step_factor")
         if self.channels not in (None, 1, 3):
             raise InputError("recipe: channels is out of range", expected="1 or 3", got=self.channels)
+        if self.fold and self.fold >= (self.folds or 1):
+            raise InputError(
+                "recipe: fold is out of range",
+                expected=f"0 to {self.folds - 1}" if self.folds else "folds beside it",
+                got=self.fold,
+            )
         if self.optimizer == "muon" and self.precision == "16-mixed":
             raise InputError(
                 "recipe: muon cannot scale 16-bit gradients", expected="precision bf16-mixed", got="16-mixed"

@@ -26,7 +26,7 @@ def load(root: Path, **options: object) -> Data:
 def every(data: Data) -> dict[str, torch.Tensor]:
     """Pixels by name, over all parts."""
     sets = [items for items in (data.train, data.validation, data.test) if items is not None]
-    return {name: items.images[i] for items in sets for i, name in enumerate(items.names)}
+    return {name: items.inputs[i] for items in sets for i, name in enumerate(items.names)}
 
 
 def test_each_item_is_its_file_read_by_the_preprocessing(tmp_path: Path, make_folder: MakeFolder) -> None:
@@ -45,8 +45,8 @@ def test_each_item_is_its_file_read_by_the_preprocessing(tmp_path: Path, make_fo
     for items in (data.train, data.test):
         assert items is not None
         found = [Path(name).relative_to(tmp_path).parts[0] for name in items.names]
-        assert [data.class_names[label] for label in items.labels] == found
-    one = data.preprocess.normalize(data.train.images[3:4])[0]
+        assert [data.class_names[label] for label in items.targets] == found
+    one = data.preprocess.normalize(data.train.inputs[3:4])[0]
     assert torch.equal(data.preprocess(data.train.names[3]), one)
 
 
@@ -66,7 +66,7 @@ def test_given_splits_are_kept(tmp_path: Path, make_folder: MakeFolder, validati
     assert data.test is not None
     assert data.validation is not None
     assert {Path(name).parent.parent.name for name in data.test.names} == {"test"}
-    assert data.test.labels.tolist() == [1, 1, 1]
+    assert data.test.targets.tolist() == [1, 1, 1]
     assert {Path(name).parent.parent.name for name in data.validation.names} == {validation or "train"}
     assert (len(data.train), len(data.validation)) == ((40, 8) if validation else (36, 4))
 
@@ -123,9 +123,9 @@ def test_evaluating_a_folder_with_some_of_the_classes(tmp_path: Path, make_folde
     make_folder(tmp_path / "b", ("cat", "bee"), count=2)
     items, skipped = open_items(f"folder:{tmp_path / 'b'}", data.preprocess, data.class_names)
     assert skipped == ()
-    assert items.labels.tolist() == [1, 1, 2, 2]
+    assert items.targets.tolist() == [1, 1, 2, 2]
     assert items.class_names == data.class_names
-    assert torch.equal(items.images[3], data.preprocess.read(tmp_path / "b" / "cat" / "001.png"))
+    assert torch.equal(items.inputs[3], data.preprocess.read(tmp_path / "b" / "cat" / "001.png"))
     make_folder(tmp_path / "c" / "test", ("ant",), count=3)
     assert len(open_items(f"folder:{tmp_path / 'c'}", data.preprocess, data.class_names)[0]) == 3
     make_folder(tmp_path / "d", ("bee", "wasp"))
@@ -265,9 +265,9 @@ def test_a_full_disk(
 
 def test_writing_to_the_tensor_does_not_reach_the_file(tmp_path: Path, make_folder: MakeFolder) -> None:
     data = load(make_folder(tmp_path), validation=0, test=0)
-    data.train.images.zero_()
+    data.train.inputs.zero_()
     again = load(tmp_path, validation=0, test=0)
-    assert again.train.images.any()
+    assert again.train.inputs.any()
 
 
 def test_large_parts_stay_mapped(
@@ -280,7 +280,7 @@ def test_large_parts_stay_mapped(
     assert all(torch.equal(every(large)[name], every(resident)[name]) for name in every(resident))
     maps = Path("/proc/self/maps")
     if maps.exists():
-        address = large.train.images.data_ptr()
+        address = large.train.inputs.data_ptr()
         owners = [line for line in maps.read_text().splitlines() if str(own_cache) in line]
         spans = [[int(edge, 16) for edge in line.split()[0].split("-")] for line in owners]
         assert any(low <= address < high for low, high in spans)
@@ -296,4 +296,4 @@ def test_two_processes_share_the_work(tmp_path: Path, make_folder: MakeFolder) -
         runs = [pool.submit(load, tmp_path, progress=lambda done, *_: told.append(done)) for _ in range(2)]
         first, second = (run.result() for run in runs)
     assert told == list(range(1, 21))
-    assert np.array_equal(first.train.images, second.train.images)
+    assert np.array_equal(first.train.inputs, second.train.inputs)

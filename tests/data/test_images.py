@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from striate.data import ImageSet, Preprocess
+from striate.data import Items, Pictures
 from striate.data.images import moments
 from striate.errors import InputError
 
-RGB = Preprocess((3, 8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-GREY = Preprocess((1, 8, 8), (0.0,), (1.0,))
+RGB = Pictures((3, 8, 8), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+GREY = Pictures((1, 8, 8), (0.0,), (1.0,))
 
 
 def noise(mode: str, size: tuple[int, int] = (8, 8)) -> Image.Image:
@@ -73,7 +73,7 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path, suffix: str) -> None:
 
 def test_every_sixteen_bit_level_goes_to_the_nearest_eight_bit_level() -> None:
     levels = np.arange(65536, dtype=np.uint16).reshape(256, 256)
-    found = Preprocess((1, 256, 256), (0.0,), (1.0,)).read(levels)[0].numpy()
+    found = Pictures((1, 256, 256), (0.0,), (1.0,)).read(levels)[0].numpy()
     assert np.array_equal(found, np.rint(levels / 65535 * 255))
 
 
@@ -116,7 +116,7 @@ def test_the_shorter_side_is_resized_then_the_center_cut_out(size: tuple[int, in
 
 
 def test_the_call_reads_then_normalizes_and_batches_are_equal_to_single_pictures() -> None:
-    to_input = Preprocess((3, 9, 7), (0.4, 0.5, 0.6), (0.2, 0.3, 0.7))
+    to_input = Pictures((3, 9, 7), (0.4, 0.5, 0.6), (0.2, 0.3, 0.7))
     batch = torch.randint(0, 256, (13, 3, 9, 7), dtype=torch.uint8)
     single = torch.stack([to_input(picture) for picture in batch])
     assert torch.equal(single, to_input.normalize(batch))
@@ -127,7 +127,7 @@ def test_the_call_reads_then_normalizes_and_batches_are_equal_to_single_pictures
 
 def test_standardize_leaves_its_input_alone_and_has_a_gradient() -> None:
     with torch.inference_mode():  # the cached factors must not become inference tensors
-        fresh = Preprocess((1, 2, 2), (0.25,), (0.125,))
+        fresh = Pictures((1, 2, 2), (0.25,), (0.125,))
         fresh.standardize(torch.ones(1, 1, 2, 2))
     images = torch.full((1, 1, 2, 2), 0.5, requires_grad=True)
     fresh.standardize(images).sum().backward()
@@ -139,7 +139,7 @@ def test_standardize_leaves_its_input_alone_and_has_a_gradient() -> None:
 @given(st.integers(1, 20), st.integers(1, 20), st.sampled_from([1, 3]))
 def test_arrays_tensors_and_pictures_are_read_alike(height: int, width: int, channels: int) -> None:
     pixels = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    to_input = Preprocess((channels, 6, 5), (0.0,) * channels, (1.0,) * channels)
+    to_input = Pictures((channels, 6, 5), (0.0,) * channels, (1.0,) * channels)
     from_array = to_input.read(pixels)
     assert from_array.shape == (channels, 6, 5)
     assert torch.equal(from_array, to_input.read(Image.fromarray(pixels)))
@@ -149,8 +149,8 @@ def test_arrays_tensors_and_pictures_are_read_alike(height: int, width: int, cha
 
 
 def test_json_round_trip() -> None:
-    to_input = Preprocess((3, 4, 5), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    assert Preprocess.from_json(to_input.json()) == to_input
+    to_input = Pictures((3, 4, 5), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert Pictures.from_json(to_input.json()) == to_input
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_json_round_trip() -> None:
 )
 def test_a_damaged_stored_preprocessing(stored: dict[str, object], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        Preprocess.from_json(stored)
+        Pictures.from_json(stored)
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_damaged_stored_preprocessing(stored: dict[str, object], text: str) ->
 )
 def test_impossible_preprocessings(arguments: tuple[object, ...], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        Preprocess(*arguments)  # type: ignore[arg-type]
+        Pictures(*arguments)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -206,14 +206,14 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
         RGB.read(tmp_path / "a.jpg")
 
 
-def small(**changes: object) -> ImageSet:
+def small(**changes: object) -> Items:
     parts: dict[str, object] = {
         "images": torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1),
         "labels": torch.tensor([0, 1, 0, 1]),
         "class_names": ("even", "odd"),
         "names": tuple("abcd"),
     }
-    return ImageSet(**(parts | changes))  # type: ignore[arg-type]
+    return Items(**(parts | changes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -233,7 +233,7 @@ def small(**changes: object) -> ImageSet:
 )
 def test_sets_that_cannot_be(changes: dict[str, object], text: str) -> None:
     # Past the checks of annotated calls that the test suite adds, to what a user of the package sees.
-    bare = object.__new__(ImageSet)
+    bare = object.__new__(Items)
     for name, value in (vars(small()) | changes).items():
         object.__setattr__(bare, name, value)
     with pytest.raises(InputError, match=text):
@@ -243,9 +243,9 @@ def test_sets_that_cannot_be(changes: dict[str, object], text: str) -> None:
 def test_subsets() -> None:
     items = small()
     neighbors, mixed = items.subset([1, 2]), items.subset(torch.tensor([3, 0]))
-    assert neighbors.images.data_ptr() == items.images[1:].data_ptr()
-    assert neighbors.labels.tolist() == [1, 0]
-    assert mixed.images.flatten().tolist() == [3, 0]
+    assert neighbors.inputs.data_ptr() == items.inputs[1:].data_ptr()
+    assert neighbors.targets.tolist() == [1, 0]
+    assert mixed.inputs.flatten().tolist() == [3, 0]
     assert mixed.names == ("d", "a")
     for index in ([4], [-1], []):
         with pytest.raises(InputError, match=r"subset of an image set: expected positions 0 to 3"):
@@ -254,7 +254,7 @@ def test_subsets() -> None:
 
 def test_multi_label_rows_are_kept() -> None:
     rows = torch.tensor([[0.0, 1], [1, 1], [0, 0], [1, 0]])
-    assert torch.equal(small(labels=rows).subset([2, 1]).labels, rows[[2, 1]])
+    assert torch.equal(small(labels=rows).subset([2, 1]).targets, rows[[2, 1]])
 
 
 def test_moments_against_numpy() -> None:

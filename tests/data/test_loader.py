@@ -10,25 +10,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from striate.data import Batch, Batches, ImageSet, Preprocess, build_augmentation
+from striate.data import Batch, Batches, Items, Pictures, build_augmentation
 from striate.data.cache import mapped
 from striate.data.loader import seeded
 from striate.errors import InputError
 
-TO_INPUT = Preprocess((3, 6, 5), (0.4, 0.5, 0.6), (0.2, 0.3, 0.7))
+TO_INPUT = Pictures((3, 6, 5), (0.4, 0.5, 0.6), (0.2, 0.3, 0.7))
 SPECS = ["flip", "crop:pad=2", "rotate:10", "color", "pca_color", "cutout:2"]
 
 
-def items(count: int = 37) -> ImageSet:
+def items(count: int = 37) -> Items:
     images = torch.randint(0, 256, (count, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return ImageSet(images, torch.arange(count) % 4, tuple("abcd"), tuple(str(i) for i in range(count)))
+    return Items(images, torch.arange(count) % 4, tuple("abcd"), tuple(str(i) for i in range(count)))
 
 
-def on_disk(folder: Path) -> ImageSet:
+def on_disk(folder: Path) -> Items:
     resident = items()
-    (folder / "pixels").write_bytes(resident.images.numpy().tobytes())
-    return ImageSet(
-        mapped(folder / "pixels", resident.images.shape), resident.labels, resident.class_names, resident.names
+    (folder / "pixels").write_bytes(resident.inputs.numpy().tobytes())
+    return Items(
+        mapped(folder / "pixels", resident.inputs.shape), resident.targets, resident.class_names, resident.names
     )
 
 
@@ -43,7 +43,7 @@ def equal(first: list[Batch], second: list[Batch]) -> bool:
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("specs", [[], SPECS])
 def test_streamed_batches_equal_resident_ones_bit_for_bit(tmp_path: Path, workers: int, specs: list[str]) -> None:
-    augment = build_augmentation(specs, items().images)
+    augment = build_augmentation(specs, items().inputs)
     options = {"batch_size": 8, "seed": 3, "augment": augment}
     resident = Batches(items(), TO_INPUT, **options)  # type: ignore[arg-type]
     streamed = Batches(on_disk(tmp_path), TO_INPUT, workers=workers, resident_bytes=100, **options)  # type: ignore[arg-type]
@@ -59,7 +59,7 @@ def test_streamed_batches_equal_resident_ones_bit_for_bit(tmp_path: Path, worker
 def test_an_epoch_started_late_is_the_tail_of_the_epoch(
     seed: int, epoch: int, size: int, drop: bool, data: st.DataObject
 ) -> None:
-    augment = build_augmentation(SPECS, items().images)
+    augment = build_augmentation(SPECS, items().inputs)
     drop = drop and size <= 37
     batches = Batches(items(), TO_INPUT, batch_size=size, seed=seed, augment=augment, drop_last=drop)
     whole = list(batches.epoch(epoch))
@@ -74,9 +74,9 @@ def test_an_epoch_started_late_is_the_tail_of_the_epoch(
 def test_batches_are_the_normalized_items_at_their_index() -> None:
     everything = items()
     for batch in Batches(everything, TO_INPUT, batch_size=10, seed=0).epoch(4):
-        assert torch.equal(batch.images, TO_INPUT.normalize(everything.images[batch.index]))
-        assert torch.equal(batch.labels, everything.labels[batch.index])
-        assert torch.equal(batch.images[0], TO_INPUT(everything.images[batch.index[0]]))
+        assert torch.equal(batch.inputs, TO_INPUT.normalize(everything.inputs[batch.index]))
+        assert torch.equal(batch.targets, everything.targets[batch.index])
+        assert torch.equal(batch.inputs[0], TO_INPUT(everything.inputs[batch.index[0]]))
         assert len(batch) == len(batch.index)
 
 
@@ -104,8 +104,8 @@ def test_augmentation_gets_pictures_in_0_to_1_and_is_normalized_after() -> None:
 
     everything = items()
     batch = next(Batches(everything, TO_INPUT, batch_size=5, seed=0, augment=invert).epoch(0))
-    expected = TO_INPUT.normalize(255 - everything.images[batch.index])
-    torch.testing.assert_close(batch.images, expected)
+    expected = TO_INPUT.normalize(255 - everything.inputs[batch.index])
+    torch.testing.assert_close(batch.inputs, expected)
 
 
 def test_every_batch_of_every_epoch_has_its_own_draws() -> None:
@@ -113,20 +113,20 @@ def test_every_batch_of_every_epoch_has_its_own_draws() -> None:
         return torch.rand(1, generator=generator).expand_as(images)
 
     batches = Batches(items(), TO_INPUT, batch_size=5, seed=0, augment=drawn)
-    values = {float(batch.images.flatten()[0]) for epoch in range(3) for batch in batches.epoch(epoch)}
+    values = {float(batch.inputs.flatten()[0]) for epoch in range(3) for batch in batches.epoch(epoch)}
     assert len(values) == 3 * len(batches)
 
 
 def test_multi_label_targets_pass_through() -> None:
     rows = torch.randint(0, 2, (37, 4)).float()
-    everything = ImageSet(items().images, rows, tuple("abcd"), items().names)
+    everything = Items(items().inputs, rows, tuple("abcd"), items().names)
     batch = next(Batches(everything, TO_INPUT, batch_size=6, seed=1).epoch(0))
-    assert torch.equal(batch.labels, rows[batch.index])
+    assert torch.equal(batch.targets, rows[batch.index])
 
 
 @pytest.mark.parametrize("resident_bytes", [1 << 30, 0])
 def test_no_global_random_state_is_touched(tmp_path: Path, resident_bytes: int) -> None:
-    augment = build_augmentation(SPECS, items().images)
+    augment = build_augmentation(SPECS, items().inputs)
     before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     batches = Batches(
         on_disk(tmp_path), TO_INPUT, batch_size=8, seed=0, augment=augment, workers=1, resident_bytes=resident_bytes
@@ -138,16 +138,16 @@ def test_no_global_random_state_is_touched(tmp_path: Path, resident_bytes: int) 
 
 def test_a_batch_that_is_changed_changes_no_other(tmp_path: Path) -> None:
     for everything, limit in ((items(), 1 << 30), (on_disk(tmp_path), 0)):
-        pixels = everything.images.clone()
+        pixels = everything.inputs.clone()
         batches = Batches(everything, TO_INPUT, batch_size=8, seed=0, workers=0, resident_bytes=limit)
         untouched = list(batches.epoch(0))
-        copies = [batch.images.clone() for batch in untouched]
+        copies = [batch.inputs.clone() for batch in untouched]
         for batch in batches.epoch(0):
-            batch.images.zero_()
-            batch.labels.zero_()
-        assert all(torch.equal(batch.images, copy) for batch, copy in zip(untouched, copies, strict=True))
+            batch.inputs.zero_()
+            batch.targets.zero_()
+        assert all(torch.equal(batch.inputs, copy) for batch, copy in zip(untouched, copies, strict=True))
         assert equal(list(batches.epoch(0)), untouched)
-        assert torch.equal(everything.images, pixels)
+        assert torch.equal(everything.inputs, pixels)
 
 
 def test_a_run_that_stops_early_ends_its_workers(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_options_that_cannot_be_used(options: dict[str, object], text: str) -> N
 
 def test_images_of_another_shape() -> None:
     with pytest.raises(InputError, match=r"images do not fit the preprocessing: expected \(1, 6, 5\), got \(3, 6, 5\)"):
-        Batches(items(), Preprocess((1, 6, 5), (0.0,), (1.0,)), batch_size=8)
+        Batches(items(), Pictures((1, 6, 5), (0.0,), (1.0,)), batch_size=8)
 
 
 @pytest.mark.parametrize(("epoch", "start"), [(-1, 0), (0, -1), (0, 6)])

@@ -33,10 +33,10 @@ def test_digits_are_sklearns_with_levels_spread_to_255() -> None:
     data = load_data("digits", validation=0, test=0)
     assert (data.validation, data.test, data.shape) == (None, None, (1, 8, 8))
     assert torch.equal(
-        data.train.images[:, 0] * 16, (torch.tensor(load_digits().images) * 255 / 16).round().byte() * 16
+        data.train.inputs[:, 0] * 16, (torch.tensor(load_digits().images) * 255 / 16).round().byte() * 16
     )
-    assert data.train.images.max() == 255
-    assert data.train.labels.tolist() == load_digits().target.tolist()
+    assert data.train.inputs.max() == 255
+    assert data.train.targets.tolist() == load_digits().target.tolist()
     assert data.train.names[17] == "digits 17"
 
 
@@ -52,9 +52,9 @@ def test_idx_files_are_read_back(tmp_path: Path, write_idx: WriteIdx, name: str,
     assert data.test is not None
     assert data.validation is not None
     assert (len(data.train), len(data.validation), data.shape) == (30, 10, (1, 5, 4))
-    assert torch.equal(data.train.images, torch.tensor(train[where]))
-    assert data.train.labels.tolist() == [i % 10 for i in where]
-    assert torch.equal(data.test.images, torch.tensor(test))
+    assert torch.equal(data.train.inputs, torch.tensor(train[where]))
+    assert data.train.targets.tolist() == [i % 10 for i in where]
+    assert torch.equal(data.test.inputs, torch.tensor(test))
     assert data.test.names[17] == f"{name} test 17"
     assert data.class_names[9] == ("Ankle boot" if name == "fashion" else "9")
 
@@ -163,9 +163,9 @@ def test_every_form_of_cifar10_gives_the_same_tensors(tmp_path: Path, kind: str,
     *train, test = cifar_batches().values()
     assert data.test is not None
     assert data.class_names == tuple(CIFAR)
-    assert torch.equal(data.train.images.flatten(1), torch.tensor(np.concatenate([pixels for pixels, _ in train])))
-    assert data.train.labels.tolist() == [label for _, labels in train for label in labels]
-    assert torch.equal(data.test.images.flatten(1), torch.tensor(test[0]))
+    assert torch.equal(data.train.inputs.flatten(1), torch.tensor(np.concatenate([pixels for pixels, _ in train])))
+    assert data.train.targets.tolist() == [label for _, labels in train for label in labels]
+    assert torch.equal(data.test.inputs.flatten(1), torch.tensor(test[0]))
     assert data.test.names[3] == "cifar10 test 3"
 
 
@@ -252,16 +252,16 @@ def test_pixels_are_resized_and_colored_by_the_preprocessing() -> None:
     own = load_data("digits", test=0.5)
     assert data.shape == (3, 12, 10)
     assert data.train.names == own.train.names
-    assert torch.equal(data.train.images[5], data.preprocess.read(own.train.images[5]))
-    big = Image.fromarray(own.train.images[5, 0].numpy()).convert("RGB")
+    assert torch.equal(data.train.inputs[5], data.preprocess.read(own.train.inputs[5]))
+    big = Image.fromarray(own.train.inputs[5, 0].numpy()).convert("RGB")
     # A center of 8 x 6.67 pixels: the middle row and column of the result do not see its border.
     square = big.resize((12, 12), Image.Resampling.BILINEAR)
-    assert np.abs(np.asarray(square)[:, 1:11].transpose(2, 0, 1) - data.train.images[5].numpy().astype(int)).max() <= 1
+    assert np.abs(np.asarray(square)[:, 1:11].transpose(2, 0, 1) - data.train.inputs[5].numpy().astype(int)).max() <= 1
 
 
 def test_mean_and_deviation_are_those_of_the_training_part() -> None:
     data = load_data("digits")
-    pixels = data.train.images.numpy() / 255
+    pixels = data.train.inputs.numpy() / 255
     assert data.preprocess.mean == pytest.approx((pixels.mean(),))
     assert data.preprocess.std == pytest.approx((pixels.std(),))
 
@@ -345,7 +345,7 @@ def test_a_class_too_small_to_split(tmp_path: Path, make_folder: MakeFolder) -> 
         load_data(f"folder:{tmp_path}", image_size=8)
     data = load_data(f"folder:{tmp_path}", image_size=8, test=0)  # it stays in training
     assert data.validation is not None
-    assert (data.train.labels.tolist().count(1), data.validation.labels.tolist()) == (1, [0])
+    assert (data.train.targets.tolist().count(1), data.validation.targets.tolist()) == (1, [0])
     assert len(load_data(f"folder:{tmp_path}", image_size=8, test=0, validation=0).train) == 11
 
 
@@ -354,10 +354,10 @@ def test_evaluation_items_are_the_official_test_split_or_everything(tmp_path: Pa
     data = load_data(f"mnist:{tmp_path}")
     items, _ = open_items(f"mnist:{tmp_path}", data.preprocess, data.class_names)
     assert data.test is not None
-    assert torch.equal(items.images, data.test.images)
+    assert torch.equal(items.inputs, data.test.inputs)
     digits, _ = open_items("digits", data.preprocess, data.class_names[::-1])
-    assert (len(digits), tuple(digits.images.shape[1:])) == (1797, (1, 5, 4))
-    assert digits.labels[:3].tolist() == [9, 8, 7]
+    assert (len(digits), tuple(digits.inputs.shape[1:])) == (1797, (1, 5, 4))
+    assert digits.targets[:3].tolist() == [9, 8, 7]
 
 
 def test_evaluation_items_with_unknown_classes() -> None:

@@ -54,7 +54,7 @@ def test_evaluation_repeats_the_scores_of_the_training(run_folder: Path) -> None
 def test_predictions_agree_with_the_model(run_folder: Path) -> None:
     model, card = striate.load(run_folder)
     digits = striate.load_data("digits", image_size=12, seed=0, test=0.2)
-    images = list(digits.test.images[:5])
+    images = list(digits.test.inputs[:5])
     for image, prediction in zip(images, predict(model, card, images, top_k=3), strict=True):
         with torch.no_grad():
             values, places = model(card.preprocess.normalize(image[None])).softmax(1)[0].topk(3)

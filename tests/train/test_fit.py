@@ -37,7 +37,7 @@ def test_equals_a_loop_written_out(small) -> None:
     expected = []
     batches = Batches(small.data.train, small.data.preprocess, batch_size=100, seed=recipe.seed, drop_last=True)
     for batch in batches.epoch(0):
-        loss = F.cross_entropy(theirs(batch.images), batch.labels)
+        loss = F.cross_entropy(theirs(batch.inputs), batch.targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

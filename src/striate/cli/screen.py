@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 # People read standard error, programs standard output.
@@ -28,6 +31,16 @@ def print_table(table: Table) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=10_000)
     console.print(table)
+
+
+def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows as a table: text as it is, numbers with three decimals."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns)
+    for row in rows:
+        values = [row.get(column, "") for column in columns]
+        table.add_row(*(escape(f"{value:.3f}" if isinstance(value, float) else str(value)) for value in values))
+    print_table(table)
 
 
 def complain(message: str) -> None:

@@ -14,11 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
-from rich.markup import escape
-from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
-from striate.cli.screen import SCREEN, print_line, print_table, say
+from striate.cli.screen import SCREEN, print_line, print_rows, print_table, say
 from striate.errors import InputError
 from striate.recipe import Recipe
 
@@ -65,7 +63,8 @@ class Train:
         page = write_report(session, outcome, folder)
         SCREEN.print(outcome.scores.table())
         say(f"report: {page}")
-        print_line(f"test accuracy: {outcome.scores.accuracy:.4f} ({outcome.scores.n} images)")
+        count, (name, value) = list(outcome.scores.summary().items())[:2]
+        print_line(f"test {name.replace('_', ' ')}: {value:.4f} ({count[1]} items)")
         print_line(f"run: {folder}")
 
     def _resumed(self) -> Recipe:
@@ -86,14 +85,14 @@ class Train:
 
 @dataclass(frozen=True)
 class Evaluate:
-    """Score the model of a run on its own test images, or on other data."""
+    """Score the model of a run on its own test items, or on other data, with intervals that hold 95 % of the time."""
 
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
     data: str | None = None
-    """Other data, as in train: mnist:PATH, folder:PATH ... (its test images, or all if it has none)."""
+    """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none)."""
     skip_corrupt: bool = False
-    """Leave out images that cannot be read."""
+    """Leave out files that cannot be read."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
     json: bool = False
@@ -104,58 +103,76 @@ class Evaluate:
         from striate.runs import evaluate_run
 
         with showing_progress() as progress:
-            scores, skipped = evaluate_run(
+            found = evaluate_run(
                 self.run_folder,
                 self.data,
                 device=self.device,
                 skip_corrupt=self.skip_corrupt,
                 progress=progress,
             )
-        report_skipped(skipped)
+        report_skipped(found.skipped)
         if self.json:
-            print_line(json.dumps({**scores.json(), "skipped": skipped}))
+            print_line(json.dumps({**found.scores.json(), "skipped": found.skipped}))
         else:
-            print_table(scores.table())
+            print_table(found.scores.table())
 
 
 @dataclass(frozen=True)
 class Predict:
-    """Tell the classes of image files."""
+    """Tell what a trained network says of files: classes, masks, boxes, sounds ...; interrupted, it goes on."""
 
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
     files: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES")]
-    """Images."""
-    top_k: int = 3
-    """How many classes to tell for each image."""
+    """What the network takes: images, recordings, texts ..."""
+    out: Path | None = None
+    """Folder for predictions.csv, predictions.jsonl and the files of the task (masks, pictures, sounds ...)."""
+    top_k: int | None = None
+    """Classification: how many classes to tell for each item; by default 3."""
+    batch_size: int = 16
+    """Items per forward pass."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
     json: bool = False
     """Print one JSON list."""
 
     def run(self) -> None:
-        """Print the predictions."""
-        from striate.runs import load, predict
+        """Print the predictions; with --out, write them, too."""
+        from striate.runs import answer_files, load, predict
         from striate.train import find_device
 
         if not self.files:
-            raise InputError("nothing to predict", expected="image files", fix="striate predict RUN FILES...")
+            raise InputError("nothing to predict", expected="files", fix="striate predict RUN FILES...")
         model, card = load(self.run_folder)
-        predictions = predict(model.to(find_device(self.device)), card, self.files, self.top_k)
-        if self.json:
-            rows = [
-                {"file": str(file), "classes": p.classes, "probabilities": p.probabilities}
-                for file, p in zip(self.files, predictions, strict=True)
+        model.to(find_device(self.device))
+        options = self._options(card.task["name"])
+        if self.out is None:
+            items = [pair for file in self.files for pair in card.preprocess.expand(file)]
+            results = predict(model, card, [item for _, item in items], batch_size=self.batch_size, **options)
+            lines = [
+                {"file": name, **result.json(), "row": result.row()}
+                for (name, _), result in zip(items, results, strict=True)
             ]
-            print_line(json.dumps(rows))
-            return
-        table = Table("file", "class", "probability", "next")
-        for file, prediction in zip(self.files, predictions, strict=True):
-            # With several labels, an image may have none.
-            best, *rest = zip(prediction.classes or ("–",), prediction.probabilities or (0.0,), strict=True)
-            others = ", ".join(f"{name} {probability:.3f}" for name, probability in rest)
-            table.add_row(escape(str(file)), escape(best[0]), f"{best[1]:.3f}", escape(others))
-        print_table(table)
+        else:
+            with showing_progress() as progress:
+                lines = answer_files(
+                    model, card, self.files, self.out, batch_size=self.batch_size, progress=progress, **options
+                )
+        rows = [{"file": line["file"], **line.pop("row")} for line in lines]
+        if self.json:
+            print_line(json.dumps(lines))
+        else:
+            print_rows(rows)
+            if self.out is not None:
+                print_line(f"predictions: {self.out}")
+
+    def _options(self, task: str) -> dict[str, Any]:
+        """What the task is told."""
+        if task == "classify":
+            return {"top_k": 3 if self.top_k is None else self.top_k}
+        if self.top_k is not None:
+            raise InputError("top_k is for classification", where=f"task {task}", fix="Leave --top-k out.")
+        return {}
 
 
 @dataclass(frozen=True)
@@ -259,8 +276,8 @@ def showing_progress() -> Iterator[Callable[[int, int, str], None]]:
 
 
 def report_skipped(names: Sequence[str]) -> None:
-    """Name and count the images that were left out."""
+    """Name and count the files that were left out."""
     for name in names:
         say(f"left out, cannot be read: {name}")
     if names:
-        say(f"images left out: {len(names)}")
+        say(f"files left out: {len(names)}")

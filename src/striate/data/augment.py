@@ -73,28 +73,30 @@ def augmentation(
 
 
 def build_augmentation(
-    specs: Sequence[str], images: UInt8[Tensor, "n c h w"]
-) -> Callable[[Tensor, torch.Generator], Tensor] | None:
-    """One function (images, generator) -> images that applies `specs` in order; None if there are none.
+    specs: Sequence[str],
+    images: UInt8[Tensor, "n c h w"],
+    meaning: object = None,  # noqa: ARG001
+) -> Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None:
+    """One function (images, targets, generator) -> (images, targets) that applies `specs` in order; None without specs.
 
     `images` is the training set: its shape is checked against each augmentation, and `pca_color` measures it.
     An unknown name or option, a value out of range or a picture that does not fit raises InputError here.
 
     >>> pixels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
     >>> change = build_augmentation(["crop:pad=2", "rotate:10"], pixels)
-    >>> change(pixels / 255, torch.Generator().manual_seed(0)).shape
+    >>> change(pixels / 255, torch.zeros(2), torch.Generator().manual_seed(0))[0].shape
     torch.Size([2, 1, 8, 8])
     """
     steps = [_step(spec, images) for spec in specs]
     if not steps:
         return None
 
-    def augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    def augment(images: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         for step in steps:
             images = step(images, generator)
-        return images
+        return images, targets
 
-    augment(images[:1] / 255, torch.Generator())  # what does not fit these pictures fails now
+    augment(images[:1] / 255, torch.empty(1, 0), torch.Generator())  # what does not fit these pictures fails now
     return augment
 
 

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -18,13 +18,12 @@ from typing import BinaryIO
 import torch
 from filelock import FileLock
 
-from striate.data.images import Preprocess, take
+from striate.data.items import Input, Progress, take
 from striate.errors import InputError, StorageError
 from striate.shapes import Int64, Tensor, UInt8
 
-Progress = Callable[[int, int, str], None]
 RESIDENT_BYTES = 1 << 30
-FORMAT = 2  # part of the key: raise it when Preprocess.read gives other pixels
+FORMAT = 2  # part of the key: raise it when Pictures.read gives other pixels
 
 
 def cache_folder(cache: Path | None = None) -> Path:
@@ -34,7 +33,7 @@ def cache_folder(cache: Path | None = None) -> Path:
 
 def decode(
     pictures: Tensor | Sequence[Path],
-    preprocess: Preprocess,
+    preprocess: Input,
     *,
     skip_corrupt: bool = False,
     cache: Path | None = None,
@@ -88,7 +87,7 @@ class CacheFile:
     of JSON per unreadable picture: its position and the reason.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[Path], preprocess: Preprocess) -> None:
+    def __init__(self, folder: Path, paths: Sequence[Path], preprocess: Input) -> None:
         self.folder, self.paths, self.preprocess = folder, paths, preprocess
         key = hashlib.sha256(json.dumps([FORMAT, preprocess.shape]).encode())
         for path in paths:
@@ -189,7 +188,7 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _resized(
-    pictures: UInt8[Tensor, "n _ _ _"], preprocess: Preprocess, progress: Progress | None
+    pictures: UInt8[Tensor, "n _ _ _"], preprocess: Input, progress: Progress | None
 ) -> UInt8[Tensor, "n c h w"]:
     if tuple(pictures.shape[1:]) == preprocess.shape:
         return pictures

@@ -1,91 +1,32 @@
-"""Pictures as tensors: a labeled set, the splits of a source, and the one way a picture becomes input."""
+"""Pictures as network input: the one way, for training data and for later predictions."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 
+from striate.data.cache import decode
+from striate.data.inputs import input_kind
+from striate.data.items import Input, Meaning, Reading, take
 from striate.errors import InputError
-from striate.shapes import Float, Int64, Tensor, UInt8
+from striate.shapes import Float, Tensor, UInt8
 
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
-@dataclass(frozen=True, eq=False)
-class ImageSet:
-    """Labeled pictures of one size.
-
-    `images` is resident or a private view of a memory-mapped file; `labels` holds one class per item or, for
-    multi-label data, one row of 0.0 and 1.0 per item; `names` says what each item is called in reports and
-    errors (a path, or "mnist test 17"). Counts that differ and labels outside the classes raise InputError.
-
-    >>> pixels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
-    >>> two = ImageSet(pixels, torch.tensor([1, 0]), class_names=("cat", "dog"), names=("a", "b"))
-    >>> len(two), two.subset([1]).names
-    (2, ('b',))
-    """
-
-    images: UInt8[Tensor, "n c h w"]
-    labels: Int64[Tensor, " n"] | Float[Tensor, "n k"]
-    class_names: tuple[str, ...]
-    names: Sequence[str]
-
-    def __post_init__(self) -> None:
-        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
-            found = f"{self.images.dtype} of {self.images.ndim} axes"
-            raise InputError("images of a set", expected="a uint8 tensor with axes n c h w", got=found)
-        if len(self.images) == 0:
-            raise InputError("an image set is empty", expected="at least one image", got=0)
-        counts = {"images": len(self.images), "labels": len(self.labels), "names": len(self.names)}
-        if len(set(counts.values())) > 1:
-            found = ", ".join(f"{count} {what}" for what, count in counts.items())
-            raise InputError("images and labels differ in number", expected="one label per image", got=found)
-        self._check_labels(len(self.class_names))
-
-    def _check_labels(self, classes: int) -> None:
-        if self.labels.is_floating_point():
-            if self.labels.ndim != 2 or self.labels.shape[1] != classes:
-                expected = f"n rows of {classes} classes"
-                raise InputError("multi-label targets", expected=expected, got=tuple(self.labels.shape))
-        elif self.labels.dtype != torch.int64 or self.labels.ndim != 1:
-            found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
-            raise InputError("labels of a set", expected="an int64 tensor with axis n", got=found)
-        elif int(self.labels.min()) < 0 or int(self.labels.max()) >= classes:
-            found = f"{int(self.labels.min())} to {int(self.labels.max())}"
-            raise InputError("labels outside the classes", expected=f"0 to {classes - 1}", got=found)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def subset(self, index: Sequence[int] | np.ndarray[Any, np.dtype[Any]] | Tensor) -> ImageSet:
-        """The items at `index`, in that order. A run of neighbors is a view, all else a resident copy."""
-        where = torch.as_tensor(index, dtype=torch.int64).flatten()
-        if len(where) == 0 or int(where.min()) < 0 or int(where.max()) >= len(self):
-            found = f"{int(where.min())} to {int(where.max())}" if len(where) else "no positions"
-            raise InputError("subset of an image set", expected=f"positions 0 to {len(self) - 1}", got=found)
-        names = tuple(self.names[i] for i in where.tolist())
-        return ImageSet(take(self.images, where), self.labels[where], self.class_names, names)
-
-
-def take(images: UInt8[Tensor, "n c h w"], where: Int64[Tensor, " m"]) -> UInt8[Tensor, "m c h w"]:
-    """Rows of `images`: a view if they are neighbors in order (a mapped file stays mapped), else a copy."""
-    first = int(where[0])
-    if torch.equal(where, torch.arange(first, first + len(where))):
-        return images[first : first + len(where)]
-    return images.index_select(0, where)
-
-
-def moments(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, "c c"]]:
-    """Mean and covariance of the channels over all pixels of all images (population), in units of 0..1.
+def moments(
+    images: UInt8[Tensor, "n c *space"], where: npt.NDArray[np.int64] | None = None
+) -> tuple[Float[Tensor, " c"], Float[Tensor, "c c"]]:
+    """Mean and covariance of the channels over all pixels of the images at `where` (population), in units of 0..1.
 
     >>> mean, covariance = moments(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1))
     >>> mean.item(), covariance.item()
@@ -95,8 +36,9 @@ def moments(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Floa
     total = torch.zeros(channels, dtype=torch.float64)
     products = torch.zeros(channels, channels, dtype=torch.float64)
     rows = max(1, (4 << 20) // images[0].numel())
-    for first in range(0, len(images), rows):
-        columns = images[first : first + rows].transpose(0, 1).flatten(1).double()
+    chosen = torch.arange(len(images)) if where is None else torch.from_numpy(where)
+    for first in range(0, len(chosen), rows):
+        columns = take(images, chosen[first : first + rows]).transpose(0, 1).flatten(1).double()
         total += columns.sum(1).cpu()
         products += (columns @ columns.T).cpu()
         pixels += columns.shape[1]
@@ -105,8 +47,9 @@ def moments(images: UInt8[Tensor, "n c h w"]) -> tuple[Float[Tensor, " c"], Floa
     return mean / 255, covariance / 255**2
 
 
+@input_kind("pictures", reads=("pictures",))
 @dataclass(frozen=True)
-class Preprocess:
+class Pictures(Input):
     """How a picture becomes network input, the same for training data and for later predictions.
 
     Turn it upright (EXIF), put transparency on white, bring 16 bits to 8, make it grey or RGB as `shape`
@@ -115,7 +58,7 @@ class Preprocess:
 
     `shape` is (c, h, w) with c 1 or 3; `mean` and `std` have one value per channel, in units of 0..1.
 
-    >>> to_input = Preprocess((1, 2, 2), mean=(0.5,), std=(0.25,))
+    >>> to_input = Pictures((1, 2, 2), mean=(0.5,), std=(0.25,))
     >>> to_input(np.array([[0, 255], [255, 0]], dtype=np.uint8))
     tensor([[[-2.,  2.],
              [ 2., -2.]]])
@@ -138,9 +81,66 @@ class Preprocess:
         if min(self.std) <= 0:
             raise InputError("std of a preprocessing", expected="positive numbers", got=self.std)
 
-    def __call__(self, image: Any) -> Float[Tensor, "c h w"]:
-        """Network input from a path, a PIL image, an array (h w or h w c) or a tensor (h w or c h w)."""
-        return self.normalize(self.read(image)[None])[0]
+    @classmethod
+    def fit(
+        cls,
+        raw: UInt8[Tensor, "n c h w"] | tuple[Path, ...],
+        reading: Reading,
+        image_size: int | tuple[int, int] | None = None,
+        channels: int | None = None,
+    ) -> tuple[UInt8[Tensor, "n c h w"], Pictures, list[int]]:
+        """All pictures at one size, this preprocessing with the moments of the training ones, and the broken ones.
+
+        `image_size` (side, or height and width, in pixels) and `channels` (1 grey, 3 RGB) are by default the pictures'
+        own; files of any size need the size.
+        """
+        shape = _shape(reading.where, raw, image_size, channels)
+        plain = cls(shape, mean=(0.0,) * shape[0], std=(1.0,) * shape[0])
+        images, corrupt = plain.store(raw, reading)
+        return images, plain.measured(images, reading.train(corrupt)), corrupt
+
+    def store(
+        self, raw: UInt8[Tensor, "n c h w"] | tuple[Path, ...], reading: Reading
+    ) -> tuple[UInt8[Tensor, "n c h w"], list[int]]:
+        """All pictures through `read`, and the positions of the broken ones (black, to be left out)."""
+        return decode(raw, self, skip_corrupt=reading.skip_corrupt, cache=reading.cache, progress=reading.progress)
+
+    def measured(self, images: UInt8[Tensor, "n c h w"], where: npt.NDArray[np.int64]) -> Pictures:
+        """The same with the mean and the standard deviation of the images at `where` (population, all pixels, 0..1)."""
+        mean, covariance = moments(images, where)
+        std = covariance.diagonal().sqrt()
+        # A channel that never changes says nothing; any positive number will do to divide it by.
+        std = torch.where(std > 1e-6, std, 1.0)
+        return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+    def unscaled(self) -> Pictures:
+        """The same, but inputs stay in 0..1."""
+        return replace(self, mean=(0.0,) * self.channels, std=(1.0,) * self.channels)
+
+    def place(self, targets: Tensor, meaning: Meaning, size: tuple[int, int]) -> Tensor:
+        """Targets of pictures of `size` (h, w) as they lie in the resized and cut ones; others are passed through.
+
+        A mask takes its nearest neighbor; boxes and points move, a box is cut to the picture.
+        """
+        if size == self.shape[1:] or meaning.kind not in ("mask", "box", "points"):
+            return targets
+        if meaning.kind == "mask":
+            modes = (Image.fromarray(mask.numpy()) for mask in targets)
+            fitted = [ImageOps.fit(mask, self.shape[:0:-1], Image.Resampling.NEAREST) for mask in modes]
+            return torch.from_numpy(np.stack([np.array(mask) for mask in fitted]))
+        scale = max(new / old for new, old in zip(self.shape[1:], size, strict=True))
+        (top, left) = ((old * scale - new) / 2 for new, old in zip(self.shape[1:], size, strict=True))
+        corner = torch.tensor([left, top])
+        if meaning.kind == "points":  # pixel centers are whole numbers
+            return (targets + 0.5) * scale - 0.5 - corner
+        placed = targets.clone()
+        low = targets[:, :2] * scale - corner
+        high = low + targets[:, [3, 2]] * scale
+        limit = torch.tensor([self.shape[2], self.shape[1]], dtype=low.dtype)
+        low, high = (torch.minimum(edge.clamp(min=0), limit) for edge in (low, high))
+        there = targets[:, 4:5] > 0
+        placed[:, :2], placed[:, 2:4] = low * there, (high - low).flip(1) * there
+        return placed
 
     def read(self, image: Any) -> UInt8[Tensor, "c h w"]:
         """The part before normalizing. A missing or broken picture raises InputError with its path."""
@@ -163,6 +163,10 @@ class Preprocess:
         pixels = np.array(fitted).reshape(height, width, channels)
         return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
 
+    def units(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """8-bit pictures as numbers in 0..1."""
+        return images.float().div_(255)
+
     def normalize(self, images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """(x / 255 - mean) / std of 8-bit pictures."""
         return self._scaled(images, 255.0)
@@ -179,10 +183,10 @@ class Preprocess:
 
     def json(self) -> dict[str, Any]:
         """A dictionary of plain lists, for a checkpoint."""
-        return {"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}
+        return {"kind": "pictures", "shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}
 
     @staticmethod
-    def from_json(stored: Mapping[str, Any]) -> Preprocess:
+    def from_json(stored: Mapping[str, Any]) -> Pictures:
         """The inverse of `json`; a missing or malformed entry raises InputError."""
         try:
             channels, height, width = (int(axis) for axis in stored["shape"])
@@ -190,40 +194,12 @@ class Preprocess:
         except (KeyError, TypeError, ValueError) as error:
             expected = "shape (3 whole numbers), mean and std (numbers)"
             raise InputError("stored preprocessing", expected=expected, got=dict(stored)) from error
-        return Preprocess((channels, height, width), mean, std)
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data source, split and ready to train on; `skipped` names the corrupt files that were left out."""
-
-    train: ImageSet
-    validation: ImageSet | None
-    test: ImageSet | None
-    preprocess: Preprocess
-    skipped: tuple[str, ...] = ()
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.train.class_names
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(c, h, w) of one picture."""
-        return self.preprocess.shape
-
-    def fingerprint(self) -> str:
-        """A hash of classes, splits, names and labels: the same for as long as no item comes, goes or moves."""
-        digest = hashlib.sha256(repr(self.class_names).encode())
-        for part in (self.train, self.validation, self.test):
-            digest.update(b"none" if part is None else part.labels.numpy().tobytes())
-            digest.update("\0".join([] if part is None else part.names).encode("utf-8", "surrogateescape"))
-        return digest.hexdigest()[:16]
+        return Pictures((channels, height, width), mean, std)
 
 
 @lru_cache(maxsize=32)
 @torch.inference_mode(False)  # what is kept must also work under autograd later
-def _scale(preprocess: Preprocess, unit: float, device: torch.device) -> tuple[Tensor, Tensor]:
+def _scale(preprocess: Pictures, unit: float, device: torch.device) -> tuple[Tensor, Tensor]:
     """The factor and the offset per channel that normalize pictures in 0..unit, on `device`."""
     mean = torch.tensor(preprocess.mean, dtype=torch.float64).view(-1, 1, 1)
     std = torch.tensor(preprocess.std, dtype=torch.float64).view(-1, 1, 1)
@@ -273,3 +249,30 @@ def to_channels(picture: Image.Image, channels: int) -> Image.Image:
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture.convert("RGBA"))
     return picture.convert("L" if channels == 1 else "RGB")
+
+
+def _shape(where: str, raw: Any, size: int | tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
+    if isinstance(raw, Tensor):
+        own_channels, *own_size = raw.shape[1:]
+    else:
+        if size is None:
+            fix = "Give an image size, 64 say."
+            raise InputError("a folder of pictures has no size of its own", where=where, fix=fix)
+        own_channels, own_size = 0, []
+    height, width = own_size if size is None else (size, size) if isinstance(size, int) else size
+    if min(height, width) < 1:
+        raise InputError("image size is not positive", expected="at least 1", got=size)
+    if channels is None:
+        channels = own_channels or (1 if _all_grey(raw) else 3)
+    return channels, height, width
+
+
+def _all_grey(paths: Any) -> bool:
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                if picture.mode not in GREY_MODES:
+                    return False
+        except Exception:  # decoding says what is wrong with it
+            continue
+    return True

@@ -1,4 +1,4 @@
-"""Sets of pictures to batches: each is a pure function of (seed, epoch, number), however it is made."""
+"""Sets of items to batches: each is a pure function of (seed, epoch, number), however it is made."""
 
 from __future__ import annotations
 
@@ -11,40 +11,42 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from striate.data.images import ImageSet, Preprocess
+from striate.data.items import Input, Items
 from striate.errors import InputError
-from striate.shapes import Float, Int64, Tensor, UInt8
+from striate.shapes import Int64, Tensor
 
-Augment = Callable[[Tensor, torch.Generator], Tensor]
+# Inputs, targets and a generator to inputs and targets: an augmentation (of units), or the example that a task makes.
+Change = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Normalized pictures, their labels and their positions in the set, all on one device."""
+    """Network inputs, their targets and their positions in the set, all on one device."""
 
-    images: Float[Tensor, "n c h w"]
-    labels: Int64[Tensor, " n"] | Float[Tensor, "n k"]
+    inputs: Tensor
+    targets: Tensor
     index: Int64[Tensor, " n"]
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.index)
 
 
 class Batches:
     """The batches of a set, epoch after epoch.
 
     With a `seed` each epoch has its own order and `augment` (see `build_augmentation`) its own draws; without
-    one the items come in order, unchanged. Batch k of epoch e depends on (seed, e, k) and on nothing else:
-    not on where the epoch was started, not on `workers`, and no global random state is read or changed. So a
-    run resumes exactly with `epoch(e, start=k)`.
+    one the items come in order, unchanged. `example` (of a task) makes network inputs and targets of what is then
+    standardized; without a seed its draws are the same in every epoch. Batch k of epoch e depends on (seed, e, k)
+    and on nothing else: not on where the epoch was started, not on `workers`, and no global random state is read or
+    changed. So a run resumes exactly with `epoch(e, start=k)`.
 
     A set of at most `resident_bytes` is moved to `device` once; a larger one (a memory-mapped file) is read
     by `workers` processes (None: one per processor but one, at most 4; 0: by this one). Both give the same
     batches bit for bit.
 
     >>> pixels = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1)
-    >>> items = ImageSet(pixels, torch.arange(5) % 2, ("even", "odd"), "abcde")
-    >>> batches = Batches(items, Preprocess((1, 1, 1), mean=(0.0,), std=(1.0,)), batch_size=2)
+    >>> items = Items(pixels, torch.arange(5) % 2, Meaning("class", ("even", "odd")), "abcde")
+    >>> batches = Batches(items, Pictures((1, 1, 1), mean=(0.0,), std=(1.0,)), batch_size=2)
     >>> [batch.index.tolist() for batch in batches.epoch(0)]
     [[0, 1], [2, 3], [4]]
     >>> [batch.index.tolist() for batch in batches.epoch(0, start=2)]
@@ -53,13 +55,14 @@ class Batches:
 
     def __init__(
         self,
-        items: ImageSet,
-        preprocess: Preprocess,
+        items: Items,
+        preprocess: Input,
         *,
         batch_size: int,
         device: str | torch.device = "cpu",
         seed: int | None = None,
-        augment: Augment | None = None,
+        augment: Change | None = None,
+        example: Change | None = None,
         drop_last: bool = False,
         workers: int | None = None,
         resident_bytes: int = 1 << 30,
@@ -67,24 +70,24 @@ class Batches:
         if batch_size < 1:
             raise InputError("batch size is not positive", expected="at least 1", got=batch_size)
         if drop_last and batch_size > len(items):
-            found = f"batches of {batch_size}, {len(items)} images"
-            raise InputError("no full batch", expected="at most one batch of all images", got=found)
-        shape = tuple(items.images.shape[1:])
-        if shape != preprocess.shape:
-            raise InputError("images do not fit the preprocessing", expected=preprocess.shape, got=shape)
+            found = f"batches of {batch_size}, {len(items)} items"
+            raise InputError("no full batch", expected="at most one batch of all items", got=found)
+        made = tuple(preprocess.normalize(items.inputs[:1]).shape[1:])
+        if made != preprocess.shape:
+            raise InputError("items do not fit the preprocessing", expected=preprocess.shape, got=made)
         if augment is not None and seed is None:
             raise InputError("augmentation without a seed", expected="seed=<a whole number>", got="seed=None")
         if seed is not None and seed < 0:
             raise InputError("seed is negative", expected="at least 0", got=seed)
         if workers is not None and workers < 0:
             raise InputError("number of workers is negative", expected="at least 0", got=workers)
-        self.items, self.preprocess, self.augment = items, preprocess, augment
+        self.items, self.preprocess, self.augment, self.example = items, preprocess, augment, example
         self.batch_size, self.drop_last, self.seed = batch_size, drop_last, seed
         self.device = torch.device(device)
-        self.resident = items.images.nbytes <= resident_bytes
+        self.resident = items.inputs.nbytes <= resident_bytes
         self.workers = _workers() if workers is None else workers
-        self._images = items.images.to(self.device) if self.resident else items.images
-        self._labels = items.labels.to(self.device)
+        self._inputs = items.inputs.to(self.device) if self.resident else items.inputs
+        self._targets = items.targets.to(self.device)
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -103,21 +106,21 @@ class Batches:
         here = order.to(self.device)
         parts = [slice(k * self.batch_size, (k + 1) * self.batch_size) for k in range(start, len(self))]
         raw = self._resident(here, parts) if self.resident else self._streamed(order, parts)
-        for k, part, images in zip(range(start, len(self)), parts, raw, strict=True):
+        for k, part, stored in zip(range(start, len(self)), parts, raw, strict=True):
             index = here[part]
-            yield Batch(self._finish(images, number, k), self._labels.index_select(0, index), index)
+            yield Batch(*self._finish(stored, self._targets.index_select(0, index), number, k), index)
 
     def _order(self, epoch: int) -> Int64[Tensor, " n"]:
         if self.seed is None:
             return torch.arange(len(self.items))
         return torch.randperm(len(self.items), generator=seeded(self.seed, 0, epoch))
 
-    def _resident(self, order: Tensor, parts: Sequence[slice]) -> Iterator[UInt8[Tensor, "n c h w"]]:
-        return (self._images.index_select(0, order[part]) for part in parts)
+    def _resident(self, order: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
+        return (self._inputs.index_select(0, order[part]) for part in parts)
 
-    def _streamed(self, order: Tensor, parts: Sequence[slice]) -> Iterator[UInt8[Tensor, "n c h w"]]:
+    def _streamed(self, order: Tensor, parts: Sequence[slice]) -> Iterator[Tensor]:
         loader = DataLoader(
-            Rows(self._images),
+            Rows(self._inputs),
             sampler=[order[part] for part in parts],
             batch_size=None,
             num_workers=self.workers,
@@ -125,23 +128,29 @@ class Batches:
             multiprocessing_context=_fork() if self.workers else None,
             generator=torch.Generator(),  # else the loader draws from the global one
         )
-        return (images.to(self.device, non_blocking=True) for images in loader)
+        return (rows.to(self.device, non_blocking=True) for rows in loader)
 
-    def _finish(self, images: UInt8[Tensor, "n c h w"], epoch: int, k: int) -> Float[Tensor, "n c h w"]:
+    def _finish(self, stored: Tensor, targets: Tensor, epoch: int, k: int) -> tuple[Tensor, Tensor]:
         if self.augment is None or self.seed is None:
-            return self.preprocess.normalize(images)
-        changed = self.augment(images.float().div_(255), seeded(self.seed, 1, epoch, k))
-        return self.preprocess.standardize(changed.contiguous())
+            inputs = self.preprocess.normalize(stored)
+        else:
+            units = self.preprocess.units(stored)
+            inputs, targets = self.augment(units, targets, seeded(self.seed, 1, epoch, k))
+            inputs = self.preprocess.standardize(inputs.contiguous())
+        if self.example is None:
+            return inputs, targets
+        draws = seeded(0, 2, 0, k) if self.seed is None else seeded(self.seed, 2, epoch, k)
+        return self.example(inputs, targets, draws)
 
 
 class Rows(Dataset[Tensor]):
     """What a worker process does: gather the rows of one batch."""
 
-    def __init__(self, images: UInt8[Tensor, "n c h w"]) -> None:
-        self.images = images
+    def __init__(self, stored: Tensor) -> None:
+        self.stored = stored
 
-    def __getitem__(self, index: Int64[Tensor, " n"]) -> UInt8[Tensor, "n c h w"]:
-        return self.images.index_select(0, index)
+    def __getitem__(self, index: Int64[Tensor, " n"]) -> Tensor:
+        return self.stored.index_select(0, index)
 
 
 def seeded(seed: int, *key: int) -> torch.Generator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -69,3 +70,38 @@ def _draw(
         order = np.random.default_rng((*key, label)).permutation(count)
         drawn.append(positions[labels[positions] == label][order[:wanted]])
     return np.sort(np.concatenate(drawn))
+
+
+def fold_of(
+    labels: npt.NDArray[np.int64],
+    given: Mapping[str, Positions],
+    folds: int,
+    fold: int,
+    groups: npt.NDArray[np.int64] | None,
+    seed: int,
+) -> dict[str, Positions]:
+    """One of `folds` cross-validations: every item is in the test part of exactly one of them.
+
+    All parts that the source comes with are put together. Folds have equal shares of each class, in an order drawn
+    from the seed; with `groups`, whole groups stay together and the classes are balanced as far as they allow.
+    Raises InputError for less than two folds, more than there are items or groups, and a fold that is none of them.
+
+    >>> [len(fold_of(np.zeros(5, int), {"train": np.arange(5)}, 2, k, None, 0)["test"]) for k in (0, 1)]
+    [3, 2]
+    """
+    everything = np.sort(np.concatenate(list(given.values())))
+    most = len(everything) if groups is None else len(np.unique(groups[everything]))
+    if not 2 <= folds <= most:
+        what = "items" if groups is None else "groups"
+        raise InputError("folds of a cross-validation", expected=f"2 to {most} ({what})", got=folds)
+    if not 0 <= fold < folds:
+        raise InputError("fold of a cross-validation", expected=f"0 to {folds - 1}", got=fold)
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # 0.5 s
+
+    maker = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # a class with less items than folds is spread as far as it goes
+        own = None if groups is None else groups[everything]
+        parts = list(maker.split(everything, labels[everything], own))
+    train, test = parts[fold]
+    return {"train": everything[train], "test": everything[test]}

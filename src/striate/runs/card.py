@@ -12,9 +12,9 @@ from typing import Any
 from torch import nn
 
 from striate import zoo
-from striate.data import Preprocess
+from striate.data import Input, Meaning, read_input
 from striate.errors import InputError
-from striate.tasks import Task, build_task
+from striate.tasks import Task, read_task
 from striate.train import lay_out, load_weights, read_tensors, save_tensors, settle_process, write_atomically
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -22,43 +22,47 @@ WEIGHTS, CARD = "model.safetensors", "model.json"
 
 @dataclass(frozen=True)
 class Card:
-    """What is needed to use a model: how to build it, how to prepare an image, what the outputs mean.
+    """What is needed to use a model: how to build it, how to prepare an item, what the outputs mean.
 
     `architecture` is the network's name in the zoo and `options` what `striate.build` gets beside it.
-    `task` names the task and its options, `data` is the fingerprint of the images that it was trained and tested on.
-    `preprocess(image)` turns a path, a PIL image, an array or a tensor into the network's input,
-    Float[c, h, w] of `input_shape`. `scores` holds the test scores at the end of training.
+    `task` names the task and its options, `meaning` says what its targets were, `data` is the fingerprint of the items
+    that it was trained and tested on. `preprocess(item)` turns an item (a picture: a path, a PIL image, an array or a
+    tensor) into the network's input of `input_shape`. `scores` holds the test scores at the end of training.
     """
 
     architecture: str
     options: dict[str, Any]
-    class_names: tuple[str, ...]
-    preprocess: Preprocess
-    task: dict[str, Any] = field(default_factory=lambda: {"name": "classify"})
+    meaning: Meaning
+    preprocess: Input
+    task: dict[str, Any]
     data: str = ""
     scores: dict[str, float] = field(default_factory=dict)
     striate_version: str = ""
 
     @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the network's input."""
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes (points, quantities, letters)."""
+        return self.meaning.names
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of the network's input: (c, *space), or (length,) for numbers of words."""
         return self.preprocess.shape
 
     def build(self) -> nn.Module:
         """The network with fresh weights."""
         return zoo.build(self.architecture, **self.options)
 
-    def build_task(self, **options: Any) -> Task:
-        """What the outputs mean; `options` are those of the task."""
-        own = {key: value for key, value in self.task.items() if key != "name"}
-        return build_task(self.task["name"], class_names=self.class_names, **own, **options)
+    def build_task(self) -> Task:
+        """What the outputs mean."""
+        return read_task(self.task)
 
     def json(self) -> dict[str, Any]:
         """The card as plain types."""
         return {
             "architecture": self.architecture,
             "options": self.options,
-            "class_names": list(self.class_names),
+            "meaning": self.meaning.json(),
             "input_shape": list(self.input_shape),
             "preprocess": self.preprocess.json(),
             "task": self.task,
@@ -106,8 +110,8 @@ def read_card(folder: Path) -> Card:
         )
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        values["preprocess"] = Preprocess.from_json(values["preprocess"])
-        values["class_names"] = tuple(values["class_names"])
+        values["preprocess"] = read_input(values["preprocess"])
+        values["meaning"] = Meaning.from_json(values["meaning"])
         return Card(**{f.name: values[f.name] for f in dataclasses.fields(Card)})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError("cannot read the card of a model", where=path, got=f"{error!r}") from None

@@ -1,20 +1,35 @@
-"""Use a trained model again: on a whole set, or on single images."""
+"""Use a trained model again: on a whole set, or on single items."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from striate.data import ImageSet, open_items
+from striate.data import Items, open_items
+from striate.data.items import Progress
 from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs.card import Card, load
-from striate.runs.record import RECIPE, Progress, load_recipe_data
-from striate.tasks import ClassificationScores, Prediction
+from striate.runs.record import RECIPE, load_recipe_data
+from striate.shapes import Tensor
+from striate.tasks import Result, Scores, check_takes
 from striate.train import evaluate, evaluating, find_device
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a model on a set, what was `kept` of its outputs, and the names of files that could not be read."""
+
+    scores: Scores
+    kept: Tensor
+    targets: Tensor
+    skipped: tuple[str, ...]
 
 
 def evaluate_run(
@@ -24,42 +39,63 @@ def evaluate_run(
     device: str = "auto",
     skip_corrupt: bool = False,
     progress: Progress | None = None,
-) -> tuple[ClassificationScores, tuple[str, ...]]:
-    """Scores of a run's model on its own test images, or on the test images (else all) of the source `data`.
+) -> Evaluation:
+    """A run's model on its own test items, or on the test items (else all) of the source `data`.
 
-    Also the names of the files that could not be read, which `skip_corrupt` leaves out. Raises InputError for a folder
-    without a model, for data whose classes the model does not know, and where the run's own data has changed since.
+    Files that cannot be read raise InputError, or are left out with `skip_corrupt` and named. Raises InputError for a
+    folder without a model, for data whose classes the model does not know, and where the run's own data has changed
+    since.
     """
     model, card = load(folder)
+    task = card.build_task()
     if data is None:
-        items, skipped = _own_test_images(folder, card, progress)
+        items, skipped = _own_test_items(folder, card, progress)
     else:
-        items, skipped = open_items(
-            data, card.preprocess, card.class_names, skip_corrupt=skip_corrupt, progress=progress
-        )
+        items, skipped = open_items(data, card.preprocess, card.meaning, skip_corrupt=skip_corrupt, progress=progress)
+        check_takes(task.name, items.meaning)
     place = find_device(device)
-    return card.build_task().score(*evaluate(model.to(place), items, card.preprocess, place)), skipped
+    kept, targets = evaluate(model.to(place), task, items, card.preprocess, place)
+    return Evaluation(task.score(kept, targets), kept.cpu(), targets.cpu(), skipped)
 
 
-def _own_test_images(folder: Path, card: Card, progress: Progress | None) -> tuple[ImageSet, tuple[str, ...]]:
+def _own_test_items(folder: Path, card: Card, progress: Progress | None) -> tuple[Items, tuple[str, ...]]:
     recipe = Recipe.read(folder / RECIPE)
     data = load_recipe_data(recipe, progress)
     if data.fingerprint() != card.data:
         raise InputError(
             "the data is not what it was when the model was trained",
             where=recipe.data,
-            expected="the same images, classes and splits, so that no training image is tested",
+            expected="the same items, classes and splits, so that no training item is tested",
             fix="Put the files back as they were, or name other data: --data NAME:PATH.",
         )
-    return data.test or data.validation or data.train, data.skipped
+    return data.tested, data.skipped
 
 
-def predict(model: nn.Module, card: Card, images: Sequence[Any], top_k: int = 5) -> tuple[Prediction, ...]:
-    """Classes and probabilities, best first, of image files, PIL images, arrays or tensors."""
-    task = card.build_task(top_k=top_k)
-    device = next(model.parameters()).device
-    predictions: list[Prediction] = []
-    with evaluating(model):
-        for image in images:
-            predictions += task.decode(model(card.preprocess(image)[None].to(device)))
-    return tuple(predictions)
+def predict(
+    model: nn.Module, card: Card, items: Sequence[Any], *, batch_size: int = 16, **options: Any
+) -> tuple[Result, ...]:
+    """What the model says of items: files, or whatever else `card.preprocess` reads (pictures: PIL, arrays, tensors).
+
+    `options` replace those of the task (for classification, `top_k`).
+    """
+    return tuple(result for _, result, _ in predicting(model, card, items, batch_size=batch_size, **options))
+
+
+def predicting(
+    model: nn.Module, card: Card, items: Sequence[Any], *, batch_size: int = 16, stored: bool = False, **options: Any
+) -> Iterator[tuple[Any, Result, Tensor]]:
+    """Each item with what the model says of it and the units that it was given, batch by batch.
+
+    The items are read by `card.preprocess`, unless they are `stored` ones of a set.
+    """
+    task = dataclasses.replace(card.build_task(), **options)  # type: ignore[type-var]
+    place = next(model.parameters()).device
+    for first in range(0, len(items), batch_size):
+        group = items[first : first + batch_size]
+        rows = [item if stored else card.preprocess.read(item) for item in group]
+        units = card.preprocess.units(torch.stack(rows).to(place))
+        nothing = torch.empty(len(group), 0, device=place)
+        inputs, _ = task.example(card.preprocess.standardize(units), nothing, None)
+        with evaluating(model):
+            results = task.answer(model, inputs)
+        yield from zip(group, results, units.cpu(), strict=True)

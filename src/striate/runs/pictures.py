@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import platform
+import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +15,23 @@ from matplotlib.figure import Figure
 from torch.nn.functional import one_hot
 
 import striate
-from striate.data import Batches, build_augmentation
+from striate.data import Batches, Pictures, build_augmentation
 from striate.errors import InputError
 from striate.interpret import feature_maps, first_filters
 from striate.runs import plots
+from striate.runs.evaluation import predicting
 from striate.runs.record import Outcome, Session, read_metrics
-from striate.runs.report import Report, render, standard_sections
+from striate.runs.report import Report, Section, render, standard_sections
 from striate.shapes import Tensor, UInt8
+from striate.tasks import ClassificationScores
 from striate.train import write_atomically
 
-EXAMPLES = 32
+EXAMPLES, ANSWERS = 32, 8
+# What the names of a target are called, by its kind.
+NAMED = {"class": "classes", "labels": "labels", "mask": "classes", "box": "classes", "points": "points",
+         "values": "quantities", "text": "letters", "none": "names"}  # fmt: skip
+SHARES = {"calibration_error", "macro_f1"}
+ANSWERED = "The first test items and what the network says of them, as striate predict writes it."
 
 
 @dataclass(frozen=True)
@@ -40,12 +48,12 @@ class Mistake:
 def find_mistakes(outcome: Outcome) -> list[Mistake]:
     """All mistakes, the most confident first."""
     items = outcome.items
-    confidence, predicted = outcome.outputs.softmax(1).max(1)
-    wrong = (predicted != items.labels.cpu()).nonzero().flatten()
+    confidence, predicted = outcome.kept.softmax(1).max(1)
+    wrong = (predicted != items.targets.cpu()).nonzero().flatten()
     return [
         Mistake(
-            items.images[i],
-            items.class_names[int(items.labels[i])],
+            items.inputs[i],
+            items.class_names[int(items.targets[i])],
             items.class_names[int(predicted[i])],
             float(confidence[i]),
             items.names[i],
@@ -57,40 +65,57 @@ def find_mistakes(outcome: Outcome) -> list[Mistake]:
 def draw_figures(session: Session, outcome: Outcome, folder: Path) -> dict[str, Figure]:
     """Every picture of the run by the name of the function in `runs.plots` that draws it."""
     scores, items = outcome.scores, outcome.items
-    first = items.images[0]
-    figures = {
-        "curves": plots.curves(read_metrics(folder)),
-        "reliability": plots.reliability(scores.reliability),
-        "examples": plots.examples(training_examples(session)),
-    }
-    if not session.task.multi_label:
+    figures = {"curves": plots.curves(read_metrics(folder))}
+    if isinstance(scores, ClassificationScores):
+        figures["reliability"] = plots.reliability(scores.reliability)
+    if not isinstance(session.data.preprocess, Pictures):
+        return figures
+    if session.data.meaning.kind in ("class", "labels"):
+        figures["examples"] = plots.examples(training_examples(session))
+    if isinstance(scores, ClassificationScores) and items.meaning.kind == "class":
         figures["confusion"] = plots.confusion(torch.tensor(scores.confusion), items.class_names)
         figures["mistakes"] = plots.mistakes(find_mistakes(outcome))
     # A network without a convolution has neither.
     with contextlib.suppress(InputError):
         figures["filters"] = plots.filters(first_filters(session.model))
-        maps = feature_maps(session.model, session.data.preprocess.normalize(first[None])[0])
+        first = items.inputs[0]
+        given = session.task.example(session.data.preprocess.normalize(first[None]), items.targets[:1], None)
+        maps = feature_maps(session.model, given[0][0])
         figures["feature_maps"] = plots.feature_maps(first, maps)
     return figures
 
 
 def training_examples(session: Session) -> list[tuple[UInt8[Tensor, "c h w"], str]]:
-    """The first images of the first batch, as the network sees them (augmented), and their classes."""
+    """The first pictures of the first batch, as the network sees them (augmented), and their classes."""
     data, recipe = session.data, session.recipe
     batches = Batches(
         data.train,
         data.preprocess,
         batch_size=min(EXAMPLES, len(data.train)),
         seed=recipe.seed,
-        augment=build_augmentation(recipe.augment, data.train.images),
+        augment=build_augmentation(recipe.augment or (), data.train.inputs, data.meaning),
         workers=0,
     )
     batch = next(batches.epoch(0))
+    assert isinstance(data.preprocess, Pictures)
     mean, std = (torch.tensor(v)[:, None, None] for v in (data.preprocess.mean, data.preprocess.std))
-    images = ((batch.images * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
-    labels = batch.labels if batch.labels.ndim == 2 else one_hot(batch.labels, len(data.class_names))
+    images = ((batch.inputs * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+    labels = batch.targets if batch.targets.ndim == 2 else one_hot(batch.targets, len(data.class_names))
     names = [", ".join(n for n, has in zip(data.class_names, row, strict=True) if has) for row in labels.tolist()]
     return list(zip(images, names, strict=True))
+
+
+def draw_answers(session: Session, outcome: Outcome, folder: Path) -> dict[str, bytes]:
+    """What the model says of the first test items, as a user of `striate predict` gets it: name -> picture."""
+    few = outcome.items.subset(range(min(ANSWERS, len(outcome.items))))
+    pictures = {}
+    made = predicting(session.model, outcome.card, list(few.inputs), stored=True)
+    for name, (_, result, units) in zip(few.names, made, strict=True):
+        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).stem).strip("-") or "item"
+        for path in result.save(folder / "answers", stem, units):
+            if path.suffix == ".png":
+                pictures[f"{name}: {path.stem}"] = path.read_bytes()
+    return pictures
 
 
 def write_report(session: Session, outcome: Outcome, folder: Path) -> Path:
@@ -102,35 +127,43 @@ def write_report(session: Session, outcome: Outcome, folder: Path) -> Path:
         pictures[name] = buffer.getvalue()
         write_atomically(folder / "plots" / f"{name}.png", pictures[name])
     page = folder / "report.html"
-    write_atomically(page, render(describe(session, outcome, folder, pictures)).encode())
+    answers = draw_answers(session, outcome, folder)
+    write_atomically(page, render(describe(session, outcome, folder, pictures, answers)).encode())
     return page
 
 
-def describe(session: Session, outcome: Outcome, run: Path, pictures: dict[str, bytes]) -> Report:
+def describe(
+    session: Session, outcome: Outcome, run: Path, pictures: dict[str, bytes], answers: dict[str, bytes]
+) -> Report:
     """What the page says."""
-    recipe, scores = session.recipe, outcome.scores
+    recipe, data = session.recipe, session.data
     epochs = [line for line in read_metrics(run) if line["kind"] == "epoch"]
-    tested = "test" if session.data.test else "validation" if session.data.validation else "training"
+    tested = "test" if data.test else "validation" if data.validation else "training"
+    count, headline, *others = outcome.scores.summary().items()
     at = shlex.quote(str(run))
+    classes = f", {len(data.class_names)} {NAMED[data.meaning.kind]}" if data.class_names else ""
+    sections = standard_sections(pictures)
+    if answers:
+        sections = (Section("What it answers", ANSWERED, answers), *sections)
+    scores = outcome.scores
     return Report(
         title=f"{recipe.model} on {recipe.data}",
-        subtitle=f"{len(session.data.train):,} training images of {'x'.join(map(str, session.data.shape))}, "
-        f"{len(session.data.class_names)} classes, seed {recipe.seed}",
+        subtitle=f"{len(data.train):,} training items of {'x'.join(map(str, data.shape))}{classes}, seed {recipe.seed}",
         facts={
-            f"{tested} accuracy": f"{scores.accuracy:.2%}",
-            f"{tested} images": f"{scores.n:,}",
+            f"{tested} {spell(headline[0])}": spell_number(*headline),
+            f"{tested} items": f"{count[1]:,}",
             "parameters": f"{sum(p.numel() for p in session.model.parameters() if p.requires_grad):,}",
             "epochs": str(len(epochs)),
             "training time": f"{sum(line['seconds'] for line in epochs):.1f} s",
-            "calibration error": f"{scores.calibration_error:.2%}",
-            **({"images left out": str(len(session.data.skipped))} if session.data.skipped else {}),
+            **{spell(name): spell_number(name, value) for name, value in others},
+            **({"items left out": str(len(data.skipped))} if data.skipped else {}),
         },
-        sections=standard_sections(pictures),
-        per_class=scores.per_class,
+        sections=sections,
+        per_class=scores.per_class if isinstance(scores, ClassificationScores) else (),
         recipe=recipe.yaml(),
         commands={
-            "Predict the class of images": f"striate predict {at} IMAGE ...",
-            "Test it again, or on other data": f"striate evaluate {at} --data folder:PATH",
+            "Use it on files": f"striate predict {at} FILES ... --out ANSWERS",
+            "Test it again, or on other data": f"striate evaluate {at} --data {recipe.data.partition(':')[0]}:PATH",
             "Train it again": f"striate train {shlex.quote(str(run / 'recipe.yaml'))}",
             "Compare it with other runs": f"striate runs {shlex.quote(str(run.parent))}",
             "Use it in Python": f"model, card = striate.load({str(run)!r})",
@@ -141,3 +174,14 @@ def describe(session: Session, outcome: Outcome, run: Path, pictures: dict[str, 
             "Python": platform.python_version(),
         },
     )
+
+
+def spell(name: str) -> str:
+    """The name of a measure as a person would write it."""
+    return name.replace("_", " ")
+
+
+def spell_number(name: str, value: float) -> str:
+    """Shares as percentages, all else with four digits."""
+    share = name in SHARES or name.endswith(("accuracy", "rate"))
+    return f"{value:.2%}" if share else f"{value:.4g}"

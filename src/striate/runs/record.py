@@ -4,19 +4,20 @@ recipe.yaml         replays the run:  striate train recipe.yaml
 metrics.jsonl       a line a step (kind "step") and a line an epoch (kind "epoch")
 checkpoint.safetensors  to resume from:  striate train --resume FOLDER
 model.safetensors, model.json   the trained model; `striate.load(folder)`
-scores.json         every measure on the test images
+scores.json         every measure on the test items
 plots/*.png, report.html
 """
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import itertools
 import json
 import math
 import shlex
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,22 +27,19 @@ from torch import nn
 
 import striate
 from striate import zoo
-from striate.data import SOURCES, Data, ImageSet, load_data
+from striate.data import SOURCES, Data, Items, load_data
+from striate.data.items import Progress
 from striate.errors import DivergedError, InputError, StorageError
 from striate.recipe import Recipe
 from striate.registry import parse_spec
 from striate.runs.card import Card, save_model
 from striate.shapes import Tensor
-from striate.tasks import ClassificationScores, Classify
-from striate.tasks.classify import balanced_weights
+from striate.tasks import TASKS, Scores, Task, task_of
 from striate.train import Step, evaluate, find_device, seeded, settle_process, write_atomically
 
 CHECKPOINT, METRICS, RECIPE, SCORES = "checkpoint.safetensors", "metrics.jsonl", "recipe.yaml", "scores.json"
 # A line a step would be too much for the longest runs.
 STEP_LINES = 5000
-
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Session:
     recipe: Recipe
     data: Data
     model: nn.Module
-    task: Classify
+    task: Task
     card: Card
 
 
@@ -85,42 +83,80 @@ def make_folder(recipe: Recipe, out: Path) -> Path:
 def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
     """Load the data and build the network of a recipe; `progress(done, total, what)` is told of slow reading.
 
-    The session's recipe has the absolute path of the data, so that it can be replayed from anywhere.
+    The session's recipe has the absolute path of the data, so that it can be replayed from anywhere, and names the
+    task, the kind of input and the augmentations that the data bring. Raises InputError where network, data and task
+    do not fit each other.
     """
     settle_process()
-    recipe = dataclasses.replace(recipe, data=_absolute(recipe.data))
+    recipe = completed(recipe)
     name, own_options = parse_spec(recipe.model)
     entry = zoo.ARCHITECTURES[name]
-    if not entry.classifies_images:
-        raise InputError(
-            "this network does not map an image to classes",
-            where=f"network {name}",
-            got=f"an input of {'x'.join(map(str, entry.input))}",
-            fix="Choose an image classifier (striate zoo).",
-        )
     data = load_recipe_data(recipe, progress)
-    channels, height, width = data.shape
-    options: dict[str, Any] = {"num_classes": len(data.class_names), "in_channels": channels}
-    if entry.takes_input_size:
-        options["input_size"] = (height, width)
+    task = task_of(_with_losses(recipe), data)
+    if not task.scaled:
+        data = dataclasses.replace(data, preprocess=data.preprocess.unscaled())
+    options = network_options(entry, own_options, data, task)
     if recipe.dropout is not None:
         options["dropout"] = recipe.dropout
     with seeded(recipe.seed):
         model = zoo.build(recipe.model, **options)
-    weights = recipe.class_weights
-    if weights == "balanced":
-        weights = balanced_weights(data.train.labels, len(data.class_names))
-    task = Classify(data.class_names, label_smoothing=recipe.label_smoothing, class_weights=weights)
     card = Card(
         architecture=name,
         options=entry.bind(own_options) | options,
-        class_names=data.class_names,
+        meaning=data.meaning,
         preprocess=data.preprocess,
-        task={"name": "classify", "multi_label": task.multi_label},
+        task=task.json(),
         data=data.fingerprint(),
         striate_version=striate.__version__,
     )
     return Session(recipe, data, model, task, card)
+
+
+def completed(recipe: Recipe) -> Recipe:
+    """The recipe with what its data bring filled in: an absolute path, task, kind of input, augmentations."""
+    entry = SOURCES[recipe.data.partition(":")[0]]
+    return dataclasses.replace(
+        recipe,
+        data=_absolute(recipe.data),
+        task=recipe.task or entry.task,
+        inputs=recipe.inputs or entry.inputs,
+        augment=entry.augment if recipe.augment is None else recipe.augment,
+    )
+
+
+def _with_losses(recipe: Recipe) -> tuple[str, dict[str, Any]]:
+    """Name and options of the recipe's task, with those fields of the recipe that it takes."""
+    name, options = parse_spec(recipe.task or "")
+    known = inspect.signature(TASKS[name].form.of).parameters
+    shared = {key: getattr(recipe, key) for key in ("label_smoothing", "class_weights") if key in known}
+    return name, shared | options
+
+
+def network_options(entry: zoo.Architecture, own: dict[str, Any], data: Data, task: Task) -> dict[str, Any]:
+    """What the network needs to know of the data and the task; InputError where it takes another kind of input."""
+    shape = data.shape
+    axes = own["rank"] + 1 if "rank" in own else len(entry.input)
+    if axes != len(shape):
+        fitting = [other.name for other in zoo.ARCHITECTURES.values() if len(other.input) == len(shape)]
+        raise InputError(
+            "this network does not take this kind of input",
+            where=f"network {entry.name}",
+            expected=_spell_shape(entry.input, entry.tokens),
+            got=_spell_shape(shape, len(shape) == 1),
+            fix=f"Choose one of {', '.join(fitting[:5])} ... (striate zoo)." if fitting else "Choose other data.",
+        )
+    options: dict[str, Any] = {
+        "num_classes": task.outputs,
+        "in_channels": task.in_channels(data.preprocess.channels),
+    }
+    if entry.takes_input_size and "input_size" not in own:
+        options["input_size"] = shape if entry.tokens else shape[1:]
+    return options
+
+
+def _spell_shape(shape: tuple[int, ...], tokens: bool) -> str:
+    """A shape as a person would write it."""
+    return f"{shape[0]} numbers of words" if tokens else f"{'x'.join(map(str, shape))} (channels first)"
 
 
 def _absolute(spec: str) -> str:
@@ -134,23 +170,27 @@ def load_recipe_data(recipe: Recipe, progress: Progress | None = None) -> Data:
     entry = zoo.ARCHITECTURES[parse_spec(recipe.model)[0]]
     return load_data(
         recipe.data,
+        inputs=recipe.inputs,
         image_size=recipe.image_size or _image_size(recipe, entry),
         channels=recipe.channels,
         validation=recipe.validation,
         test=recipe.test,
+        folds=recipe.folds,
+        fold=recipe.fold,
         seed=recipe.seed,
         skip_corrupt=recipe.skip_corrupt,
         progress=progress,
     )
 
 
-def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, int] | None:
-    """None for the data's own size, or the network's where the data has none or is smaller than it can take."""
-    own = SOURCES[recipe.data.partition(":")[0]].size
-    if own is not None and min(own) >= entry.least:
+def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, ...] | None:
+    """None for the data's own size, or the network's where pictures have none or are smaller than it can take."""
+    source = SOURCES[recipe.data.partition(":")[0]]
+    if source.kind != "pictures" or len(entry.input) != 3:
         return None
-    _, height, width = entry.input
-    return height, width
+    if source.size is not None and min(source.size) >= entry.least:
+        return None
+    return entry.input[1:]
 
 
 def record(steps: Iterator[Step], folder: Path, *, checkpoint_seconds: float = 10.0) -> Generator[Step, None, None]:
@@ -239,21 +279,21 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished training gave: the scores on `items` (the test images), and the outputs they are of."""
+    """What a finished training gave: the scores on `items` (the test items), and what was kept of the outputs."""
 
     card: Card
-    scores: ClassificationScores
-    items: ImageSet
-    outputs: Tensor
+    scores: Scores
+    items: Items
+    kept: Tensor
 
 
 def conclude(session: Session, folder: Path) -> Outcome:
     """Test the trained model and write it into the run folder: weights, card and scores."""
     data, model = session.data, session.model
-    items = data.test or data.validation or data.train
-    outputs, targets = evaluate(model, items, data.preprocess, find_device(session.recipe.device))
-    scores = session.task.score(outputs, targets)
+    items = data.tested
+    kept, targets = evaluate(model, session.task, items, data.preprocess, find_device(session.recipe.device))
+    scores = session.task.score(kept, targets)
     card = dataclasses.replace(session.card, scores=scores.summary())
     save_model(folder, model, card)
     write_atomically(folder / SCORES, json.dumps(scores.json(), indent=1).encode())
-    return Outcome(card, scores, items, outputs.cpu())
+    return Outcome(card, scores, items, kept.cpu())

@@ -1,7 +1,7 @@
 """What a network's output means: encode targets, loss, decode, score."""
 
 from striate.tasks.classify import Classify, Prediction
-from striate.tasks.registry import TASKS, Task, build_task, task
+from striate.tasks.registry import TASKS, Result, Scores, Task, check_takes, read_task, task, task_of
 from striate.tasks.scores import Bin, ClassificationScores, ClassScore
 
 __all__ = [
@@ -11,7 +11,11 @@ __all__ = [
     "ClassificationScores",
     "Classify",
     "Prediction",
+    "Result",
+    "Scores",
     "Task",
-    "build_task",
+    "check_takes",
+    "read_task",
     "task",
+    "task_of",
 ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 
+from striate.data import Data
 from striate.errors import InputError, did_you_mean
 from striate.shapes import Float, Num, Tensor
-from striate.tasks.registry import task
+from striate.tasks.registry import Task, task
 from striate.tasks.scores import ClassificationScores, score_labels, score_single
 
 
@@ -22,10 +25,25 @@ class Prediction:
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
 
+    def row(self) -> dict[str, Any]:
+        """The best class, its probability, and those that follow."""
+        # With several labels, an item may have none.
+        best, *rest = zip(self.classes or ("–",), self.probabilities or (0.0,), strict=True)
+        others = ", ".join(f"{name} {probability:.3f}" for name, probability in rest)
+        return {"class": best[0], "probability": round(best[1], 6), "next": others}
 
-@task("classify")
+    def json(self) -> dict[str, Any]:
+        """Both lists."""
+        return {"classes": list(self.classes), "probabilities": list(self.probabilities)}
+
+    def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
+        """A class is told in the table and needs no file."""
+        return []
+
+
+@task("classify", takes=("class", "labels"))
 @dataclass(frozen=True)
-class Classify:
+class Classify(Task):
     """Single-label (softmax, cross-entropy) or multi-label (sigmoid, binary cross-entropy) classification.
 
     Targets: Int64[n] class indices, or with `multi_label` Float[n, k] of zeros and ones. Outputs: logits
@@ -67,6 +85,27 @@ class Classify:
                 fix=f"Give one number for each of the {len(self.class_names)} classes, or balanced.",
             )
 
+    @classmethod
+    def of(
+        cls,
+        data: Data,
+        label_smoothing: float = 0.0,
+        class_weights: str | tuple[float, ...] | None = None,
+        top_k: int = 5,
+    ) -> Self:
+        """For the classes of `data`; `class_weights="balanced"` weighs each by the inverse of its frequency."""
+        weights = class_weights
+        if weights == "balanced":
+            weights = balanced_weights(data.train.targets, len(data.class_names))
+        elif isinstance(weights, str):
+            raise InputError("class weights", expected="balanced, or one number for each class", got=repr(weights))
+        return cls(data.class_names, data.meaning.kind == "labels", label_smoothing, weights, top_k)
+
+    @property
+    def outputs(self) -> int:
+        """One score for each class."""
+        return len(self.class_names)
+
     def encode(self, targets: Sequence[str] | Sequence[Sequence[str]]) -> Num[Tensor, " n *k"]:
         """Class names (multi-label: a list of names an item) -> the target tensor."""
         index = {name: i for i, name in enumerate(self.class_names)}
@@ -88,7 +127,7 @@ class Classify:
         if output.ndim != 2 or output.shape[1] != len(self.class_names):
             raise InputError(
                 "the network's outputs do not fit the classes",
-                expected=f"{len(self.class_names)} outputs for each image",
+                expected=f"{len(self.class_names)} outputs for each item",
                 got=f"shape {tuple(output.shape[1:])}",
                 fix=f"Build the network with num_classes={len(self.class_names)}.",
             )
@@ -96,7 +135,7 @@ class Classify:
             kind = "a row of zeros and ones" if self.multi_label else "one class index"
             raise InputError(
                 "the targets do not fit the task",
-                expected=f"{kind} for each image",
+                expected=f"{kind} for each item",
                 got=f"{tuple(target.shape)}",
             )
 
@@ -139,7 +178,7 @@ class Classify:
         """Every measure of a whole set; InputError for an empty one."""
         self.check(output, target)
         if not len(output):
-            raise InputError("cannot score an empty set", expected="at least one image", got="0")
+            raise InputError("cannot score an empty set", expected="at least one item", got="0")
         output, target = output.float().cpu(), target.cpu()
         if self.multi_label:
             return score_labels(output, target, self.class_names)

@@ -2,65 +2,198 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
-from striate.registry import Registry, bind_options
+import torch
+from rich.table import Table
+from torch import nn
+
+from striate.data import Data, Meaning
+from striate.errors import InputError
+from striate.registry import Registry, bind_options, parse_spec
 from striate.shapes import Tensor
 
 
 @runtime_checkable
-class Task(Protocol):
-    """The meaning of a network's output. Tensors have the batch as their first axis."""
+class Scores(Protocol):
+    """Measures of `n` items: a frozen dataclass."""
 
+    @property
+    def n(self) -> int: ...
+
+    def summary(self) -> dict[str, float]:
+        """The single numbers: n first, then the headline measure, then the others."""
+        ...
+
+    def json(self) -> dict[str, Any]:
+        """All of it as plain types."""
+        ...
+
+    def table(self) -> Table:
+        """All that people read, to print."""
+        ...
+
+
+@runtime_checkable
+class Result(Protocol):
+    """What a network says of one item: a frozen dataclass."""
+
+    def row(self) -> dict[str, Any]:
+        """The columns of a table or of a CSV file: text and numbers."""
+        ...
+
+    def json(self) -> dict[str, Any]:
+        """All of it as plain types."""
+        ...
+
+    def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
+        """Write the files that people expect, named after `stem`, and give their paths.
+
+        `given` is the item as it was given to `predict`.
+        """
+        ...
+
+
+class Task(ABC):
+    """The meaning of a network's output. Tensors have the items as their first axis.
+
+    A task is a frozen dataclass whose fields are plain types, so that a card can keep it. What is not abstract has the
+    usual answer here.
+    """
+
+    name: ClassVar[str]
+    takes: ClassVar[tuple[str, ...]]
+    """Kinds of targets (`striate.data.Meaning`) that it learns from."""
+    scaled: ClassVar[bool] = True
+    """Whether networks get standardized inputs; if not, units: pictures in 0..1."""
+
+    @classmethod
+    @abstractmethod
+    def of(cls, data: Data, *args: Any, **kwargs: Any) -> Self:
+        """The task for `data`, with the options of a recipe's `task: NAME:key=value`."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> int:
+        """What the network needs as `num_classes`."""
+
+    def in_channels(self, channels: int) -> int:
+        """Channels that the network gets of inputs of so many."""
+        return channels
+
+    @abstractmethod
     def encode(self, targets: Sequence[Any]) -> Tensor:
         """Targets as people write them -> the tensor that `loss` and `score` take."""
-        ...
 
-    def loss(self, output: Tensor, target: Tensor) -> Tensor:
-        """The mean loss of a batch, a scalar to differentiate."""
-        ...
+    def example(self, inputs: Tensor, targets: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """What the network is given and what it should answer, of a batch of items.
 
-    def decode(self, output: Tensor) -> Sequence[Any]:
-        """What to tell a person: one result for each item."""
-        ...
+        Without a generator, as for predictions, the inputs are taken as they are and the targets mean nothing.
+        """
+        return inputs, targets
 
-    def score(self, output: Tensor, target: Tensor) -> Any:
-        """Named measures of a whole set, as a frozen dataclass."""
-        ...
-
-    def check(self, output: Tensor, target: Tensor) -> None:
+    @abstractmethod
+    def check(self, output: Any, target: Tensor) -> None:
         """Raise InputError if the output's shape or the targets' kind does not fit the task."""
-        ...
 
-    def metrics(self, output: Tensor, target: Tensor) -> Mapping[str, float]:
-        """A few cheap numbers for the progress display, "loss" among them."""
-        ...
+    @abstractmethod
+    def loss(self, output: Any, target: Tensor) -> Tensor:
+        """The mean loss of a batch, a scalar to differentiate."""
+
+    def keep(self, output: Any, target: Tensor) -> Tensor:
+        """What scoring needs to know of a batch of outputs, a row an item: by default all of it, in 32 bits."""
+        kept: Tensor = output.float()
+        return kept
+
+    @abstractmethod
+    def metrics(self, kept: Tensor, target: Tensor) -> Mapping[str, float]:
+        """A few cheap numbers of a whole set for the progress display, "loss" among them, from what `keep` kept."""
+
+    @abstractmethod
+    def score(self, kept: Tensor, target: Tensor) -> Scores:
+        """Every measure of a whole set, from what `keep` kept; InputError for an empty one."""
+
+    @abstractmethod
+    def decode(self, output: Any) -> Sequence[Result]:
+        """What to tell a person: one result for each item."""
+
+    def answer(self, model: nn.Module, inputs: Tensor) -> Sequence[Result]:
+        """What the network says of a batch of inputs (as `example` makes them); by default its decoded output."""
+        return self.decode(model(inputs))
+
+    def json(self) -> dict[str, Any]:
+        """Name and fields as plain types, for a card."""
+        return {"name": self.name, **{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}}  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
 class TaskEntry:
-    """A registered task: the function that builds it."""
+    """A registered task."""
 
     name: str
-    function: Callable[..., Task]
+    form: type[Task]
+
+    @property
+    def summary(self) -> str:
+        """First line of the class's docstring."""
+        return (inspect.getdoc(self.form) or "").partition("\n")[0]
 
 
 TASKS: Registry[TaskEntry] = Registry("task")
 
 
-def task(name: str) -> Callable[[type], type]:
-    """Register the decorated class as the task `name`."""
+def task(name: str, *, takes: tuple[str, ...]) -> Callable[[type[Task]], type[Task]]:
+    """Register the decorated class as the task `name`, which learns from these kinds of targets."""
 
-    def register(function: type) -> type:
-        TASKS.add(TaskEntry(name, function))
-        return function
+    def register(form: type[Task]) -> type[Task]:
+        form.name, form.takes = name, takes
+        TASKS.add(TaskEntry(name, form))
+        return form
 
     return register
 
 
-def build_task(name: str, **options: Any) -> Task:
-    """Build a task by name; InputError for an unknown name or option."""
-    function = TASKS[name].function
-    return function(**bind_options("task", name, function, options))
+def task_of(spec: str | tuple[str, Mapping[str, Any]], data: Data) -> Task:
+    """The task `NAME:key=value,...` (or name and options) for these data.
+
+    Raises InputError for unknown names and options, and where the targets mean something that it does not learn from.
+    """
+    name, options = parse_spec(spec) if isinstance(spec, str) else spec
+    form = TASKS[name].form
+    check_takes(name, data.meaning)
+    known: Task = form.of(data, **bind_options("task", name, form.of, options, skip=1))
+    return known
+
+
+def check_takes(name: str, meaning: Meaning) -> None:
+    """Raise InputError where the task does not learn from targets of this meaning."""
+    takes = TASKS[name].form.takes
+    if meaning.kind not in takes:
+        fitting = [entry.name for entry in TASKS.values() if meaning.kind in entry.form.takes]
+        raise InputError(
+            "the task does not fit the data",
+            where=f"task {name}, which learns from targets of kind {' or '.join(takes)}",
+            got=f"targets of kind {meaning.kind}",
+            fix=f"Choose another task ({', '.join(fitting)}) or other data." if fitting else "Choose other data.",
+        )
+
+
+def read_task(stored: Mapping[str, Any]) -> Task:
+    """The task of a card: the inverse of its `json`; InputError for one that cannot be understood."""
+    values = dict(stored)
+    form = TASKS[str(values.pop("name", ""))].form
+    names = {f.name for f in dataclasses.fields(form)}  # type: ignore[arg-type]
+    if set(values) - names:
+        raise InputError("unknown fields of a task", where=form.name, expected=", ".join(names), got=", ".join(values))
+    return form(**{key: _tuples(value) for key, value in values.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -79,7 +79,7 @@ class ClassificationScores:
     def table(self) -> Table:
         """The per-class scores as a table to print; accuracy and loss stand in its title, all else under it."""
         rest = {k: v for k, v in self.summary().items() if k not in ("n", "accuracy", "loss")}
-        title = f"{self.n} images  accuracy {self.accuracy:.4f}  loss {self.loss:.4f}"
+        title = f"{self.n} items  accuracy {self.accuracy:.4f}  loss {self.loss:.4f}"
         caption = "\n".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in rest.items())
         table = Table("class", "precision", "recall", "f1", "support", title=title, caption=caption)
         for row in self.per_class:

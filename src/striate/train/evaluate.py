@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from striate.data import Batches, ImageSet, Preprocess
-from striate.shapes import Float, Num, Tensor
+from striate.data import Batches, Input, Items
+from striate.shapes import Tensor
+from striate.tasks import Task
 
 
 @contextmanager
@@ -26,17 +28,17 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def evaluate(
-    model: nn.Module, items: ImageSet, preprocess: Preprocess, device: torch.device
-) -> tuple[Float[Tensor, "n ..."], Num[Tensor, " n *k"]]:
-    """Outputs and targets of a whole set, in order, on `device`, where the model must be.
+    model: nn.Module, task: Task, items: Items, preprocess: Input, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """What the task keeps of the outputs of a whole set (`Task.keep`), in order, and the targets, on `device`.
 
-    Batches hold about a million pixels, at most 1,000 images, so that large images need no more memory than small.
+    The model must be there. Batches hold about a million input values, at most 1,000 items, so that large items need
+    no more memory than small ones.
     """
-    _, height, width = preprocess.shape
-    size = min(1000, max(1, 1_000_000 // (height * width)))
-    outputs, targets = [], []
+    size = min(1000, max(1, 1_000_000 // math.prod(preprocess.shape)))
+    kept, targets = [], []
     with evaluating(model):
-        for batch in Batches(items, preprocess, batch_size=size, device=device).epoch(0):
-            outputs.append(model(batch.images).float())
-            targets.append(batch.labels)
-    return torch.cat(outputs), torch.cat(targets)
+        for batch in Batches(items, preprocess, batch_size=size, device=device, example=task.example).epoch(0):
+            kept.append(task.keep(model(batch.inputs), batch.targets))
+            targets.append(batch.targets)
+    return torch.cat(kept), torch.cat(targets)

@@ -50,7 +50,7 @@ class Step:
     number: int
     of: int
     epoch: int
-    images: int
+    items: int
     learning_rate: float
     momentum: float
     loss_tensor: Float[Tensor, ""] = field(repr=False)
@@ -62,7 +62,7 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """Mean loss of the step's images."""
+        """Mean loss of the step's items."""
         return self.loss_tensor.item()
 
     def save(self, path: Path) -> None:
@@ -109,7 +109,7 @@ class _Progress:
     """Where training stands, besides tensors. Written into checkpoints as JSON."""
 
     updates: int = 0
-    epoch_images: int = 0
+    epoch_items: int = 0
     best_loss: float | None = None
     epochs_since_best: int = 0
     epochs_since_drop: int = 0
@@ -123,7 +123,7 @@ class _Training:
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
         settle_process()
         self.model, self.task, self.recipe = model, task, recipe
-        augment = build_augmentation(recipe.augment, data.train.images)
+        augment = build_augmentation(recipe.augment or (), data.train.inputs, data.meaning)
         self.fabric = prepare(recipe.device, recipe.precision)
         self.device = self.fabric.device
         model.to(self.device).train()
@@ -139,7 +139,8 @@ class _Training:
             device=self.device,
             seed=recipe.seed,
             augment=augment,
-            # A short last batch would weigh its images more; other epochs leave out other images.
+            example=task.example,
+            # A short last batch would weigh its items more; other epochs leave out other items.
             drop_last=len(data.train) >= recipe.batch_size,
             workers=recipe.workers,
         )
@@ -182,17 +183,17 @@ class _Training:
         set_rates(self.optimizers, rate, momentum)
         with seeded(recipe.seed, progress.updates, device=self.device):
             loss = self._update(group)
-        images = sum(len(batch.labels) for batch in group)
+        items = sum(len(batch) for batch in group)
         progress.updates += 1
-        progress.epoch_images += images
-        self.epoch_loss += loss * images
+        progress.epoch_items += items
+        self.epoch_loss += loss * items
         ends = place + 1 == self.steps_per_epoch or progress.updates == self.steps
         train_loss, validation = self._end_epoch() if ends else (None, None)
         return Step(
             number=progress.updates,
             of=self.steps,
             epoch=epoch + 1,
-            images=images,
+            items=items,
             learning_rate=rate,
             momentum=momentum,
             loss_tensor=loss,
@@ -210,10 +211,10 @@ class _Training:
 
     def _update(self, group: list[Batch]) -> Float[Tensor, ""]:
         """Forward, backward and optimizer step; the mean loss of the group."""
-        images = sum(len(batch.labels) for batch in group)
+        items = sum(len(batch) for batch in group)
         total = torch.zeros((), device=self.device)
         for batch in group:
-            loss = self.task.loss(self.forward(batch.images), batch.labels) * (len(batch.labels) / images)
+            loss = self.task.loss(self.forward(batch.inputs), batch.targets) * (len(batch) / items)
             total += loss.detach()
             self._check_finite(total)
             self.fabric.backward(loss)
@@ -242,13 +243,15 @@ class _Training:
     def _end_epoch(self) -> tuple[float, Mapping[str, float] | None]:
         """Validation, early stopping and plateaus; the epoch's mean training loss and the metrics."""
         progress = self.progress
-        train_loss = self.epoch_loss.item() / progress.epoch_images
+        train_loss = self.epoch_loss.item() / progress.epoch_items
         self.queue = None
         self.epoch_loss.zero_()
-        progress.epoch_images = 0
+        progress.epoch_items = 0
         if self.data.validation is None:
             return train_loss, None
-        metrics = self.task.metrics(*evaluate(self.kept, self.data.validation, self.data.preprocess, self.device))
+        metrics = self.task.metrics(
+            *evaluate(self.kept, self.task, self.data.validation, self.data.preprocess, self.device)
+        )
         progress.epochs_since_best += 1
         progress.epochs_since_drop += 1
         if progress.best_loss is None or metrics["loss"] < progress.best_loss:
@@ -305,7 +308,7 @@ class _Training:
             raise InputError(
                 "the data is not what it was when the training began",
                 where=path,
-                expected="the same images, classes and splits",
+                expected="the same items, classes and splits",
                 fix="Put the files back as they were, or train anew.",
             )
         part = {kind: _under(kind, tensors) for kind in ("model", "ema", "best", "optimizer")}
@@ -320,19 +323,24 @@ class _Training:
 
     def _check_fit(self) -> None:
         """InputError before the first update if data, network and task do not fit each other."""
-        images = self.data.preprocess.normalize(self.data.train.images[:2].to(self.device))
-        shape = "x".join(map(str, images.shape[1:]))
+        few = self.data.train.subset(range(min(2, len(self.data.train))))
+        batch = next(
+            Batches(
+                few, self.data.preprocess, batch_size=len(few), device=self.device, example=self.task.example
+            ).epoch(0)
+        )
+        shape = "x".join(map(str, batch.inputs.shape[1:]))
         try:
             with evaluating(self.model):
-                output = self.model(images)
+                output = self.model(batch.inputs)
         except RuntimeError as error:
             raise InputError(
-                "the network cannot take the images",
-                where=f"{type(self.model).__name__}, images {shape}",
+                "the network cannot take the inputs",
+                where=f"{type(self.model).__name__}, inputs {shape}",
                 got=str(error).partition("\n")[0],
-                fix="Build it for their size and channels, or change --image-size or --channels.",
+                fix="Build it for their size and channels, or change them (for images: --image-size, --channels).",
             ) from error
-        self.task.check(output, self.data.train.labels[:2])
+        self.task.check(output, batch.targets)
 
 
 def _under(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

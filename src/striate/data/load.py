@@ -1,0 +1,165 @@
+"""A data source, read, split, turned into numbers: the data of a training, or the items of an evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from striate.data.cache import gather
+from striate.data.images import Pictures
+from striate.data.inputs import fit_input
+from striate.data.items import Data, Input, Items, Listing, Meaning, Progress, Reading
+from striate.data.sources import find_source, read_source
+from striate.data.splits import Positions, fold_of, split
+from striate.errors import InputError
+from striate.shapes import Tensor
+
+
+def load_data(
+    spec: str,
+    *,
+    inputs: str | None = None,
+    image_size: int | tuple[int, ...] | None = None,
+    channels: int | None = None,
+    validation: float = 0.1,
+    test: float = 0.2,
+    folds: int | None = None,
+    fold: int = 0,
+    seed: int = 0,
+    skip_corrupt: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> Data:
+    """Read the data source `spec`, split it, and fit the kind of input on its training part.
+
+    `spec` is a name of `SOURCES`, with a path after the first colon where it needs one; `inputs` is a name of `INPUTS`
+    with its options, by default the source's own. For pictures, `image_size` (side, or height and width, in pixels) and
+    `channels` (1 or 3) default to the source's own; a folder needs the size.
+    Splits that the source comes with are kept; else `test` is a fraction of everything, class by class, and
+    `validation` one of the training part (0: none; see `splits.split`). With `folds`, part `fold` of so many equal ones
+    of everything is the test part (see `splits.fold_of`). The same spec and seed give the same data.
+
+    A folder's pictures are decoded once into a file under `cache` (default $STRIATE_CACHE or
+    ~/.cache/striate), telling `progress` (done, total, "decoding images"). A corrupt one raises InputError,
+    or with `skip_corrupt` is left out and listed in `skipped`. What else cannot be used raises InputError.
+
+    >>> data = load_data("digits", seed=1)
+    >>> data.shape, len(data.train), len(data.validation), len(data.test)
+    ((1, 8, 8), 1295, 143, 359)
+    """
+    for name, fraction in (("validation", validation), ("test", test)):
+        if not 0 <= fraction < 1:
+            raise InputError(f"{name} is not a fraction", expected="at least 0, less than 1", got=fraction)
+    if seed < 0:
+        raise InputError("seed is negative", expected="at least 0", got=seed)
+    entry, listing = find_source(spec), read_source(spec)
+    if "train" not in listing.splits:
+        raise InputError("no training part", where=spec, expected="a folder train", got=list(listing.splits))
+    if listing.meaning.kind == "class" and len(listing.class_names) < 2:
+        fix = "Put the images of each class in a sub-folder named after it."
+        got = listing.class_names
+        raise InputError("only one class", where=spec, expected="at least two", got=got, fix=fix)
+    parts: dict[str, Positions] = {}
+
+    def train(corrupt: Sequence[int]) -> Positions:
+        given = {name: positions[~np.isin(positions, corrupt)] for name, positions in listing.splits.items()}
+        classes, names = strata(listing)
+        groups = None if listing.groups is None else listing.groups.numpy()
+        if folds is not None:
+            given = fold_of(classes, given, folds, fold, groups, seed)
+        parts.update(split(classes, given, names, validation, test, seed))
+        return parts["train"]
+
+    reading = Reading(spec, train, skip_corrupt, cache, progress)
+    stored, fitted, corrupt = fit_input(
+        inputs or entry.inputs, entry.kind, listing.inputs, reading, image_size=image_size, channels=channels
+    )
+    listing = _placed(listing, fitted)
+    sets = {name: _subset(spec, name, listing, stored, positions, cache) for name, positions in parts.items()}
+    groups = {} if listing.groups is None else {name: listing.groups[where] for name, where in parts.items()}
+    skipped = tuple(listing.names[i] for i in corrupt)
+    return Data(sets["train"], sets.get("validation"), sets.get("test"), fitted, skipped, groups)
+
+
+def open_items(
+    spec: str,
+    preprocess: Input,
+    meaning: Meaning,
+    *,
+    skip_corrupt: bool = False,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Items, tuple[str, ...]]:
+    """The items on which a model is evaluated, and the names of the corrupt ones that `skip_corrupt` left out.
+
+    The items are the source's own test split, or all of it where it has none. They are read through the model's
+    `preprocess`, and their targets numbered as in the model's `meaning`. Classes are matched by name, so a folder may
+    hold some of them; one that the model does not know raises InputError, as do targets of another kind.
+    """
+    listing = read_source(spec)
+    if meaning.kind != "none":
+        listing = _renamed(spec, listing, meaning)
+    stored, corrupt = preprocess.store(
+        listing.inputs, Reading(spec, skip_corrupt=skip_corrupt, cache=cache, progress=progress)
+    )
+    listing = _placed(listing, preprocess)
+    part = "test" if "test" in listing.splits else "evaluation"
+    positions = listing.splits.get("test", np.arange(len(stored)))
+    broken = np.isin(positions, corrupt)
+    skipped = tuple(listing.names[i] for i in positions[broken].tolist())
+    return _subset(spec, part, listing, stored, positions[~broken], cache), skipped
+
+
+def strata(listing: Listing) -> tuple[Positions, tuple[str, ...]]:
+    """The class of each item by which the parts are drawn, and the names: one for all where items have no class."""
+    if listing.meaning.kind == "class":
+        return listing.targets.numpy(), listing.class_names
+    return np.zeros(len(listing.targets), np.int64), ("item",)
+
+
+def _renamed(spec: str, listing: Listing, meaning: Meaning) -> Listing:
+    """The listing with its targets numbered as in `meaning`."""
+    if listing.meaning.kind != meaning.kind:
+        raise InputError(
+            "data with another kind of target than the model's", where=spec, expected=meaning.kind,
+            got=listing.meaning.kind,
+        )  # fmt: skip
+    strangers = sorted(set(listing.class_names) - set(meaning.names))
+    if strangers:
+        raise InputError(
+            "classes that the model does not know",
+            where=spec,
+            expected=f"some of {', '.join(meaning.names)}",
+            got=", ".join(strangers),
+        )
+    if listing.class_names == meaning.names:
+        return listing
+    if meaning.kind not in ("class", "mask", "text"):
+        raise InputError(
+            "the targets have other names than the model's", where=spec, expected=", ".join(meaning.names),
+            got=", ".join(listing.class_names),
+        )  # fmt: skip
+    order = torch.tensor([meaning.names.index(name) for name in listing.class_names])
+    known = (listing.targets >= 0) & (listing.targets < len(order))
+    numbers = order[torch.where(known, listing.targets.long(), 0)].to(listing.targets.dtype)
+    return replace(listing, targets=torch.where(known, numbers, listing.targets), meaning=meaning)
+
+
+def _placed(listing: Listing, fitted: Input) -> Listing:
+    """The listing with the targets that lie in the picture moved as the picture was."""
+    if not isinstance(fitted, Pictures) or not isinstance(listing.inputs, Tensor):
+        return listing
+    height, width = listing.inputs.shape[2:]
+    return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (height, width)))
+
+
+def _subset(spec: str, part: str, listing: Listing, stored: Tensor, positions: Positions, cache: Path | None) -> Items:
+    if len(positions) == 0:
+        raise InputError(f"no images are left for {part}", where=spec, expected="at least one readable image")
+    where = torch.from_numpy(positions)
+    names = tuple(listing.names[i] for i in positions.tolist())
+    return Items(gather(stored, where, cache), listing.targets[where], listing.meaning, names)

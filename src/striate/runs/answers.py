@@ -1,0 +1,103 @@
+"""What a model says of files, written as it is found, so that an interrupted run goes on where it stopped.
+
+predictions.jsonl    a line an item: its name, all that the model says of it, the files that were written for it
+predictions.csv      a row an item, written at the end
+*                    whatever the task gives its users: masks, drawn boxes, sounds ...
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from striate.data.items import Progress
+from striate.errors import InputError, StorageError
+from striate.runs.card import Card
+from striate.runs.evaluation import predicting
+from striate.train import write_atomically
+
+LINES, TABLE = "predictions.jsonl", "predictions.csv"
+
+
+def answer_files(
+    model: nn.Module,
+    card: Card,
+    files: Sequence[Path],
+    folder: Path,
+    *,
+    batch_size: int = 16,
+    progress: Progress | None = None,
+    **options: Any,
+) -> list[dict[str, Any]]:
+    """Write what the model says of every item of `files` into `folder`; the lines of predictions.jsonl.
+
+    Items that are in predictions.jsonl already are not computed again. Raises InputError where a file is missing or
+    broken (what was written before stays), and StorageError where `folder` cannot be written.
+    """
+    items = [pair for file in files for pair in card.preprocess.expand(file)]
+    names = [name for name, _ in items]
+    if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
+        raise InputError("a file is given twice", got=twice, fix="Name each file once.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot write {folder}: {error.strerror}. Choose another --out.") from error
+    done = {line["file"]: line for line in _read_lines(folder / LINES)}
+    left = [(name, item) for name, item in items if name not in done]
+    stems = _stems(names)
+    made = predicting(model, card, [item for _, item in left], batch_size=batch_size, **options)
+    for count, ((name, _), (_, result, units)) in enumerate(zip(left, made, strict=True), 1):
+        saved = [path.name for path in result.save(folder, stems[name], units)]
+        done[name] = {"file": name, **result.json(), "row": result.row(), "saved": saved}
+        _append(folder / LINES, done[name])
+        if progress is not None:
+            progress(count, len(left), "predicting")
+    lines = [done[name] for name in names]
+    write_atomically(folder / TABLE, _table(lines).encode())
+    return lines
+
+
+def _stems(names: Sequence[str]) -> dict[str, str]:
+    """A file name of its own for each item, as like its name as can be."""
+    stems: dict[str, str] = {}
+    for name in names:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).stem).strip("_") or "item"
+        taken, stem, number = set(stems.values()), plain, 2
+        while stem in taken:
+            stem, number = f"{plain}_{number}", number + 1
+        stems[name] = stem
+    return stems
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of an interrupted run; a half written last one is dropped."""
+    if not path.is_file():
+        return []
+    kept = [line for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+    write_atomically(path, b"".join(kept))
+    return [json.loads(line) for line in kept]
+
+
+def _append(path: Path, line: dict[str, Any]) -> None:
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}. Free some space and run it again.") from error
+
+
+def _table(lines: Sequence[dict[str, Any]]) -> str:
+    """The rows as CSV; an item that lacks a column leaves it empty."""
+    columns = dict.fromkeys(["file", *(key for line in lines for key in line["row"])])
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(columns), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"file": line["file"], **line["row"]} for line in lines)
+    return text.getvalue()
