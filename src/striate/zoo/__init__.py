@@ -3,8 +3,8 @@
 from striate.zoo import (
     alexnet,
     audio,
-    colorization,
     cifar_fast,
+    colorization,
     crnn,
     densenet,
     dilated,
