@@ -14,7 +14,7 @@ import torch
 # An int where a float is annotated is fine (PEP 484), as mypy has it; checks leave the random state alone.
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, is_random=False))"
 # The window algebra is pure whole numbers, called millions of times, and mypy knows its types.
-UNCHECKED = {"geometry.indices", "geometry.window", "geometry.reading"}
+UNCHECKED = {"data.items", "data.images", "tasks.registry", "tasks.classify", "tasks.localize", "tasks.keypoints", "tasks.regress", "geometry.indices", "geometry.window", "geometry.reading"}
 SOURCE = find_spec("striate").submodule_search_locations[0]
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in Path(SOURCE).rglob("[!_]*.py")}
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # a worker beside others

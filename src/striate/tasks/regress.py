@@ -110,7 +110,7 @@ class Regress(Task):
     value_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    kind: Loss = "squared"
+    criterion: Loss = "squared"
     unit: Unit = "plain"
 
     scaled: ClassVar[bool] = False
@@ -124,7 +124,7 @@ class Regress(Task):
                 expected=f"{len(self.value_names)} means and as many positive deviations",
                 got=f"{self.mean}, {self.std}",
             )
-        for what, known, given in (("loss", Loss, self.kind), ("unit", Unit, self.unit)):
+        for what, known, given in (("loss", Loss, self.criterion), ("unit", Unit, self.unit)):
             if given not in get_args(known):
                 raise InputError(f"unknown {what}", got=repr(given), fix=did_you_mean(str(given), get_args(known)))
 
@@ -166,7 +166,7 @@ class Regress(Task):
     def loss(self, output: Float[Tensor, "n k"], target: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
         """See the class."""
         wanted = (target - target.new_tensor(self.mean)) / target.new_tensor(self.std)
-        return F.huber_loss(output, wanted) if self.kind == "huber" else F.mse_loss(output, wanted)
+        return F.huber_loss(output, wanted) if self.criterion == "huber" else F.mse_loss(output, wanted)
 
     def values(self, output: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
         """Outputs in the quantities' own units."""
