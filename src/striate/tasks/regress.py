@@ -134,9 +134,7 @@ class Regress(Task):
         values = data.train.targets.double()
         if not values.isfinite().all():
             first = data.train.names[int((~values.isfinite()).any(1).nonzero()[0])]
-            raise InputError(
-                "a quantity that is no number", where=first, expected="finite numbers", got="NaN or infinite"
-            )
+            raise InputError("a quantity is no number", where=first, expected="finite numbers", got="NaN or infinite")
         std = values.std(0, unbiased=False)
         std = torch.where(std > 0, std, 1.0)  # one that never changes
         names = data.class_names or tuple(f"value_{i}" for i in range(values.shape[1]))
