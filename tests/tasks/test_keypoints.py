@@ -126,8 +126,8 @@ def test_the_task_of_data() -> None:
         (lambda: FindKeypoints(NAMES, (8, 8), (3,)), "points to learn: expected different numbers of points, 0 to 2"),
         (lambda: FindKeypoints(NAMES, (8, 8), (1, 1)), "points to learn: expected different numbers of points, 0 to 2"),
         (lambda: TASK.encode([{"noes": (1, 2)}]), "unknown point: got 'noes'. Did you mean nose"),
-        (lambda: TASK.check(torch.zeros(1, 4), POINTS_HERE), r"outputs do not fit the points: expected 6 outputs .x and "
-         r"y of 3 points. for each picture, got shape \(4,\). Build the network with num_classes=6"),
+        (lambda: TASK.check(torch.zeros(1, 4), POINTS_HERE), r"outputs do not fit the points: expected 6 outputs "
+         r".x and y of 3 points. for each picture, got shape \(4,\). Build the network with num_classes=6"),
         (lambda: TASK.check(torch.zeros(1, 6), POINTS_HERE[:, :2]),
          "targets do not fit the task: expected 3 points x, y"),
         (lambda: TASK.score(torch.zeros(1, 6), torch.full((1, 3, 2), NAN)),

@@ -98,13 +98,14 @@ def test_the_task_of_data_measures_its_training_part() -> None:
     [
         (lambda: Regress((), (), ()), "nothing to regress: expected at least one quantity, got 0"),
         (lambda: Regress(NAMES, (0.0,), (1.0,)), "statistics of the quantities: expected 2 means"),
-        (lambda: Regress(("a",), (0.0,), (0.0,)), "statistics of the quantities: expected 1 means and as many positive"),
+        (lambda: Regress(("a",), (0.0,), (0.0,)),
+         "statistics of the quantities: expected 1 means and as many positive"),
         (lambda: Regress(("a",), (0.0,), (1.0,), "hubert"), "unknown loss: got 'hubert'. Did you mean huber"),
         (lambda: Regress(("a",), (0.0,), (1.0,), unit="degree"), "unknown unit: got 'degree'. Did you mean degrees"),
         (lambda: Regress.of(data(torch.tensor([[1.0, 2]] * 3 + [[math.nan, 1]]))),
          "a quantity is no number: d: expected finite numbers"),
-        (lambda: TASK.check(torch.zeros(3, 1), torch.zeros(3, 2)), r"outputs do not fit the quantities: expected 2 outputs "
-         r"for each item, got shape \(1,\). Build the network with num_classes=2"),
+        (lambda: TASK.check(torch.zeros(3, 1), torch.zeros(3, 2)),
+         r"outputs do not fit the quantities: expected 2 outputs for each item, got shape \(1,\). Build the network with num_classes=2"),
         (lambda: TASK.check(torch.zeros(3, 2), torch.zeros(3, 1)), r"targets do not fit the task: expected \(3, 2\)"),
         (lambda: TASK.score(torch.zeros(0, 2), torch.zeros(0, 2)), "cannot score an empty set"),
     ],
