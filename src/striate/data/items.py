@@ -272,7 +272,8 @@ class Input(ABC):
 class Data:
     """A data source, split and ready to train on; `skipped` names the corrupt files that were left out.
 
-    `groups` has, for each part, the numbers of its items' groups, where the source has any.
+    `augment` are the augmentations of a recipe that names none, `groups` has, for each part, the numbers of its items'
+    groups, where the source has any.
     """
 
     train: Items
@@ -280,6 +281,7 @@ class Data:
     test: Items | None
     preprocess: Input
     skipped: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
     groups: Mapping[str, Int64[Tensor, " n"]] = field(default_factory=dict)
 
     @property

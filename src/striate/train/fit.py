@@ -123,7 +123,9 @@ class _Training:
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
         settle_process()
         self.model, self.task, self.recipe = model, task, recipe
-        augment = build_augmentation(recipe.augment or (), data.train.inputs, data.meaning)
+        augment = build_augmentation(
+            data.augment if recipe.augment is None else recipe.augment, data.train.inputs, data.meaning
+        )
         self.fabric = prepare(recipe.device, recipe.precision)
         self.device = self.fabric.device
         model.to(self.device).train()
