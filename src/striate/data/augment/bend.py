@@ -9,7 +9,6 @@ from torch.nn import functional as F
 
 from striate.data.augment.move import MODES, OUTSIDE, Move, flipped, rows
 from striate.data.augment.registry import Pictures, augmentation, whole
-from striate.errors import InputError
 from striate.registry import Between
 from striate.shapes import Float, Int64, Tensor
 
@@ -71,7 +70,7 @@ class Cut(Move):
     size: tuple[int, ...]
     corner: tuple[Int64[Tensor, " n"], ...]
 
-    def pictures(self, images: Pictures) -> Pictures:
+    def pictures(self, images: Pictures) -> Float[Tensor, "n c *out"]:
         """See `Move.pictures`."""
         windows: Tensor = images
         for axis, side in enumerate(self.size, start=2):
@@ -80,21 +79,16 @@ class Cut(Move):
         return windows[index]
 
 
-@augmentation("cut:height=32,width=32", volumes=True, height=Between(1, 8192, whole=True), width=Between(0, 8192, whole=True))
-def cut(images: Pictures, generator: torch.Generator, height: int = 256, width: int = 0) -> Move:
-    """Keep a window of `height` x `width` (0: as wide as high) pixels at a random place: for networks of any size.
+@augmentation("cut:0.5", volumes=True, fraction=Between(0.01, 1))
+def cut(images: Pictures, generator: torch.Generator, fraction: float = 0.5) -> Move:
+    """Keep a window of that fraction of the height and of the width at a random place, for networks of any size.
 
-    Volumes keep their depth.
+    Each step costs less so, while the pixels stay as large as they are. Volumes keep their depth.
     """
     *deep, high, wide = images.shape[2:]
-    size = (height, width or height)
-    if size[0] > high or size[1] > wide:
-        got = "{}x{}".format(*size)
-        raise InputError("augmentation option", where="cut", expected=f"at most {high}x{wide}", got=got)
-    first = [whole(images, generator, side - own + 1) for side, own in zip((high, wide), size, strict=True)]
-    zero = torch.zeros(len(images), dtype=torch.int64, device=images.device)
+    size = [max(1, round(fraction * side)) for side in (high, wide)]
+    top, left = (whole(images, generator, side - own + 1) for side, own in zip((high, wide), size, strict=True))
     # From the window's center to the picture's.
-    x, y = (f.to(images.dtype) + (own - side) / 2 for f, own, side in zip(first[::-1], size[::-1], (wide, high), strict=True))
-    ones, zeros = torch.ones_like(x), torch.zeros_like(x)
-    matrix = rows((ones, zeros, x), (zeros, ones, y))
-    return Cut(matrix, (*deep, *size), (*(zero for _ in deep), *first))
+    x, y = left + (size[1] - wide) / 2, top + (size[0] - high) / 2
+    matrix = rows((torch.ones_like(x), torch.zeros_like(x), x), (torch.zeros_like(y), torch.ones_like(y), y))
+    return Cut(matrix.to(images.dtype), (*deep, *size), (*(torch.zeros_like(top) for _ in deep), top, left))
