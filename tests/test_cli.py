@@ -43,9 +43,9 @@ def test_train_evaluate_predict_and_list(capsys: pytest.CaptureFixture[str], tmp
     main(["evaluate", run, "--json"])
     (line,) = lines(capsys)
     scores = json.loads(line)
-    assert accuracy == f"test accuracy: {scores['accuracy']:.4f} ({scores['n']} images)"
+    assert accuracy == f"test accuracy: {scores['accuracy']:.4f} ({scores['n']} items)"
     main(["evaluate", run, "--data", "digits"])
-    assert "1797 images" in capsys.readouterr().out
+    assert "1797 items" in capsys.readouterr().out
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
     main(["predict", run, str(tmp_path / "a.png"), "--json", "--top-k", "2"])
     (row,) = json.loads(capsys.readouterr().out)
@@ -289,6 +289,11 @@ def test_describe_tokens_and_several_inputs(capsys: pytest.CaptureFixture[str]) 
         ("own_broken:Net", "3", "the module cannot be imported: own_broken: got ZeroDivisionError: division by zero"),
         (":Net", "3", "there is no such callable: expected module:callable, got :Net"),
         ("./own_networks:Net", "3", "there is no such callable: expected module:callable, got ./own_networks:Net"),
+        ("lenet5", "1x28x28x3", "lenet5: expected 3 axes, c x h x w, got 4, 1x28x28x3. Add --input 1x32x32, say"),
+        ("ts_fcn", "176", "ts_fcn: expected 2 axes, c x t, got 1, 176. Add --input 1x176, say"),
+        ("unet:rank=3", "1x32x32", "unet: expected 4 axes, c x d x h x w, got 3, 1x32x32"),
+        ("unet:rank=x", "1x32x32", "cannot build network unet: rank: expected 1 or 2 or 3, got 'x'"),
+        ("text_cnn", "1x64", "text_cnn: expected 1 axis, length, got 2, 1x64. Add --input 64, say"),
         ("torch.nn:ReLU", "9999999999x9999999999", "an input as large as this cannot be counted: got 9999999999x9"),
     ],
 )

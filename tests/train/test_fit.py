@@ -113,7 +113,7 @@ def test_steps_tell_where_training_stands(small) -> None:
 def test_validation_is_of_the_kept_weights(small) -> None:
     told = []
     model = small.train(None, lambda s: told.append(s.validation), ema=0.8)
-    found = evaluate(model, small.data.validation, small.data.preprocess, torch.device("cpu"))
+    found = evaluate(model, small.task, small.data.validation, small.data.preprocess, torch.device("cpu"))
     assert told[-1] == pytest.approx(small.task.metrics(*found), rel=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_broken_weights_are_never_saved(small, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said_before_training(small) -> None:
     with pytest.raises(InputError, match="outputs do not fit the classes: expected 10 outputs .* got shape \\(3,\\)"):
         small.train(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
-    with pytest.raises(InputError, match="network cannot take the images: Linear, images 1x8x8: got .*--image-size"):
+    with pytest.raises(InputError, match="network cannot take the inputs: Linear, inputs 1x8x8: got .*--image-size"):
         small.train(nn.Linear(7, 10))
     labels = Classify(small.data.class_names, multi_label=True)
     with pytest.raises(InputError, match="targets do not fit the task: expected a row of zeros and ones"):
@@ -229,7 +229,7 @@ def test_a_checkpoint_of_other_data_is_refused(small, tmp_path: Path) -> None:
     path = tmp_path / "x"
     small.train(None, lambda step: step.save(path) or True)
     other = replace(small.data, train=small.data.train.subset(range(len(small.data.train) - 1)))
-    with pytest.raises(InputError, match="data is not what it was when the training began: .*same images, classes"):
+    with pytest.raises(InputError, match="data is not what it was when the training began: .*same items, classes"):
         fit(small.model(), small.task, other, small.recipe, resume=path)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from striate.data.augment import Allowed, words
+from striate.data.augment.registry import Allowed, words
 from striate.data.items import Input
 from striate.data.symbols import PADDING, UNKNOWN, Bases, Symbols, Words
 from striate.errors import InputError

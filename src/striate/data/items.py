@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -262,7 +262,7 @@ class Input(ABC):
         """Network input, without an axis of items, from what `read` takes."""
         return self.normalize(self.read(item)[None])[0]
 
-    def unscaled(self) -> Self:
+    def unscaled(self) -> Input:
         """The same without standardizing, for tasks whose network takes units as they are."""
         return self
 
@@ -278,7 +278,8 @@ class Input(ABC):
 class Data:
     """A data source, split and ready to train on; `skipped` names the corrupt files that were left out.
 
-    `groups` has, for each part, the numbers of its items' groups, where the source has any.
+    `augment` are the augmentations of a recipe that names none, `groups` has, for each part, the numbers of its items'
+    groups, where the source has any.
     """
 
     train: Items
@@ -286,6 +287,7 @@ class Data:
     test: Items | None
     preprocess: Input
     skipped: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
     groups: Mapping[str, Int64[Tensor, " n"]] = field(default_factory=dict)
 
     @property

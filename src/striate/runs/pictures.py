@@ -93,7 +93,9 @@ def training_examples(session: Session) -> list[tuple[UInt8[Tensor, "c h w"], st
         data.preprocess,
         batch_size=min(EXAMPLES, len(data.train)),
         seed=recipe.seed,
-        augment=build_augmentation(recipe.augment or (), data.train.inputs, data.meaning),
+        augment=build_augmentation(
+            data.augment if recipe.augment is None else recipe.augment, data.train.inputs, data.meaning
+        ),
         workers=0,
     )
     batch = next(batches.epoch(0))

@@ -125,7 +125,7 @@ class _Training:
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
         settle_process()
         self.model, self.task, self.recipe = model, task, recipe
-        augment = augmentation_of(recipe.augment or (), data)
+        augment = augmentation_of(data.augment if recipe.augment is None else recipe.augment, data)
         self.fabric = prepare(recipe.device, recipe.precision)
         self.device = self.fabric.device
         model.to(self.device).train()
