@@ -16,7 +16,9 @@ from PIL import Image
 
 import striate
 from striate.cli import main
+from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
+from striate.tasks import TASKS
 
 FAST = ["--model", "nielsen_mnist", "--epochs", "2", "--batch-size", "100", "--device", "cpu"]
 
@@ -331,3 +333,14 @@ def test_describe_writes_no_page_into_a_folder(capsys: pytest.CaptureFixture[str
     assert f"cannot write the page: {tmp_path}: got Is a directory" in fails(
         capsys, "describe", "torch.nn:ReLU", "--input", "3", "--html", str(tmp_path)
     )
+
+
+def test_what_a_recipe_can_name(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sources", "--json"])
+    (line,) = lines(capsys)
+    found = json.loads(line)
+    assert {"name": "digits", "inputs": "pictures", "task": "classify"}.items() <= found["data (--data)"][0].items()
+    names = {row["name"].partition(":")[0] for rows in found.values() for row in rows}
+    assert {*SOURCES, *INPUTS, *TASKS, *AUGMENTATIONS} == names
+    main(["sources"])
+    assert "label_smoothing=0.0" in capsys.readouterr().out

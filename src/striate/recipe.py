@@ -63,7 +63,8 @@ class Recipe:
     accumulate: int = 1
     """Batches whose gradients are averaged for one update."""
     patience: int | None = None
-    """Stop after so many epochs without a better validation loss, and keep the best weights."""
+    """Stop after so many epochs without a better validation loss (training loss without a validation part), and keep
+    the best weights."""
 
     optimizer: Optimizer = "sgd"
     """sgd (Nesterov momentum), adamw, or muon (orthogonalized momentum; AdamW for vectors and the last layer), or
@@ -85,7 +86,7 @@ class Recipe:
     final_momentum: float | None = None
     """Momentum at the lowest learning rate; by default it stays the same."""
     step_epochs: int = 10
-    """step: epochs between drops. plateau: epochs without a better validation loss before a drop."""
+    """step: epochs between drops. plateau: epochs without a better loss, as for patience, before a drop."""
     step_factor: float = 0.1
     """step and plateau: the learning rate is multiplied by this at each drop."""
     gradient_clip: float | None = None
@@ -135,13 +136,6 @@ class Recipe:
         if self.optimizer == "muon" and self.precision == "16-mixed":
             raise InputError(
                 "recipe: muon cannot scale 16-bit gradients", expected="precision bf16-mixed", got="16-mixed"
-            )
-        if not self.validation and (self.patience or self.schedule == "plateau"):
-            raise InputError(
-                "recipe: patience and schedule plateau watch the validation loss",
-                expected="validation above 0",
-                got=self.validation,
-                fix="Hold images out with --validation 0.1.",
             )
 
     def yaml(self) -> str:

@@ -7,8 +7,10 @@ from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
 from striate.data.load import augmentation_of, load_data, open_items
 from striate.data.loader import Batch, Batches
+from striate.data.signals import Series, Spectrogram, Waveform
 from striate.data.sources import SOURCES, source
 from striate.data.symbols import Bases, Characters, Words
+from striate.data.volumes import Volumes
 
 __all__ = [
     "AUGMENTATIONS",
@@ -27,6 +29,10 @@ __all__ = [
     "Meaning",
     "Pictures",
     "Reading",
+    "Series",
+    "Spectrogram",
+    "Volumes",
+    "Waveform",
     "Words",
     "augmentation_of",
     "build_augmentation",

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from striate.data.sound import Packed
 from striate.data.splits import Positions
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor
@@ -183,12 +184,12 @@ def take(rows: Tensor, where: Int64[Tensor, " m"]) -> Tensor:
 class Listing:
     """What a source holds, before it is split, sized and turned into numbers.
 
-    `inputs`: pixels (uint8 n c *space), paths, texts, or signals (each float c t); `splits` has the positions of
-    "train" and, where the source comes with them, "validation" and "test". `groups` are numbers of what must not be
-    torn apart by cross-validation (a speaker's recordings, neighboring slices).
+    `inputs`: pixels (uint8 n c *space), paths, files in archives, texts, or signals (each float c t); `splits` has the
+    positions of "train" and, where the source comes with them, "validation" and "test". `groups` are numbers of what
+    must not be torn apart by cross-validation (a speaker's recordings, neighboring slices).
     """
 
-    inputs: Tensor | tuple[Path, ...] | tuple[str, ...] | tuple[Tensor, ...]
+    inputs: Tensor | tuple[Path, ...] | tuple[Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
     targets: Tensor
     meaning: Meaning
     names: Sequence[str]

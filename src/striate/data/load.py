@@ -18,6 +18,7 @@ from striate.data.items import Data, Input, Items, Listing, Meaning, Progress, R
 from striate.data.sources import find_source, read_source
 from striate.data.splits import Positions, fold_of, split
 from striate.data.symbols import Symbols
+from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.shapes import Tensor
 
@@ -116,8 +117,9 @@ def open_items(
     return _subset(spec, part, listing, stored, positions[~broken], cache), skipped
 
 
-def augmentation_of(specs: Sequence[str], data: Data) -> Change | None:
-    """The augmentation that `specs` name, for the training items of `data`; None without specs."""
+def augmentation_of(specs: Sequence[str] | None, data: Data) -> Change | None:
+    """The augmentation that `specs` name (None: those of the data), for its training items; None without any."""
+    specs = data.augment if specs is None else specs
     if isinstance(data.preprocess, Symbols):
         return build_edits(specs, data.preprocess)
     return build_augmentation(specs, data.train.inputs, data.meaning)
@@ -160,9 +162,11 @@ def _renamed(spec: str, listing: Listing, meaning: Meaning) -> Listing:
 
 def _placed(listing: Listing, fitted: Input) -> Listing:
     """The listing with the targets that lie in the picture moved as the picture was."""
-    if not isinstance(fitted, Pictures) or not isinstance(listing.inputs, Tensor):
+    if not isinstance(listing.inputs, Tensor) or not isinstance(fitted, Pictures | Volumes):
         return listing
-    height, width = listing.inputs.shape[2:]
+    *depth, height, width = listing.inputs.shape[2:]
+    if isinstance(fitted, Volumes):
+        return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (*depth, height, width)))
     return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (height, width)))
 
 

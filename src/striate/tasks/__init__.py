@@ -1,20 +1,37 @@
 """What a network's output means: encode targets, loss, decode, score."""
 
 from striate.tasks.classify import Classify, Prediction
+from striate.tasks.generate import Continuation, Generate, GenerationScores
+from striate.tasks.intervals import intervals
+from striate.tasks.mask_picture import MaskPicture
+from striate.tasks.overlap import ClassOverlap, SegmentationScores
 from striate.tasks.registry import TASKS, Result, Scores, Task, check_takes, read_task, task, task_of
 from striate.tasks.scores import Bin, ClassificationScores, ClassScore
+from striate.tasks.segment import Segment
+from striate.tasks.transcribe import Transcribe, Transcript, TranscriptionScores
 
 __all__ = [
     "TASKS",
     "Bin",
+    "ClassOverlap",
     "ClassScore",
     "ClassificationScores",
     "Classify",
+    "Continuation",
+    "Generate",
+    "GenerationScores",
+    "MaskPicture",
     "Prediction",
     "Result",
     "Scores",
+    "Segment",
+    "SegmentationScores",
     "Task",
+    "Transcribe",
+    "Transcript",
+    "TranscriptionScores",
     "check_takes",
+    "intervals",
     "read_task",
     "task",
     "task_of",

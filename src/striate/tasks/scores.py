@@ -79,6 +79,11 @@ class ClassificationScores:
         """All of it as plain types."""
         return asdict(self)
 
+    @property
+    def shares(self) -> tuple[str, ...]:
+        """Which of the single numbers are shares of the n items."""
+        return ("accuracy", *(f"top_{k}" for k in self.top_k if k > 1))
+
     def summary(self) -> dict[str, float]:
         """The single numbers."""
         return {

@@ -125,7 +125,7 @@ class _Training:
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
         settle_process()
         self.model, self.task, self.recipe = model, task, recipe
-        augment = augmentation_of(data.augment if recipe.augment is None else recipe.augment, data)
+        augment = augmentation_of(recipe.augment, data)
         self.fabric = prepare(recipe.device, recipe.precision)
         self.device = self.fabric.device
         model.to(self.device).train()
@@ -252,15 +252,16 @@ class _Training:
         self.queue = None
         self.epoch_loss.zero_()
         progress.epoch_items = 0
-        if self.data.validation is None:
-            return train_loss, None
-        metrics = self.task.metrics(
-            *evaluate(self.kept, self.task, self.data.validation, self.data.preprocess, self.device)
-        )
+        metrics = None
+        if self.data.validation is not None:
+            metrics = self.task.metrics(
+                *evaluate(self.kept, self.task, self.data.validation, self.data.preprocess, self.device)
+            )
+        watched = train_loss if metrics is None else metrics["loss"]
         progress.epochs_since_best += 1
         progress.epochs_since_drop += 1
-        if progress.best_loss is None or metrics["loss"] < progress.best_loss:
-            progress.best_loss = metrics["loss"]
+        if progress.best_loss is None or watched < progress.best_loss:
+            progress.best_loss = watched
             progress.epochs_since_best = progress.epochs_since_drop = 0
             if self.recipe.patience is not None:
                 self.best = {name: tensor.clone() for name, tensor in self.kept.state_dict().items()}

@@ -9,6 +9,7 @@ import torch
 
 from striate.data.augment.move import Move
 from striate.data.augment.registry import AUGMENTATIONS, Augmentation, words
+from striate.data.augment.signals import augment_signals
 from striate.data.items import Meaning
 from striate.errors import InputError
 from striate.ops.boxes import area, boxes, edges
@@ -25,7 +26,8 @@ def build_augmentation(specs: Sequence[str], inputs: Tensor, meaning: Meaning | 
     """One function (inputs, targets, generator) -> (inputs, targets) that applies `specs` in order; None without specs.
 
     `inputs` is the training set, n c h w or n c d h w: its shape is checked against each augmentation, and `pca_color`
-    measures it. What moves pixels draws one motion a picture and moves the targets that `meaning` says lie in it:
+    measures it. (Signals, n c t, have augmentations of their own: `augment_signals`.) What moves pixels draws one
+    motion a picture and moves the targets that `meaning` says lie in it:
 
     mask     the class of the nearest pixel; the outside is filled as the picture's is (a reflected mask under a
              reflected picture), and void (255) where that is filled with zeros
@@ -43,9 +45,11 @@ def build_augmentation(specs: Sequence[str], inputs: Tensor, meaning: Meaning | 
     >>> targets.tolist()
     [[[5.0, 5.0]], [[5.0, 5.0]]]
     """
-    steps = [_step(spec, inputs, meaning) for spec in specs]
-    if not steps:
+    if not specs:
         return None
+    if inputs.ndim == 3:  # n c t
+        return augment_signals(specs)
+    steps = [_step(spec, inputs, meaning) for spec in specs]
 
     def apply(inputs: Tensor, targets: Any, generator: torch.Generator) -> tuple[Tensor, Any]:
         for step in steps:

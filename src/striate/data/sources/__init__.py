@@ -1,6 +1,21 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import dna, pictures, text
+from striate.data.sources import clips, dna, pictures, segmentation, series, sound, stack, strings, text
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
-__all__ = ["SOURCES", "Source", "dna", "find_source", "pictures", "read_source", "source", "text"]
+__all__ = [
+    "SOURCES",
+    "Source",
+    "clips",
+    "dna",
+    "find_source",
+    "pictures",
+    "read_source",
+    "segmentation",
+    "series",
+    "sound",
+    "source",
+    "stack",
+    "strings",
+    "text",
+]
