@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from rich.table import Table
@@ -145,7 +145,7 @@ class FindKeypoints(Task):
             raise InputError("points to learn", expected=expected, got=self.learned)
 
     @classmethod
-    def of(cls, data: Data, group: str | None = None) -> Self:
+    def of(cls, data: Data, group: str | None = None) -> FindKeypoints:
         """For the points of `data`; with `group`, for a specialist's."""
         if len(data.shape) != 3:
             raise InputError("points lie in pictures", expected="inputs c h w", got=f"shape {data.shape}")

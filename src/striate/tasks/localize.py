@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -157,7 +157,7 @@ class Localize(Task):
         convention: Convention = "lower_left",
         box_loss: BoxLoss = "smooth",
         box_weight: float = 10.0,
-    ) -> Self:
+    ) -> Localize:
         """For the classes and the size of the pictures of `data`."""
         if len(data.shape) != 3:
             raise InputError("boxes lie in pictures", expected="inputs c h w", got=f"shape {data.shape}")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -129,7 +129,7 @@ class Regress(Task):
                 raise InputError(f"unknown {what}", got=repr(given), fix=did_you_mean(str(given), get_args(known)))
 
     @classmethod
-    def of(cls, data: Data, loss: Loss = "squared", unit: Unit = "plain") -> Self:
+    def of(cls, data: Data, loss: Loss = "squared", unit: Unit = "plain") -> Regress:
         """For the quantities of `data`, with the mean and the deviation of its training part."""
         values = data.train.targets.double()
         if not values.isfinite().all():
