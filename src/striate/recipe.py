@@ -17,7 +17,7 @@ import yaml
 
 from striate.errors import InputError, did_you_mean
 
-Optimizer = Literal["sgd", "adamw", "muon"]
+Optimizer = Literal["sgd", "adamw", "muon", "adadelta"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 HOW = "Write lines of key: value, as in the recipe.yaml of a run (striate train writes one)."
@@ -67,13 +67,14 @@ class Recipe:
     the best weights."""
 
     optimizer: Optimizer = "sgd"
-    """sgd (Nesterov momentum), adamw, or muon (orthogonalized momentum; AdamW for vectors and the last layer)."""
+    """sgd (Nesterov momentum), adamw, or muon (orthogonalized momentum; AdamW for vectors and the last layer), or
+    adadelta (learning rate 1)."""
     learning_rate: float = 0.01
     """The highest learning rate of the schedule."""
     momentum: float = 0.9
     """Momentum at the highest learning rate (AdamW: beta1)."""
     beta2: float = 0.999
-    """Memory of AdamW's squared gradients; 0.9 for trainings of a few hundred updates."""
+    """Memory of AdamW's squared gradients, 0.9 for trainings of a few hundred updates; of Adadelta's, 0.95."""
     weight_decay: float = 0.0001
     """Decay of weights; biases and normalization parameters are spared."""
     schedule: Schedule = "one_cycle"

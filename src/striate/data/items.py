@@ -14,6 +14,7 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
+from torch import nn
 
 from striate.data.sound import Packed
 from striate.data.splits import Positions
@@ -43,7 +44,7 @@ class Meaning:
     kind    | targets                                                                        | names
     --------|--------------------------------------------------------------------------------|------------
     class   | Int64[n]: the item's class                                                     | classes
-    labels  | Float[n k]: 1 where the label applies, else 0                                  | labels
+    labels  | Float[n k]: 1 where the label applies, else 0; NaN where that is not known       | labels
     mask    | UInt8[n *space]: each place's class, 255 where it has none                     | classes
     box     | Float[n 5+k]: x, y, height, width (pixels), presence, then the class, one-hot  | classes
     points  | Float[n p 2]: x and y in pixels, NaN for a missing point                       | points
@@ -206,7 +207,8 @@ class Reading:
     """How a source is read into items: which of them train, and what to do about broken ones.
 
     `train(corrupt)` gives the positions of the training items once those that cannot be read are known. `cache` is
-    the folder for decoded files, `progress(done, total, what)` is told of slow work.
+    the folder for decoded files, `progress(done, total, what)` is told of slow work, `names` say what each item is
+    called in errors.
     """
 
     where: str
@@ -214,6 +216,7 @@ class Reading:
     skip_corrupt: bool = False
     cache: Path | None = None
     progress: Progress | None = None
+    names: Sequence[str] = ()
 
 
 class Input(ABC):
@@ -263,6 +266,9 @@ class Input(ABC):
     def unscaled(self) -> Self:
         """The same without standardizing, for tasks whose network takes units as they are."""
         return self
+
+    def start(self, model: nn.Module) -> None:  # noqa: B027
+        """What a new network gets from the input before it is trained: nothing, or word vectors."""
 
     @abstractmethod
     def json(self) -> dict[str, Any]:

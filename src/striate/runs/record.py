@@ -100,6 +100,7 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
         options["dropout"] = recipe.dropout
     with seeded(recipe.seed):
         model = zoo.build(recipe.model, **options)
+    data.preprocess.start(model)
     card = Card(
         architecture=name,
         options=entry.bind(own_options) | options,

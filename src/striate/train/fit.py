@@ -21,7 +21,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from striate.data import Batch, Batches, Data, build_augmentation
+from striate.data import Batch, Batches, Data, augmentation_of
 from striate.errors import DivergedError, InputError
 from striate.recipe import Recipe
 from striate.shapes import Float, Tensor
@@ -89,6 +89,8 @@ def fit(
             if step.ends_epoch:
                 step.save("checkpoint.safetensors")
 
+    A network that has a method `constrain()` has it called after each update (a bound on the norm of its weights, say).
+
     The process is settled for training on a CPU: numbers below 1e-38 become 0, and memory that is freed stays with
     the process (train/process.py).
 
@@ -123,9 +125,7 @@ class _Training:
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
         settle_process()
         self.model, self.task, self.recipe = model, task, recipe
-        augment = build_augmentation(
-            data.augment if recipe.augment is None else recipe.augment, data.train.inputs, data.meaning
-        )
+        augment = augmentation_of(recipe.augment, data)
         self.fabric = prepare(recipe.device, recipe.precision)
         self.device = self.fabric.device
         model.to(self.device).train()
@@ -228,6 +228,9 @@ class _Training:
         for optimizer in self.stepped:
             optimizer.step()
             optimizer.zero_grad()
+        # A network may keep its weights in bounds (max-norm of text_cnn).
+        if callable(constrain := getattr(self.model, "constrain", None)):
+            constrain()
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         return total

@@ -1,12 +1,13 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import clips, pictures, segmentation, series, sound, stack, strings
+from striate.data.sources import clips, dna, pictures, segmentation, series, sound, stack, strings, text
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
 __all__ = [
     "SOURCES",
     "Source",
     "clips",
+    "dna",
     "find_source",
     "pictures",
     "read_source",
@@ -16,4 +17,5 @@ __all__ = [
     "source",
     "stack",
     "strings",
+    "text",
 ]
