@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -94,6 +94,8 @@ class LocalizationScores:
     mean_iou: float
     loss: float
     per_class: tuple[ClassPlaces, ...]
+
+    shares: ClassVar[tuple[str, ...]] = ("right", "presence")
 
     def summary(self) -> dict[str, float]:
         """The single numbers."""
