@@ -215,9 +215,7 @@ class Localize(Task):
         return presence + classes + self.box_weight * self._distance(found[there, :4], target[there, :4])
 
     def _distance(self, found: Float[Tensor, "m 4"], target: Float[Tensor, "m 4"]) -> Float[Tensor, ""]:
-        height, width = self.size
-        sides = found.new_tensor([width, height, height, width])
-        wanted = boxes(edges(target), self.convention, height) / sides
+        wanted = self.boxes_said(edges(target))
         if self.box_loss == "squared":
             return (found - wanted).square().sum(1).mean()
         return F.smooth_l1_loss(found, wanted, beta=SMOOTH_FROM, reduction="none").sum(1).mean()
@@ -225,6 +223,11 @@ class Localize(Task):
     def keep(self, output: Outputs, target: Tensor) -> Float[Tensor, "n v"]:
         """The outputs as one row a picture, in the label's order."""
         return joined(output).float()
+
+    def boxes_said(self, sides: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+        """What a network says of boxes (left, top, right, bottom): shares of the picture, in the convention."""
+        height, width = self.size
+        return boxes(sides, self.convention, height) / sides.new_tensor([width, height, height, width])
 
     def edges_of(self, kept: Float[Tensor, "n v"]) -> Float[Tensor, "n 4"]:
         """The boxes of outputs: (left, top, right, bottom) in pixels."""
