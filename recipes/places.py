@@ -53,13 +53,12 @@ def train(recipe: striate.Recipe, runs: Path | None) -> dict[str, Any]:
 
 
 def baseline(task: Task, training: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The outputs of the answer that looks at no picture: the mean of the training targets (a box: of those with one)."""
+    """The outputs of an answer that looks at no picture: the mean of the training targets (of boxes: where one is)."""
     if isinstance(task, FindKeypoints):
         return task.answer_of(mean_points(training).expand_as(targets))
     if isinstance(task, Regress):
         return torch.zeros_like(targets)
     assert isinstance(task, Localize)
-    height, width = task.size
     mean = training[training[:, 4] > 0].mean(0)
     said = torch.cat([task.boxes_said(edges(mean[None, :4])), torch.ones(1, 1), mean[None, 5:]], 1)
     return said.expand(len(targets), -1)
@@ -141,8 +140,10 @@ def main() -> None:
     given = parser.parse_args()
     recipe = replace(striate.Recipe.read(given.recipe), seed=given.seed, device="cpu")
     recipe = replace(recipe, data=given.data or recipe.data)
-    runs = [train(replace(recipe, fold=fold), given.runs) for fold in range(recipe.folds or 1)]
-    write(given.recipe, recipe, runs)
+    runs: list[dict[str, Any]] = []
+    for fold in range(recipe.folds or 1):
+        runs.append(train(replace(recipe, fold=fold), given.runs))
+        write(given.recipe, recipe, runs)
 
 
 def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> None:
@@ -161,13 +162,13 @@ def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> Non
     }
     numbers = [f"{key.replace('_', ' ')} {value:.4g}" for key, value in scores.summary().items() if key != "n"]
     name, value = list(blind.summary().items())[1]
-    how = f"{recipe.folds} folds of all" if recipe.folds else "the test part's"
+    how = f"{len(runs)} of {recipe.folds} folds," if recipe.folds else "the test part's"
     lines = [
         path.read_text().splitlines()[0],
         f"# Claim: {', '.join(numbers)}; {how} {scores.n:,} items, seed {recipe.seed}.",
         f"# Without looking (the mean of the training targets): {name.replace('_', ' ')} {value:.4g}.",
-        f"# Training: {clock:.0f} s (processor {processor:.0f} s a thread) on {torch.get_num_threads()} threads; striate "
-        f"{striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
+        f"# Training: {clock:.0f} s (processor {processor:.0f} s a thread) on {torch.get_num_threads()} threads; "
+        f"striate {striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
         *[line for line in path.read_text().splitlines()[1:] if not line.startswith("#")],
     ]
     path.write_text("\n".join(lines) + "\n")
@@ -177,6 +178,7 @@ def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> Non
     figure = DRAW[type(task)](task, pictures[:SHOWN], kept if isinstance(task, Regress) else kept[:SHOWN],
                               targets if isinstance(task, Regress) else targets[:SHOWN])  # fmt: skip
     figure.savefig(FOLDER / f"{path.stem}.png", dpi=110)
+    plt.close(figure)
     print("\n".join(lines[1:4]))
 
 
