@@ -3,7 +3,8 @@
     python recipes/two_objects.py RUN --mnist PATH
 
 RUN is a run of recipes/clutter.yaml, which has seen one digit or none. Here it is shown scenes of two digits (test
-digits, made as its own scenes are) beside scenes of one. Written: recipes/two_objects.json and docs/places/two_objects.png.
+digits, made as its own scenes are) beside scenes of one. Written: recipes/two_objects.json and
+docs/places/two_objects.png.
 """
 
 from __future__ import annotations
