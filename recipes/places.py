@@ -3,7 +3,8 @@
     python recipes/places.py recipes/faces.yaml [--data faces:PATH] [--seed 0] [--runs FOLDER]
 
 Every fold of a cross-validation is trained. Written: the claim into the recipe's head, its numbers into a JSON file
-beside it, a picture into docs/places/, and with --runs the run folders. Nothing in them is typed by hand. Seconds are
+beside it, a table into docs/places.md with a picture
+beside it, and with --runs the run folders. Nothing in them is typed by hand. Seconds are
 those of the training by the clock and, where other programs ran beside, of the processor divided by the threads.
 """
 
@@ -31,7 +32,8 @@ from striate.tasks import FindKeypoints, Localize, Regress, Task
 from striate.tasks.keypoints import mean_points
 from striate.train import evaluate
 
-FOLDER = Path(__file__).parents[1] / "docs" / "places"
+PAGE = Path(__file__).parents[1] / "docs" / "places.md"
+FOLDER = PAGE.with_suffix("")
 SHOWN = 18
 TRUE, SAID = "#40dc60", "#ff4020"
 
@@ -130,6 +132,21 @@ DRAW: dict[type[Task], Callable[..., plt.Figure]] = {
 }
 
 
+def table(rows: dict[str, dict[str, float]]) -> list[str]:
+    """Rows of numbers as a Markdown table."""
+    columns = list(next(iter(rows.values())))
+    lines = [["", *(column.replace("_", " ") for column in columns)], ["---"] * (len(columns) + 1)]
+    lines += [[name, *(f"{row[column]:.4g}" for column in columns)] for name, row in rows.items()]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def into_page(name: str, lines: list[str]) -> None:
+    """Put the lines after the page's mark <!-- name -->, for what stood there up to the next empty line."""
+    head, mark, rest = PAGE.read_text().partition(f"<!-- {name} -->\n")
+    _, _, tail = rest.partition("\n\n") if not rest.startswith("\n") else ("", "", rest[1:])
+    PAGE.write_text(head + mark + "\n".join(lines) + "\n\n" + tail)
+
+
 def main() -> None:
     """Train, score, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -173,6 +190,7 @@ def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> Non
     ]
     path.write_text("\n".join(lines) + "\n")
     path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    into_page(path.stem, table({"network": scores.summary(), "mean of the training targets": blind.summary()}))
     pictures = torch.cat([run["session"].data.tested.inputs for run in runs])
     FOLDER.mkdir(exist_ok=True)
     figure = DRAW[type(task)](task, pictures[:SHOWN], kept if isinstance(task, Regress) else kept[:SHOWN],

@@ -3,8 +3,8 @@
     python recipes/two_objects.py RUN --mnist PATH
 
 RUN is a run of recipes/clutter.yaml, which has seen one digit or none. Here it is shown scenes of two digits (test
-digits, made as its own scenes are) beside scenes of one. Written: recipes/two_objects.json and
-docs/places/two_objects.png.
+digits, made as its own scenes are) beside scenes of one. Written: recipes/two_objects.json,
+docs/places/two_objects.png and a table in docs/places.md.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
+from places import FOLDER, into_page, table
 from striate.data.formats import IMAGES_MAGIC, LABELS_MAGIC, read_idx
 from striate.data.scenes import Placed, compose
 from striate.ops.boxes import overlap
@@ -99,8 +100,9 @@ def main() -> None:
         truth = " and ".join(str(digit.label) for digit in placed)
         axis.set_title(f"{said.name if said.there else 'nothing'} (are {truth})", fontsize=7)
         axis.axis("off")
-    figure.savefig(ROOT / "docs" / "places" / "two_objects.png", dpi=110)
+    figure.savefig(FOLDER / "two_objects.png", dpi=110)
     (ROOT / "recipes" / "two_objects.json").write_text(json.dumps(results, indent=1) + "\n")
+    into_page("two_objects", table(results))
     print(json.dumps(results, indent=1))
 
 
