@@ -3,9 +3,9 @@
     python recipes/places.py recipes/faces.yaml [--data faces:PATH] [--seed 0] [--runs FOLDER]
 
 Every fold of a cross-validation is trained. Written: the claim into the recipe's head, its numbers into a JSON file
-beside it, a table into docs/places.md with a picture
-beside it, and with --runs the run folders. Nothing in them is typed by hand. Seconds are
-those of the training by the clock and, where other programs ran beside, of the processor divided by the threads.
+beside it, a table into docs/places.md with a picture beside it, and with --runs the run folders. Nothing in them is
+typed by hand. Seconds are those of the training by the clock and, where other programs ran beside, of the processor
+divided by the threads.
 """
 
 from __future__ import annotations
