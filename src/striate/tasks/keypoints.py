@@ -179,7 +179,7 @@ class FindKeypoints(Task):
                 row[self.point_names.index(name)] = torch.tensor(place, dtype=torch.float32)
         return points
 
-    def check(self, output: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> None:
+    def check(self, output: Tensor, target: Tensor) -> None:
         """Raise InputError if the network's outputs or the targets do not fit the points."""
         if output.ndim != 2 or output.shape[1] != self.outputs:
             raise InputError(
