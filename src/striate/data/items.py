@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -227,6 +227,8 @@ class Input(ABC):
     and `from_json`, the inverse of `json`. What is not abstract has the usual answer here.
     """
 
+    family: ClassVar[str]
+    """What its units are, for augmentations: pictures, volumes, signals, bases, words, characters."""
     shape: tuple[int, ...]
     """Of one network input: (c, *space), or (length,) for numbers of words."""
 

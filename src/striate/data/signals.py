@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -30,6 +30,7 @@ class Sound(Input):
     the middle is kept; a shorter one lies between two halves of silence.
     """
 
+    family: ClassVar[str] = "signals"
     rate: int
     length: int
 
@@ -246,6 +247,7 @@ class Series(Input):
     neighbors, or are equal to the nearest value at an end.
     """
 
+    family: ClassVar[str] = "signals"
     rows: int
     length: int
     normalization: str = "item"

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import nn
 
+from striate.data.augment.symbols import PADDING, UNKNOWN
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Reading
 from striate.data.sequences import is_fasta, read_fasta, read_lines, read_seq
@@ -23,7 +24,6 @@ from striate.data.vectors import read_vectors
 from striate.errors import InputError
 from striate.shapes import Tensor
 
-PADDING, UNKNOWN = 0, 1  # numbers of words; the vocabulary follows
 # Zhang et al. 2015, section 2.2: 26 letters, 10 digits, 33 other characters (the hyphen twice) and the new line.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{}\n"
 BASES = "ACGT"
@@ -102,6 +102,7 @@ class Words(Symbols):
     with which a network starts.
     """
 
+    family: ClassVar[str] = "words"
     vocabulary: tuple[str, ...]
     length: int
     padding: int = 4
@@ -211,6 +212,7 @@ class Characters(Symbols):
     characters are kept. As the author's code (Crepe) has it, the second place of the hyphen is the one that is used.
     """
 
+    family: ClassVar[str] = "characters"
     length: int = 1014
 
     @classmethod
@@ -265,6 +267,7 @@ class Bases(Symbols):
     refused (case=upper).
     """
 
+    family: ClassVar[str] = "bases"
     length: int
     unknown: float = 0.25
     case: Literal["any", "mask", "upper"] = "any"
