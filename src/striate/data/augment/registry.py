@@ -26,8 +26,8 @@ Allowed = Between | tuple[Any, ...]
 class Augmentation:
     """A registered augmentation: the values its options may have, and what it changes.
 
-    `takes` names families of input (`Input.family`): pictures, volumes, signals, bases, words. `fit(inputs, preprocess)`
-    looks at the training set once; its result is the third argument of `function`.
+    `takes` names families of input (`Input.family`): pictures, volumes, signals, bases, words. `fit(inputs,
+    preprocess)` looks at the training set once; its result is the third argument of `function`.
     """
 
     name: str
