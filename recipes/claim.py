@@ -52,11 +52,12 @@ def run(recipe: striate.Recipe, parts: dict[str, slice], runs: Path | None) -> d
         "seconds": round(time.perf_counter() - clock, 1),
         "processor_seconds": round((time.process_time() - processor) / torch.get_num_threads(), 1),
     }
+    items = session.data.tested
     if folder:
-        conclude(session, folder)
-    items, model = session.data.tested, averaged(session.model, recipe.tta)
-    device = next(session.model.parameters()).device
-    kept, targets = evaluate(model, session.task, items, session.data.preprocess, device)
+        kept, targets = conclude(session, folder).kept, items.targets
+    else:
+        model, device = averaged(session.model, recipe.tta), next(session.model.parameters()).device
+        kept, targets = evaluate(model, session.task, items, session.data.preprocess, device)
     found["parts"] = {name: session.task.score(kept[part], targets[part]).summary() for name, part in parts.items()}
     return found | {"curve": curve}
 
