@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +105,7 @@ class Words(Symbols):
     vocabulary: tuple[str, ...]
     length: int
     padding: int = 4
-    align: Literal["start", "end"] = "start"
+    align: str = "start"
     vectors: str | None = None
 
     def __post_init__(self) -> None:
@@ -124,7 +124,7 @@ class Words(Symbols):
         skip: int = 0,
         length: int | None = None,
         padding: int = 4,
-        align: Literal["start", "end"] = "start",
+        align: str = "start",
         vectors: str | None = None,
     ) -> tuple[Tensor, Words, list[int]]:
         """The vocabulary of the training texts: words of rank `skip` + 1 to `keep` by frequency (all: None).
@@ -267,7 +267,7 @@ class Bases(Symbols):
 
     length: int
     unknown: float = 0.25
-    case: Literal["any", "mask", "upper"] = "any"
+    case: str = "any"
     fits: bool = False
 
     def __post_init__(self) -> None:
@@ -285,7 +285,7 @@ class Bases(Symbols):
         reading: Reading,
         length: int | None = None,
         unknown: float = 0.25,
-        case: Literal["any", "mask", "upper"] = "any",
+        case: str = "any",
     ) -> tuple[Tensor, Bases, list[int]]:
         """`length` is by default that of all sequences, which then must have one."""
         fitted = cls(length or max(len(raw[0]), 1), unknown, case, fits=length is not None)
