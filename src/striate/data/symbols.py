@@ -304,12 +304,25 @@ class Bases(Symbols):
         return len(BASES)
 
     def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
-        """The sequences of a FASTA or .seq file, or one for each line of another."""
+        """The sequences of a FASTA or .seq file, or one for each line of another.
+
+        A longer one than the network takes becomes windows of that length, half a length apart, the last one at its
+        end, named NAME:START-END as in a BED file (from 0, without the end).
+        """
         if is_fasta(file):
-            return [(f"{file}, {name}", text) for name, text in read_fasta(file).items()]
-        if file.name.removesuffix(".gz").endswith(".seq"):
-            return [(f"{file}, {name}", text) for name, text in zip(*read_seq(file)[:2], strict=True)]
-        return super().expand(file)
+            found = [(f"{file}, {name}", text) for name, text in read_fasta(file).items()]
+        elif file.name.removesuffix(".gz").endswith(".seq"):
+            found = [(f"{file}, {name}", text) for name, text in zip(*read_seq(file)[:2], strict=True)]
+        else:
+            found = list(super().expand(file))
+        return [window for name, text in found for window in self._windows(name, text)]
+
+    def _windows(self, name: str, text: str) -> list[tuple[str, str]]:
+        last = len(text) - self.length
+        if last <= 0 or self.fits:
+            return [(name, text)]
+        starts = [*range(0, last, max(1, self.length // 2)), last]
+        return [(f"{name}:{start}-{start + self.length}", text[start : start + self.length]) for start in starts]
 
     def number(self, text: str, where: str = "") -> Tensor:
         """UInt8[length]: 0 to 3 for A, C, G and T, 4 for N."""
