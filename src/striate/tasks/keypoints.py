@@ -49,6 +49,7 @@ class Keypoints:
         writer = csv.DictWriter(text, list(self.row()), lineterminator="\n")
         writer.writeheader()
         writer.writerow(self.row())
+        folder.mkdir(parents=True, exist_ok=True)
         table, picture = folder / f"{stem}.csv", folder / f"{stem}.png"
         table.write_text(text.getvalue(), encoding="utf-8")
         draw_points(given, self.points).save(picture)

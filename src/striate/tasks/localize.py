@@ -56,6 +56,7 @@ class Located:
 
     def save(self, folder: Path, stem: str, given: Float[Tensor, "c h w"]) -> list[Path]:
         """Write STEM.json and STEM.png: the picture with the box and its class, nothing drawn where nothing is."""
+        folder.mkdir(parents=True, exist_ok=True)
         text, picture = folder / f"{stem}.json", folder / f"{stem}.png"
         text.write_text(json.dumps(self.json(), indent=2) + "\n", encoding="utf-8")
         drawn = [(self.box, f"{self.name} {self.probability:.2f}")] if self.there else []
