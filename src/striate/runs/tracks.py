@@ -24,9 +24,10 @@ def write_tracks(lines: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]
     """
     found: dict[str, dict[str, list[Window]]] = {}
     for line in lines:
-        window = WINDOW.match(line["file"])
-        for label, probability in line.get("labels", {}).items() if window else ():
-            start, end = int(window["start"]), int(window["end"])
+        if (window := WINDOW.match(line["file"])) is None:
+            continue
+        start, end = int(window["start"]), int(window["end"])
+        for label, probability in line.get("labels", {}).items():
             found.setdefault(label, {}).setdefault(window["sequence"], []).append((start, end, probability))
     paths = []
     for label, sequences in found.items():
