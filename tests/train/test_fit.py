@@ -302,3 +302,16 @@ def test_only_images_of_classes_are_resized(small) -> None:
     data = replace(small.data, train=weighed, validation=None)
     with pytest.raises(InputError, match="only images of classes are resized in training.*targets of kind values"):
         fit(nn.Linear(8, 10), small.task, data, replace(small.recipe, train_sizes=(8,)))
+
+
+def test_a_network_that_constrains_itself_does_so_after_each_update(small) -> None:
+    class Bounded(nn.Sequential):
+        def constrain(self) -> None:
+            with torch.no_grad():
+                self[1].weight.copy_(self[1].weight.renorm(2, 0, 0.3))
+
+    norms = []
+    model = Bounded(nn.Flatten(), nn.Linear(64, 10))
+    small.train(model, lambda _: norms.append(model[1].weight.norm(dim=1).max().item()), optimizer="sgd", epochs=1)
+    assert len(norms) > 5
+    assert max(norms) == pytest.approx(0.3, rel=1e-5)
