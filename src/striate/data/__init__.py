@@ -6,6 +6,7 @@ from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
 from striate.data.load import load_data, open_items
 from striate.data.loader import Batch, Batches
+from striate.data.patch import patch
 from striate.data.sources import SOURCES, source
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "input_kind",
     "load_data",
     "open_items",
+    "patch",
     "read_input",
     "source",
 ]
