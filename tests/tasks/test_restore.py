@@ -166,7 +166,7 @@ def test_what_cannot_be_is_told() -> None:
             replace(Restore(3), **{key: value})
     task, target = Restore(3), torch.zeros(2, 2, 3, 8, 8)
     with pytest.raises(
-        InputError, match=r"outputs do not fit restoration: expected pictures of 3x8x8, got shape \(10,\)"
+        InputError, match=r"outputs do not fit restoration: expected pictures of 3x8x8, got"
     ):
         task.check(torch.zeros(2, 10), target)
     with pytest.raises(InputError, match=r"targets do not fit restoration: expected n 2 3 h w, clean and noisy, got"):
