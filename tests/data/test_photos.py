@@ -3,10 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from striate.data import AUGMENTATIONS, Listing, build_augmentation, load_data, patch
+from striate.data import Listing, load_data
 from striate.data.sources import read_source
 from striate.errors import InputError
 
@@ -36,7 +35,9 @@ def test_they_are_split_and_sized(folder: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_folder_of_pictures_is_told(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"a folder without pictures: .*Pass the folder that holds them, at any depth\."):
+    with pytest.raises(
+        InputError, match=r"a folder without pictures: .*Pass the folder that holds them, at any depth\."
+    ):
         read_source(_empty(folder))
     with pytest.raises(InputError, match=r"a photos source is not a folder: .*notes.txt\. Pass the folder of the pict"):
         read_source(f"photos:{folder / 'notes.txt'}")
@@ -49,25 +50,3 @@ def test_what_is_no_folder_of_pictures_is_told(folder: Path) -> None:
 def _empty(folder: Path) -> str:
     (folder / "empty").mkdir()
     return f"photos:{folder / 'empty'}"
-
-
-def test_a_patch_is_a_window_of_its_picture() -> None:
-    images = torch.arange(2 * 3 * 9 * 7).view(2, 3, 9, 7).float()
-    places = set()
-    for seed in range(60):
-        found = patch(images, torch.Generator().manual_seed(seed), 4)
-        assert found.shape == (2, 3, 4, 4)
-        for picture, window in zip(images, found, strict=True):
-            top, left = divmod(int(window[0, 0, 0] - picture[0, 0, 0]), 7)
-            assert torch.equal(window, picture[:, top : top + 4, left : left + 4])
-            places.add((top, left))
-    assert {top for top, _ in places} == set(range(6))
-    assert {left for _, left in places} == set(range(4))
-    assert torch.equal(patch(images[:, :, :7], torch.Generator(), 7), images[:, :, :7])
-
-
-def test_a_patch_larger_than_the_pictures_is_told() -> None:
-    pixels = torch.zeros(2, 3, 8, 10, dtype=torch.uint8)
-    with pytest.raises(InputError, match="augmentation option: patch:size: expected at most 8, the pictures' smaller"):
-        build_augmentation(["patch:9"], pixels)
-    assert AUGMENTATIONS["patch"].function is patch

@@ -60,9 +60,7 @@ def test_windows_and_strength_that_cannot_be_are_told() -> None:
     x = torch.zeros(1, 1, 8, 8)
     with pytest.raises(InputError, match="cannot average alike places: patch: expected an odd number below 16, got 4"):
         ops.non_local_means(x, 0.1, patch=4)
-    with pytest.raises(
-        InputError, match="cannot average alike places: search: expected an odd number below 16"
-    ):
+    with pytest.raises(InputError, match="cannot average alike places: search: expected an odd number below 16"):
         ops.non_local_means(x, 0.1, search=17)
     with pytest.raises(InputError, match="cannot average alike places: strength: expected a positive number, got 0"):
         ops.non_local_means(x, 0.0)

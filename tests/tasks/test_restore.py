@@ -165,9 +165,7 @@ def test_what_cannot_be_is_told() -> None:
         with pytest.raises(InputError, match=f"{key} of the noise is out of range: expected above 0, at most"):
             replace(Restore(3), **{key: value})
     task, target = Restore(3), torch.zeros(2, 2, 3, 8, 8)
-    with pytest.raises(
-        InputError, match=r"outputs do not fit restoration: expected pictures of 3x8x8, got"
-    ):
+    with pytest.raises(InputError, match=r"outputs do not fit restoration: expected pictures of 3x8x8, got"):
         task.check(torch.zeros(2, 10), target)
     with pytest.raises(InputError, match=r"targets do not fit restoration: expected n 2 3 h w, clean and noisy, got"):
         task.check(torch.zeros(2, 3, 8, 8), torch.zeros(2))

@@ -38,7 +38,7 @@ def decode(
     skip_corrupt: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
-) -> tuple[UInt8[Tensor, "n c h w"], list[int]]:
+) -> tuple[UInt8[Tensor, "n c *space"], list[int]]:
     """All pictures through `preprocess.read`, and the positions of the corrupt ones (black, to be left out).
 
     Pixels that have the shape already are passed through; paths go through the cache file. A corrupt file
@@ -51,33 +51,31 @@ def decode(
     return entry.images(), corrupt
 
 
-def gather(
-    images: UInt8[Tensor, "n c h w"], where: Int64[Tensor, " m"], cache: Path | None = None
-) -> UInt8[Tensor, "m c h w"]:
-    """Rows of `images`: neighbors are a view, few are copied to memory, many to a mapped file.
+def gather(rows: Tensor, where: Int64[Tensor, " m"], cache: Path | None = None) -> Tensor:
+    """The rows at `where`: neighbors are a view, few are copied to memory, many bytes to a mapped file.
 
     That file has no name any more when this returns, so its space is free again when the process ends.
     """
-    row = math.prod(images.shape[1:])
+    row = rows[0].nbytes
     neighbors = int(where[-1]) - int(where[0]) == len(where) - 1 and bool((where.diff() == 1).all())
     if neighbors or len(where) * row <= RESIDENT_BYTES:
-        return take(images, where)
+        return take(rows, where)
     folder = cache_folder(cache)
     with storage(folder), tempfile.NamedTemporaryFile(dir=_made(folder), delete=False) as file:
         try:
             step = max(1, (64 << 20) // row)
             for first in range(0, len(where), step):
-                file.write(images.index_select(0, where[first : first + step]).numpy().tobytes())
+                file.write(rows.index_select(0, where[first : first + step]).numpy().tobytes())
             file.flush()
-            return mapped(Path(file.name), (len(where), *images.shape[1:]))
+            return mapped(Path(file.name), (len(where), *rows.shape[1:]), rows.dtype)
         finally:
             with contextlib.suppress(PermissionError):  # Windows keeps a mapped file
                 Path(file.name).unlink()
 
 
-def mapped(path: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "n c h w"]:
+def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
     """The file as a tensor, read page by page when used; writing to the tensor never reaches the file."""
-    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
+    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
 
 
 class CacheFile:
@@ -100,7 +98,7 @@ class CacheFile:
         self.notes, self.lock = folder / f"{stem}.corrupt", folder / f"{stem}.lock"
         self.row = math.prod(preprocess.shape)
 
-    def images(self) -> UInt8[Tensor, "n c h w"]:
+    def images(self) -> UInt8[Tensor, "n c *space"]:
         return mapped(self.pixels, (len(self.paths), *self.preprocess.shape))
 
     def fill(self, skip_corrupt: bool, progress: Progress | None) -> list[int]:
@@ -188,8 +186,8 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _resized(
-    pictures: UInt8[Tensor, "n _ _ _"], preprocess: Input, progress: Progress | None
-) -> UInt8[Tensor, "n c h w"]:
+    pictures: UInt8[Tensor, "n _ *size"], preprocess: Input, progress: Progress | None
+) -> UInt8[Tensor, "n c *space"]:
     if tuple(pictures.shape[1:]) == preprocess.shape:
         return pictures
     resized = torch.empty(len(pictures), *preprocess.shape, dtype=torch.uint8)

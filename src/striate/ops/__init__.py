@@ -36,7 +36,7 @@ from striate.ops.pool import (
     window_pool,
 )
 from striate.ops.pyramid import expand, gaussian_pyramid, laplacian_pyramid, reconstruct
-from striate.ops.resample import pixel_shuffle, pixel_unshuffle
+from striate.ops.resample import pixel_shuffle, pixel_unshuffle, resize
 from striate.ops.samples import Samples, convolve_samples, correlate_samples, difference
 from striate.ops.separable import Separable, correlate_separable, factorize, is_separable
 from striate.ops.transpose import insert_zeros, transposed
@@ -95,6 +95,7 @@ __all__ = [
     "random_filters",
     "reconstruct",
     "rgb_to_yuv",
+    "resize",
     "sobel",
     "sobel_kernels",
     "srgb_to_lab",

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from rich.table import Table
@@ -75,7 +75,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, data: Data, *args: Any, **kwargs: Any) -> Self:
+    def of(cls, data: Data, *args: Any, **kwargs: Any) -> Task:
         """The task for `data`, with the options of a recipe's `task: NAME:key=value`."""
 
     @property
@@ -143,6 +143,11 @@ class TaskEntry:
     def summary(self) -> str:
         """First line of the class's docstring."""
         return (inspect.getdoc(self.form) or "").partition("\n")[0]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a recipe may say of it, with the defaults."""
+        return {p.name: p.default for p in list(inspect.signature(self.form.of).parameters.values())[1:]}
 
 
 TASKS: Registry[TaskEntry] = Registry("task")

@@ -29,12 +29,16 @@ def settle_process() -> None:
 
 
 def lay_out(model: nn.Module) -> None:
-    """Store the 2-D convolutions of a CPU model channels last where that is faster: in networks of wide layers.
+    """Store the convolutions of a CPU model channels last where that is faster: 3-D ones, and 2-D ones of wide layers.
 
     oneDNN then needs no reordering of what pooling and norms give it. Measured here, a training step takes 0.7 to 0.85
-    of the time where widths are multiples of a vector (16 floats), but twice the time with LeNet-5's 6 and 120.
+    of the time where widths are multiples of a vector (16 floats), but twice the time with LeNet-5's 6 and 120. The
+    backward pass of 3-D convolutions takes 0.1 of the time with 4 or 8 channels and 0.8 with 16.
     """
     weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
     wide = sum(weight.numel() for weight in weights if len(weight) % 16 == 0)
     if wide > 0.9 * sum(weight.numel() for weight in weights):
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        for weight in (p for p in model.parameters() if p.ndim == 4):
+            weight.data = weight.data.to(memory_format=torch.channels_last)
+    for weight in (p for p in model.parameters() if p.ndim == 5):
+        weight.data = weight.data.to(memory_format=torch.channels_last_3d)

@@ -18,7 +18,7 @@ def photos(path: Path) -> Listing:
     """Pictures without labels: every file under PATH that Pillow reads, however deep.
 
     Hidden and other files do not count. For tasks that make their own targets (restore, colorize). Pictures of any size
-    are brought to the image size, and `augment: [patch:64]` draws random windows of them. InputError for a folder
+    are brought to the image size, and `augment: [cut:0.25]` draws random windows of them. InputError for a folder
     without pictures.
     """
     if not path.is_dir():

@@ -1,0 +1,234 @@
+"""Pictures with a class for each pixel: ISBI's membranes, CamVid, folders of images and masks, rendered road scenes."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+import torch
+from PIL import Image
+
+from striate.data.items import VOID, Listing, Meaning
+from striate.data.masks import (
+    IMAGE_FOLDERS,
+    MASK_FOLDERS,
+    SPLIT_FOLDERS,
+    Legend,
+    Pair,
+    guessed_legend,
+    listed,
+    natural,
+    pair_up,
+    pairs_of_list,
+    read_legend,
+    read_mask,
+    read_pairs,
+)
+from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE, road_scene
+from striate.data.sources.registry import source
+from striate.data.splits import Positions
+from striate.errors import InputError
+
+MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {})
+CAMVID = Legend(CAMVID_CLASSES, CAMVID_PALETTE, {**{i: i for i in range(11)}, 11: VOID}, {})
+KINDS = ("image", "label")
+SLAB = 6  # neighboring slices of ISBI's stack that cross-validation keeps together
+SCENES = {"train": 240, "validation": 40, "test": 80}
+Stack = npt.NDArray[np.uint8]
+
+
+@source("isbi", size=(512, 512), task="segment", augment=("flip:vertical=true",))
+def isbi(path: Path) -> Listing:
+    """ISBI 2012: 30 labeled slices of nerve tissue, 512x512 grey, membrane or cell; PATH is the tar or its folder.
+
+    Neighboring slices look alike, so groups are slabs of six: with folds=5 each slab is the test part once. Slices
+    without labels are not used. Source: I. Arganda-Carreras et al. (2015), Frontiers in Neuroanatomy 9:142.
+    """
+    images, masks = (torch.from_numpy(stack) for stack in read_isbi(path))
+    number = torch.arange(len(images))
+    names = tuple(f"isbi slice {i}" for i in range(len(images)))
+    meaning = Meaning("mask", MEMBRANES.names, palette=MEMBRANES.palette)
+    return Listing(images[:, None], masks, meaning, names, {"train": number.numpy()}, number // SLAB)
+
+
+@source("camvid", size=(360, 480), task="segment", augment=("flip",))
+def camvid(path: Path) -> Listing:
+    """CamVid as in the SegNet tutorial: 367 + 101 + 233 street views of 360x480, 11 classes; PATH holds its folders.
+
+    11 in the mask files is void. Source: G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video"
+    (2009); V. Badrinarayanan, A. Kendall, R. Cipolla, "SegNet" (2017).
+    """
+    return _listing(camvid_pairs(path), CAMVID)
+
+
+@source("masks", task="segment", augment=("flip",))
+def masks(path: Path) -> Listing:
+    """Your own pictures and masks of the same names: folders images and masks under PATH, or under PATH/train ...
+
+    A mask holds the number of the class of each pixel, 255 where it has none, or its color; PATH/classes.txt names the
+    classes, a line each, as name, name value, or name red green blue.
+    """
+    pairs = mask_pairs(path)
+    return _listing(pairs, mask_legend(path, pairs))
+
+
+@source("roads", has_path=False, size=(96, 128), task="segment", augment=("flip",))
+def roads() -> Listing:
+    """360 rendered road scenes of 96x128, synthetic: CamVid's 11 classes; nothing to download."""
+    count = sum(SCENES.values())
+    images, masks = torch.empty(count, 3, 96, 128, dtype=torch.uint8), torch.empty(count, 96, 128, dtype=torch.uint8)
+    for number in range(count):
+        picture, mask = road_scene(number)
+        images[number], masks[number] = torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(mask)
+    meaning = Meaning("mask", CAMVID.names, palette=CAMVID.palette)
+    names = tuple(f"roads {i}" for i in range(count))
+    return Listing(images, masks, meaning, names, _positions(SCENES))
+
+
+def _listing(pairs: Mapping[str, Sequence[Pair]], legend: Legend) -> Listing:
+    everything = [pair for part in pairs.values() for pair in part]
+    images, masks = read_pairs(everything, legend)
+    names = tuple(os.fsencode(image).decode("utf-8", "backslashreplace") for image, _ in everything)
+    counts = {split: len(part) for split, part in pairs.items()}
+    return Listing(images, masks, Meaning("mask", legend.names, palette=legend.palette), names, _positions(counts))
+
+
+def _positions(counts: Mapping[str, int]) -> dict[str, Positions]:
+    """The positions of each part, one part after the other."""
+    ends = np.cumsum(list(counts.values()))
+    return {split: np.arange(end - count, end) for (split, count), end in zip(counts.items(), ends, strict=True)}
+
+
+def read_isbi(path: Path) -> tuple[Stack, Stack]:
+    """The labeled slices of the ISBI 2012 membranes (d h w), by number, and their masks: 0 membrane, 1 cell.
+
+    `path` is a tar (or its folder) with train/image/N.png and train/label/N.png, or a folder with the challenge's
+    train-volume.tif and train-labels.tif. Slices without labels (test) are not read.
+    """
+    if path.is_dir() and (path / "train-volume.tif").is_file():
+        return _isbi_volumes(path / "train-volume.tif", path / "train-labels.tif")
+    files = _files_of_tar(path) if path.is_file() else _files_of_folder(path)
+    stems = {kind: sorted((Path(n).stem for n in files if Path(n).parent.name == kind), key=natural) for kind in KINDS}
+    lost = sorted(set(stems["image"]) ^ set(stems["label"]), key=natural)
+    if lost or not stems["image"]:
+        expected = "train/image/N.png and train/label/N.png, or train-volume.tif and train-labels.tif"
+        got = f"without its other one: {listed(lost)}" if lost else "none of them"
+        raise InputError("ISBI membranes", where=path, expected=expected, got=got)
+    by_place = {(Path(name).parent.name, Path(name).stem): (name, content) for name, content in files.items()}
+    images, masks = [], []
+    for stem in stems["image"]:
+        name, content = by_place["image", stem]
+        images.append(_grey(content, f"{path}: {name}"))
+        name, content = by_place["label", stem]
+        masks.append(read_mask(io.BytesIO(content), MEMBRANES, f"{path}: {name}"))
+    return _same_size(images, masks, stems["image"], path)
+
+
+def _files_of_tar(path: Path) -> Mapping[str, bytes]:
+    try:
+        with tarfile.open(path) as archive:
+            found = {}
+            for member in archive:
+                if member.isfile() and _labeled(Path(member.name)):
+                    content = archive.extractfile(member)
+                    assert content is not None
+                    found[member.name] = content.read()
+            return found
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError("cannot read the archive", where=path, expected="a tar", got=str(error)) from None
+
+
+def _files_of_folder(path: Path) -> Mapping[str, bytes]:
+    files = (file for file in path.rglob("*.png") if _labeled(file.relative_to(path)) and file.is_file())
+    return {str(file.relative_to(path)): file.read_bytes() for file in files}
+
+
+def _labeled(name: Path) -> bool:
+    return name.suffix == ".png" and name.parts[-3:-1] in {("train", kind) for kind in KINDS} and name.name[0] != "."
+
+
+def _isbi_volumes(volume: Path, labels: Path) -> tuple[Stack, Stack]:
+    stacks = []
+    for file in (volume, labels):
+        try:
+            stacks.append(np.atleast_3d(tifffile.imread(file)))
+        except (OSError, ValueError, tifffile.TiffFileError) as error:
+            raise InputError("cannot read the volume", where=file, got=str(error).partition("\n")[0]) from None
+    images, stored = stacks
+    if images.dtype != np.uint8 or images.ndim != 3 or images.shape != stored.shape:
+        got = f"{images.dtype} {images.shape} and {stored.shape}"
+        raise InputError("ISBI volumes", where=volume, expected="8-bit slices d h w and labels of their size", got=got)
+    strange = np.setdiff1d(stored, [0, 255])
+    if strange.size:
+        raise InputError("unknown label value", where=labels, expected="0, 255", got=listed([str(v) for v in strange]))
+    return images, (stored == 255).astype(np.uint8)
+
+
+def _grey(content: bytes, where: str) -> Stack:
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.asarray(picture.convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError("cannot read the image", where=where, got=str(error).partition("\n")[0]) from None
+
+
+def _same_size(
+    images: Sequence[Stack], masks: Sequence[Stack], names: Sequence[str], path: Path
+) -> tuple[Stack, Stack]:
+    for name, image, mask in zip(names, images, masks, strict=True):
+        for what, other in (("an image and its mask", mask.shape), ("the slices", images[0].shape)):
+            if image.shape != other:
+                raise InputError(f"{what} differ in size", where=f"{path}: {name}", expected=other, got=image.shape)
+    return np.stack(images), np.stack(masks)
+
+
+def camvid_pairs(path: Path) -> dict[str, list[Pair]]:
+    """The pairs of each split of the SegNet tutorial's folders: train, trainannot, val, valannot, test and testannot.
+
+    Where a list `train.txt` lies beside the folders it says which pictures count, and in which order; else files of
+    the same name belong together.
+    """
+    found = {}
+    for folder, split in SPLIT_FOLDERS.items():
+        if (path / f"{folder}.txt").is_file():
+            found[split] = pairs_of_list(path / f"{folder}.txt", path)
+        elif (path / folder).is_dir() and (path / f"{folder}annot").is_dir():
+            found[split] = pair_up(path / folder, path / f"{folder}annot")
+    if "train" not in found:
+        fix = "Pass the folder that holds them (CamVid in the SegNet tutorial)."
+        expected = "train and trainannot, val and valannot, test and testannot"
+        raise InputError("not the SegNet tutorial's folders", where=path, expected=expected, fix=fix)
+    return found
+
+
+def mask_pairs(path: Path) -> dict[str, list[Pair]]:
+    """The pairs of each split of a folder: images and masks, or those in train, val (or validation) and test.
+
+    The folders may also be called image; and mask, label or labels.
+    """
+    roots = {split: path / folder for folder, split in SPLIT_FOLDERS.items() if _kinds(path / folder)}
+    roots = roots or ({"train": path} if _kinds(path) else {})
+    if not roots:
+        expected = "folders images and masks, or train/images and train/masks"
+        fix = "Name the two folders so; files of the same name belong together."
+        raise InputError("no images with masks", where=path, expected=expected, fix=fix)
+    return {split: pair_up(*kinds) for split, root in roots.items() if (kinds := _kinds(root))}
+
+
+def _kinds(root: Path) -> tuple[Path, Path] | None:
+    image = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
+    mask = next((root / name for name in MASK_FOLDERS if (root / name).is_dir()), None)
+    return (image, mask) if image and mask else None
+
+
+def mask_legend(path: Path, pairs: Mapping[str, Sequence[Pair]]) -> Legend:
+    """The classes of `classes.txt` beside the folders; without it, what the values in the masks tell."""
+    if (path / "classes.txt").is_file():
+        return read_legend(path / "classes.txt")
+    return guessed_legend([mask for part in pairs.values() for _, mask in part])

@@ -1,0 +1,333 @@
+"""Readers of images with masks, on files written here pixel by pixel, and on the real sets where they are."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from striate.data.masks import (
+    Legend,
+    default_palette,
+    guessed_legend,
+    listed,
+    natural,
+    pair_up,
+    pairs_of_list,
+    read_legend,
+    read_mask,
+    read_pairs,
+)
+from striate.data.sources.segmentation import CAMVID, camvid_pairs, mask_legend, mask_pairs, read_isbi
+from striate.errors import InputError
+
+TWO = Legend(("a", "b"), default_palette(2), {0: 0, 1: 1, 255: 255}, {})
+COLORS = Legend(("a", "b"), ((9, 8, 7), (1, 2, 3)), {}, {(9, 8, 7): 0, (1, 2, 3): 1, (0, 0, 0): 255})
+
+
+def save(path: Path, pixels: list[object] | np.ndarray, mode: str | None = None) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(np.asarray(pixels, np.uint8))
+    (picture if mode is None else picture.convert(mode)).save(path)
+    return path
+
+
+def test_numbers_in_every_kind_of_file(tmp_path: Path) -> None:
+    pixels = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
+    grey = save(tmp_path / "grey.png", pixels)
+    palette = Image.fromarray(pixels)
+    palette.putpalette([10, 20, 30] * 256)
+    palette.save(tmp_path / "palette.png")
+    save(tmp_path / "rgb.png", np.stack([pixels] * 3, -1))
+    save(tmp_path / "alpha.png", np.dstack([pixels] * 3 + [np.full_like(pixels, 255)]))
+    Image.fromarray(pixels.astype(np.uint16)).save(tmp_path / "deep.png")
+    tifffile.imwrite(tmp_path / "one.tif", pixels)
+    for file in (
+        grey,
+        *(tmp_path / f"{name}" for name in ("palette.png", "rgb.png", "alpha.png", "deep.png", "one.tif")),
+    ):
+        assert np.array_equal(read_mask(file, TWO), pixels), file
+    Image.fromarray(pixels == 1).save(tmp_path / "bits.png")
+    assert np.array_equal(read_mask(tmp_path / "bits.png", TWO), pixels == 1)
+
+
+def test_colors_and_void(tmp_path: Path) -> None:
+    file = save(tmp_path / "c.png", [[[9, 8, 7], [1, 2, 3]], [[0, 0, 0], [9, 8, 7]]])
+    assert read_mask(file, COLORS).tolist() == [[0, 1], [255, 0]]
+    eleven = save(tmp_path / "v.png", [[0, 10], [11, 11]])
+    assert read_mask(eleven, CAMVID).tolist() == [[0, 10], [255, 255]]
+
+
+def test_unknown_values_name_the_value_the_pixels_and_the_file(tmp_path: Path) -> None:
+    file = save(tmp_path / "m.png", [[0, 7, 7], [9, 1, 1]])
+    message = (
+        f"^unknown label value: {re.escape(str(file))}: expected 0, 1, 255, got 7 in 2 pixels, 9 in 1 pixels. Correct"
+    )
+    with pytest.raises(InputError, match=message):
+        read_mask(file, TWO)
+    many = save(tmp_path / "n.png", [list(range(2, 10))])
+    with pytest.raises(InputError, match="6 in 1 pixels and 3 more"):
+        read_mask(many, TWO)
+    color = save(tmp_path / "c.png", [[[9, 8, 6], [1, 2, 3]]])
+    with pytest.raises(InputError, match=r"^unknown label color.*\(9, 8, 7\), got \(9, 8, 6\) in 1 pixels"):
+        read_mask(color, COLORS)
+
+
+def test_masks_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match="^cannot read the mask: .*broken.png: got cannot identify image file"):
+        read_mask(tmp_path / "broken.png", TWO)
+    cut = save(tmp_path / "cut.png", np.random.default_rng(0).integers(0, 2, (50, 50)))
+    cut.write_bytes(cut.read_bytes()[:100])
+    with pytest.raises(InputError, match="^cannot read the mask: .*cut.png"):
+        read_mask(cut, TWO)
+    colors = save(tmp_path / "colors.png", [[[9, 8, 7], [1, 2, 3]]])
+    with pytest.raises(
+        InputError, match="^a mask of colors, whose classes are not known: .*Write a line `name red green"
+    ):
+        read_mask(colors, TWO)
+    tifffile.imwrite(tmp_path / "f.tif", np.array([[0.5, 1]], np.float32))
+    with pytest.raises(InputError, match="^a mask of fractions: .*f.tif: expected whole numbers, got float32"):
+        read_mask(tmp_path / "f.tif", TWO)
+    tifffile.imwrite(tmp_path / "stack.tif", np.zeros((4, 8, 9), np.uint8), photometric="minisblack")
+    with pytest.raises(
+        InputError, match="^a mask of several pictures: .*stack.tif: got 4. Save each picture in a file"
+    ):
+        read_mask(tmp_path / "stack.tif", TWO)
+    with pytest.raises(InputError, match="^cannot decode an image: .*broken.png"):
+        read_pairs([(tmp_path / "broken.png", save(tmp_path / "good.png", [[0]]))], TWO)
+
+
+def test_an_image_and_its_mask_of_another_size(tmp_path: Path) -> None:
+    image, mask = save(tmp_path / "i.png", np.zeros((4, 6))), save(tmp_path / "m.png", np.zeros((4, 5)))
+    message = "^an image and its mask differ in size: .*m.png: expected 4x6, as the image, got 4x5. Give both"
+    with pytest.raises(InputError, match=message):
+        read_pairs([(image, mask)], TWO)
+    assert read_pairs([(image, image)], TWO)[1].shape == (1, 4, 6)
+
+
+def test_pictures_of_several_sizes_lie_in_the_middle_of_the_largest(tmp_path: Path) -> None:
+    big, small = np.full((6, 8, 3), 50), np.full((2, 4), 9)
+    pairs = [
+        (save(tmp_path / "a.png", big), save(tmp_path / "am.png", np.ones((6, 8)))),
+        (save(tmp_path / "b.png", small), save(tmp_path / "bm.png", np.zeros((2, 4)))),
+    ]
+    images, masks = read_pairs(pairs, TWO)
+    assert images.shape == (2, 3, 6, 8)
+    assert (images[0] == 50).all()
+    assert (masks[0] == 1).all()
+    assert (images[1, :, 2:4, 2:6] == 9).all()
+    assert (masks[1, 2:4, 2:6] == 0).all()
+    assert (masks[1] == 255).sum() == 48 - 8
+    assert images[1].sum() == 9 * 8 * 3
+    grey, _ = read_pairs(pairs[1:], TWO)
+    assert grey.shape == (1, 1, 2, 4)
+
+
+def test_classes_txt(tmp_path: Path) -> None:
+    file = tmp_path / "classes.txt"
+    file.write_text("# roads\nroad\nold house 7\n\ntree 1 2 3\nvoid 9\nVoid, 0, 0, 0\n")
+    legend = read_legend(file)
+    assert legend.names == ("road", "old house", "tree")
+    assert legend.values == {0: 0, 7: 1, 9: 255, 255: 255}
+    assert legend.colors == {(1, 2, 3): 2, (0, 0, 0): 255}
+    assert legend.palette == (*default_palette(2), (1, 2, 3))
+    file.write_text("membrane 0\ncell 255\n")
+    assert read_legend(file).values == {0: 0, 255: 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\na\n", "^two classes have one name: .*classes.txt, line 2: got a"),
+        ("a 1\nb\n", "^two classes have one value: .*line 2: got 1"),
+        ("a 1 2 3\nb 1 2 3\n", r"^two classes have one value: .*line 2: got \(1, 2, 3\)"),
+        ("a 300\n", "^a class: .*line 1: expected name, name value or name red green blue, each 0 to 255, got a 300"),
+        ("\n# nothing\n", "^no classes: .*expected a class a line. Write the names"),
+    ],
+)
+def test_classes_txt_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "classes.txt").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_legend(tmp_path / "classes.txt")
+
+
+def test_without_classes_txt_the_values_tell(tmp_path: Path) -> None:
+    two = save(tmp_path / "two.png", [[0, 255]])
+    assert guessed_legend([two]).values == {0: 0, 255: 1}
+    many = save(tmp_path / "many.png", [[0, 3, 255]])
+    legend = guessed_legend([two, many])
+    assert (legend.names, legend.values) == (("0", "1", "2", "3"), {0: 0, 1: 1, 2: 2, 3: 3, 255: 255})
+    picture = Image.fromarray(np.array([[0, 1]], np.uint8))
+    picture.putpalette([10, 20, 30, 200, 0, 0])
+    picture.save(tmp_path / "p.png")
+    assert guessed_legend([tmp_path / "p.png"]).palette == ((10, 20, 30), (200, 0, 0))
+
+
+def test_the_default_palette_is_that_of_pascal_voc() -> None:
+    """Colors published with the devkit: aeroplane, bicycle, bird, boat, bottle ... and the 20th, tv monitor."""
+    assert default_palette(20)[:4] == ((128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))
+    assert default_palette(20)[19] == (0, 64, 128)
+    assert len(set(default_palette(255))) == 255
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Callable[..., Path]:
+    def make(
+        root: str = "", images: str = "images", masks: str = "masks", stems: tuple[str, ...] = ("10", "9")
+    ) -> Path:
+        for stem in stems:
+            save(tmp_path / root / images / f"{stem}.jpg", np.zeros((4, 5, 3)))
+            save(tmp_path / root / masks / f"{stem}.png", np.ones((4, 5)))
+        return tmp_path
+
+    return make
+
+
+def test_pairs_by_name_in_the_order_of_their_numbers(folders: Callable[..., Path]) -> None:
+    root = folders()
+    (root / "images" / ".hidden.jpg").write_bytes(b"")
+    (root / "images" / "notes.txt").write_text("no picture")
+    pairs = mask_pairs(root)
+    assert [(i.name, m.name) for i, m in pairs["train"]] == [("9.jpg", "9.png"), ("10.jpg", "10.png")]
+    assert mask_legend(root, pairs).names == ("0", "1")
+    (root / "classes.txt").write_text("sky\nroad\n")
+    assert mask_legend(root, pairs).names == ("sky", "road")
+
+
+def test_folders_of_splits_and_other_names(folders: Callable[..., Path]) -> None:
+    folders("train", "image", "label")
+    root = folders("val", "images", "masks", ("3",))
+    assert {split: len(pairs) for split, pairs in mask_pairs(root).items()} == {"train": 2, "validation": 1}
+
+
+def test_files_without_their_other_one_are_counted_and_named(folders: Callable[..., Path]) -> None:
+    root = folders()
+    extra = save(root / "images" / "alone.jpg", np.zeros((4, 5, 3)))
+    with pytest.raises(
+        InputError, match="^images without a mask: .*expected files of the same names in masks, got 1 of 3"
+    ):
+        mask_pairs(root)
+    with pytest.raises(InputError, match=r"alone.jpg. Add what is missing, or move these out"):
+        mask_pairs(root)
+    extra.unlink()
+    save(root / "masks" / "left.png", np.zeros((4, 5)))
+    with pytest.raises(InputError, match="^masks without an image: .*got 1 of 3: left.png"):
+        mask_pairs(root)
+
+
+def test_two_files_of_one_name_and_empty_folders_are_told(folders: Callable[..., Path], tmp_path: Path) -> None:
+    root = folders()
+    save(root / "images" / "9.png", np.zeros((4, 5)))
+    with pytest.raises(InputError, match="^two pictures have one name: .*images: got 9. Keep one of each"):
+        mask_pairs(root)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="^no pictures: .*empty: expected files that end in .png"):
+        pair_up(tmp_path / "empty", root / "masks")
+    with pytest.raises(InputError, match="^no images with masks: .*expected folders images and masks, or train/images"):
+        mask_pairs(tmp_path / "empty")
+
+
+def test_camvid_by_list_and_by_name(tmp_path: Path) -> None:
+    for split, stems in (("train", "abc"), ("test", "d")):
+        for stem in stems:
+            save(tmp_path / split / f"{stem}.png", np.zeros((4, 5, 3)))
+            save(tmp_path / f"{split}annot" / f"{stem}.png", np.full((4, 5), 11))
+    assert {split: len(pairs) for split, pairs in camvid_pairs(tmp_path).items()} == {"train": 3, "test": 1}
+    lines = [f"/SegNet/CamVid/train/{stem}.png /SegNet/CamVid/trainannot/{stem}.png" for stem in "ca"]
+    (tmp_path / "train.txt").write_text("\n".join(lines) + "\n")
+    assert [image.stem for image, _ in camvid_pairs(tmp_path)["train"]] == ["c", "a"]
+    (tmp_path / "train" / "a.png").unlink()
+    with pytest.raises(InputError, match="^files of a list are missing: .*train.txt: got 1 of 4: train/a.png. Add the"):
+        camvid_pairs(tmp_path)
+    (tmp_path / "train.txt").write_text("train/b.png")
+    with pytest.raises(InputError, match="^a list of images and masks: .*expected image and mask in turn, got 1 paths"):
+        pairs_of_list(tmp_path / "train.txt", tmp_path)
+    with pytest.raises(InputError, match="^not the SegNet tutorial's folders: .*expected train and trainannot"):
+        camvid_pairs(tmp_path / "test")
+
+
+@pytest.fixture
+def membranes(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    for number in (2, 10, 1):
+        save(tmp_path / "m" / "train" / "image" / f"{number}.png", random.integers(0, 9, (6, 7)) + number)
+        save(tmp_path / "m" / "train" / "label" / f"{number}.png", 255 * random.integers(0, 2, (6, 7)))
+        save(tmp_path / "m" / "test" / f"{number}.png", np.zeros((6, 7)))
+    return tmp_path
+
+
+def test_isbi_slices_from_a_folder_a_tar_and_the_challenge_volumes(membranes: Path) -> None:
+    images, masks = read_isbi(membranes)
+    assert images.shape == masks.shape == (3, 6, 7)
+    assert [int(image.min()) for image in images] == [1, 2, 10]  # by number
+    assert np.array_equal(np.unique(masks), [0, 1])
+    with tarfile.open(membranes / "m.tar.gz", "w:gz") as archive:
+        archive.add(membranes / "m", "m")
+    for other in read_isbi(membranes / "m.tar.gz"), read_isbi(membranes / "m"):
+        assert np.array_equal(other[0], images)
+        assert np.array_equal(other[1], masks)
+    tifffile.imwrite(membranes / "train-volume.tif", images, photometric="minisblack")
+    tifffile.imwrite(membranes / "train-labels.tif", masks * np.uint8(255), photometric="minisblack")
+    assert all(np.array_equal(a, b) for a, b in zip(read_isbi(membranes), (images, masks), strict=True))
+
+
+def test_isbi_files_that_cannot_be_used_are_told(membranes: Path) -> None:
+    folder = membranes / "m" / "train"
+    save(folder / "label" / "2.png", np.full((6, 7), 128))
+    with pytest.raises(InputError, match="^unknown label value: .*label/2.png: expected 0, 255, got 128 in 42 pixels"):
+        read_isbi(membranes)
+    save(folder / "label" / "2.png", np.zeros((6, 8)))
+    with pytest.raises(
+        InputError, match=r"^an image and its mask differ in size: .*2: expected \(6, 8\), got \(6, 7\)"
+    ):
+        read_isbi(membranes)
+    save(folder / "image" / "2.png", np.zeros((6, 8)))
+    with pytest.raises(InputError, match="^the slices differ in size"):
+        read_isbi(membranes)
+    (folder / "label" / "2.png").unlink()
+    with pytest.raises(InputError, match="^ISBI membranes: .*got without its other one: 2"):
+        read_isbi(membranes)
+    with pytest.raises(InputError, match="^ISBI membranes: .*expected train/image/N.png .*got none of them"):
+        read_isbi(membranes / "m" / "test")
+    (folder / "image" / "1.png").write_bytes(b"no")
+    (folder / "image" / "2.png").unlink()
+    with pytest.raises(InputError, match="^cannot read the image: .*image/1.png"):
+        read_isbi(membranes)
+    (membranes / "no.tar").write_bytes(b"no")
+    with pytest.raises(InputError, match="^cannot read the archive: .*no.tar: expected a tar"):
+        read_isbi(membranes / "no.tar")
+
+
+def test_isbi_volumes_that_cannot_be_used_are_told(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "train-volume.tif", np.zeros((3, 6, 7), np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match="^cannot read the volume: .*train-labels.tif"):
+        read_isbi(tmp_path)
+    tifffile.imwrite(tmp_path / "train-labels.tif", np.zeros((3, 6, 8), np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match="^ISBI volumes: .*expected 8-bit slices d h w and labels of their size"):
+        read_isbi(tmp_path)
+    tifffile.imwrite(tmp_path / "train-labels.tif", np.full((3, 6, 7), 3, np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match="^unknown label value: .*train-labels.tif: expected 0, 255, got 3"):
+        read_isbi(tmp_path)
+
+
+def test_the_real_membranes(shared_data: Path) -> None:
+    images, masks = read_isbi(shared_data / "isbi-membrane" / "membrane.tar.gz")
+    assert images.shape == masks.shape == (30, 512, 512)
+    with tarfile.open(shared_data / "isbi-membrane" / "membrane.tar.gz") as archive:
+        content = archive.extractfile("membrane/train/label/7.png")
+        assert content is not None
+        stored = np.asarray(Image.open(io.BytesIO(content.read())))
+    assert np.array_equal(masks[7], stored == 255)
+
+
+def test_names() -> None:
+    assert sorted(["s10", "s9", "s9b"], key=natural) == ["s9", "s9b", "s10"]
+    assert listed(list("abc"), 2) == "a, b and 1 more"
