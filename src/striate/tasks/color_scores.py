@@ -73,16 +73,24 @@ class ColorizationScores:
         return table
 
 
-def score_colors(
-    name: str, ab: Float[Tensor, "n 2 *space"], truth: Float[Tensor, "n 3 *space"], bins: Int64[Tensor, "n *space"]
-) -> tuple[ColorScore, Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """The score of colors beside the true Lab, with each picture's area and PSNR; `bins` are the true colors'."""
-    apart = torch.linalg.vector_norm(ab - truth[:, 1:], dim=1).double()
+def measure_colors_of(
+    ab: Float[Tensor, "n 2 *space"], truth: Float[Tensor, "n 3 *space"], bins: Int64[Tensor, "n *space"], count: int
+) -> Float[Tensor, "n row"]:
+    """A row a picture: area, shares within each ΔE, PSNR, and the sum of the area over the pixels of each bin.
+
+    `truth` is CIELAB, `bins` has the number below `count` of each pixel's true bin.
+    """
+    apart = torch.linalg.vector_norm(ab - truth[:, 1:], dim=1).flatten(1)
     area = (1 - apart / FARTHEST).clamp(min=0)  # ∫ [apart <= t] dt over t = 0 to 150, in closed form
-    count = torch.bincount(bins.flatten())
-    per_bin = torch.bincount(bins.flatten(), area.flatten())[count > 0] / count[count > 0]
     shown = (lab_to_srgb(lab).clamp(0, 1) for lab in (torch.cat((truth[:, :1], ab), 1), truth))
-    decibels = psnr(*shown)
-    within = {t: (apart <= t).double().mean().item() for t in WITHIN}
-    score = ColorScore(name, area.mean().item(), per_bin.mean().item(), within, decibels.mean().item())
-    return score, area.flatten(1).mean(1), decibels
+    numbers = [area.mean(1), *((apart <= t).float().mean(1) for t in WITHIN), psnr(*shown).to(area)]
+    per_bin = area.new_zeros(len(area), count).scatter_add_(1, bins.flatten(1), area)
+    return torch.cat((torch.stack(numbers, 1), per_bin), 1)
+
+
+def color_score(name: str, rows: Float[Tensor, "n row"], counts: Float[Tensor, "n k"]) -> ColorScore:
+    """The score of rows that `measure_colors_of` made; `counts` has each picture's pixels of each bin."""
+    area, *within, decibels = rows[:, : 2 + len(WITHIN)].double().mean(0).tolist()
+    pixels = counts.double().sum(0)
+    per_bin = rows[:, 2 + len(WITHIN) :].double().sum(0)[pixels > 0] / pixels[pixels > 0]
+    return ColorScore(name, area, per_bin.mean().item(), dict(zip(WITHIN, within, strict=True)), decibels)

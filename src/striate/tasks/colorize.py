@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ from striate.data.items import Kind
 from striate.errors import InputError
 from striate.ops.color import ab_bins, lab_to_srgb, srgb_to_lab
 from striate.shapes import Float, Int64, Tensor, UInt8
-from striate.tasks.color_scores import ColorizationScores, score_colors
+from striate.tasks.color_scores import WITHIN, ColorizationScores, color_score, measure_colors_of
 from striate.tasks.panels import beside, write_png
 from striate.tasks.registry import Task, task
 from striate.zoo.colorization import annealed_mean
@@ -93,7 +93,7 @@ class Colorize(Task):
             raise InputError("the temperature is out of range", expected="above 0", got=self.temperature)
 
     @classmethod
-    def of(cls, data: Data, mixing: float = 0.5, temperature: float = 0.38) -> Self:
+    def of(cls, data: Data, mixing: float = 0.5, temperature: float = 0.38) -> Colorize:
         """With the colors of the training pictures; InputError for grey ones."""
         if data.shape[0] != 3:
             raise InputError(
@@ -153,35 +153,35 @@ class Colorize(Task):
         return F.interpolate(ab, size, mode="bilinear")
 
     def keep(self, output: Float[Tensor, "n k h2 w2"], target: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n row"]:
-        """Each picture's loss, then its colors."""
-        losses = self._losses(output.float(), target).flatten(1).mean(1)
-        return torch.cat((losses[:, None], self.colors(output, tuple(target.shape[2:])).flatten(1)), 1)
+        """A row a picture: its loss, its pixels of each bin, then the measures of the network, mean color and grey."""
+        ab, bins = self.colors(output, tuple(target.shape[2:])), nearest_bin(target[:, 1:])
+        counts = ab.new_zeros(len(ab), self.outputs).scatter_add_(
+            1, bins.flatten(1), torch.ones_like(ab[:, 0]).flatten(1)
+        )
+        grey = torch.zeros_like(ab)
+        mean = grey + ab.new_tensor(self.mean_color).view(2, 1, 1)
+        measures = [measure_colors_of(colors, target, bins, self.outputs) for colors in (ab, mean, grey)]
+        losses = self._losses(output.float(), target).flatten(1).mean(1, keepdim=True)
+        return torch.cat((losses, counts, *measures), 1)
 
-    def metrics(self, kept: Float[Tensor, "n row"], target: Float[Tensor, "n 3 h w"]) -> Mapping[str, float]:
+    def metrics(self, kept: Float[Tensor, "n row"], target: Tensor) -> Mapping[str, float]:
         """The loss and the area under the curve (see `ColorScore`)."""
-        network = self._score("network", _as_ab(kept, target), target)[0]
-        return {"loss": kept[:, 0].mean().item(), "auc": network.auc}
+        losses, _, network, *_ = self._parts(kept)
+        return {"loss": losses.mean().item(), "auc": network[:, 0].mean().item()}
 
-    def score(self, kept: Float[Tensor, "n row"], target: Float[Tensor, "n 3 h w"]) -> ColorizationScores:
+    def score(self, kept: Float[Tensor, "n row"], target: Tensor) -> ColorizationScores:
         """Every measure, of the network, of the mean color and of grey; InputError for an empty set."""
         if not len(kept):
             raise InputError("cannot score an empty set", expected="at least one picture", got="0")
-        network, areas, decibels = self._score("network", _as_ab(kept, target), target)
-        plain = torch.zeros_like(target[:, 1:])
-        mean = plain + plain.new_tensor(self.mean_color).view(2, 1, 1)
-        return ColorizationScores(
-            n=len(kept),
-            loss=kept[:, 0].double().mean().item(),
-            network=network,
-            mean_color=self._score("mean color", mean, target)[0],
-            grey=self._score("grey", plain, target)[0],
-            picture_auc=tuple(areas.tolist()),
-            picture_psnr=tuple(decibels.tolist()),
-        )
+        losses, counts, *ways = self._parts(kept)
+        names = ("network", "mean color", "grey")
+        network, mean_color, grey = (color_score(*pair, counts) for pair in zip(names, ways, strict=True))
+        each = (tuple(ways[0][:, column].tolist()) for column in (0, 1 + len(WITHIN)))
+        return ColorizationScores(len(kept), losses.double().mean().item(), network, mean_color, grey, *each)
 
-    @staticmethod
-    def _score(name: str, ab: Tensor, target: Tensor) -> Any:
-        return score_colors(name, ab, target, nearest_bin(target[:, 1:]))
+    def _parts(self, kept: Tensor) -> tuple[Tensor, ...]:
+        """The losses, the counts and the measures of three ways of coloring that `keep` put side by side."""
+        return kept.split((1, self.outputs, *(self.outputs + 2 + len(WITHIN),) * 3), 1)
 
     def decode(self, output: Float[Tensor, "n k h2 w2"]) -> tuple[Colored, ...]:
         """The colors at the size of the output, on a lightness of 50; `answer` joins them with the picture's own."""
@@ -192,10 +192,6 @@ class Colorize(Task):
         """The pictures whose lightness the network is given, colored."""
         ab = self.colors(model(inputs), tuple(inputs.shape[2:]))
         return tuple(Colored(lab) for lab in torch.cat((inputs * 100 + 50, ab), 1).cpu())
-
-
-def _as_ab(kept: Tensor, target: Tensor) -> Tensor:
-    return kept[:, 1:].view_as(target[:, 1:])
 
 
 def spread(ab: Float[Tensor, "n 2 h w"]) -> tuple[Int64[Tensor, "n m h w"], Float[Tensor, "n m h w"]]:

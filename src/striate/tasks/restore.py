@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, get_args
 
 import torch
 from torch import nn
@@ -86,7 +86,7 @@ class Restore(Task):
         share: float = 0.1,
         photons: float = 30.0,
         distance: str = "l2",
-    ) -> Self:
+    ) -> Restore:
         """For the channels of the pictures."""
         return cls(data.shape[0], noise, sigma, share, photons, distance)
 
