@@ -14,7 +14,7 @@ import torch
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Reading
 from striate.data.mel import log_mel, mel_filters
-from striate.data.sound import Packed, centered, read_sound, resample
+from striate.data.sound import Packed, centered, read_header, read_sound, resample
 from striate.errors import InputError
 from striate.shapes import Float, Int16, Int64, Tensor
 
@@ -65,6 +65,18 @@ class Sound(Input):
                 reading.progress(position + 1, len(raw), "reading sound")
         return stored, corrupt
 
+    def notes(self, raw: Sequence[Any]) -> tuple[str, ...]:
+        """How many recordings are resampled, mixed and cut."""
+        known = [found for file in raw if isinstance(file, str | Path | Packed) and (found := read_header(file))]
+        rates = sorted({found.rate for found in known} - {self.rate})
+        seconds = self.length / self.rate
+        counts = {
+            f"resampled from {', '.join(map(str, rates))} to {self.rate} Hz": [f.rate != self.rate for f in known],
+            "of several channels: averaged to one": [f.channels > 1 for f in known],
+            f"longer than {seconds:g} s: only the middle is kept": [f.samples > seconds * f.rate for f in known],
+        }
+        return tuple(f"{sum(rows)} of {len(raw)} recordings {what}" for what, rows in counts.items() if any(rows))
+
     def units(self, stored: Int16[Tensor, "n 1 t"]) -> Float[Tensor, "n 1 t"]:
         """Samples in -1..1."""
         return stored.float() / LOUDEST
@@ -83,24 +95,12 @@ class Sound(Input):
 
 def sizes(raw: Raw, rate: int | None, seconds: float | None) -> tuple[int, int]:
     """Rate and length of the input: as given, else the rate of most recordings and the length of the longest."""
-    import soundfile
-
-    known = []
-    for file in raw if rate is None or seconds is None else ():
-        try:
-            samples, own = read_sound(file) if isinstance(file, Packed) else (None, 0)
-            info = (len(samples), own) if samples is not None else _measure(soundfile.info(str(file)))
-            known.append(info)
-        except (InputError, RuntimeError):  # reading it says what is wrong with it
-            continue
-    rates = [own for _, own in known]
+    wanted = rate is None or seconds is None
+    known = [found for file in raw if wanted and (found := read_header(file))]
+    rates = [found.rate for found in known]
     rate = rate or max(sorted(set(rates)), key=rates.count, default=8000)
-    length = max((math.ceil(count * rate / own) for count, own in known), default=rate)
-    return rate, length if seconds is None else round(seconds * rate)
-
-
-def _measure(info: Any) -> tuple[int, int]:
-    return info.frames, info.samplerate
+    longest = max((math.ceil(found.samples * rate / found.rate) for found in known), default=rate)
+    return rate, longest if seconds is None else round(seconds * rate)
 
 
 @input_kind("waveform", reads=("sound",))
@@ -343,7 +343,8 @@ class Series(Input):
                 stored[position] = self.read(series)
             except InputError as error:
                 if not reading.skip_corrupt:
-                    raise InputError(f"series {position + 1} of {reading.where}: {error}") from None
+                    name = reading.names[position] if reading.names else f"series {position + 1}"
+                    raise InputError(f"{name}: {error}") from None
                 corrupt.append(position)
         return stored, corrupt
 
