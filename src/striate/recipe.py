@@ -19,6 +19,7 @@ from striate.errors import InputError, did_you_mean
 
 Optimizer = Literal["sgd", "adamw", "muon", "adadelta"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
+SizeOrder = Literal["in_turn", "random"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 HOW = "Write lines of key: value, as in the recipe.yaml of a run (striate train writes one)."
 
@@ -95,6 +96,16 @@ class Recipe:
     augment: tuple[str, ...] | None = None
     """Augmentations in order, as name or name:value or name:key=value,... (crop:4 flip rotate:10 ...); by default the
     data's own."""
+    train_sizes: tuple[int, ...] = ()
+    """Shorter sides to which training images are resized (classes only); none: they keep their size."""
+    size_order: SizeOrder = "in_turn"
+    """in_turn: each of train_sizes for an equal share of the updates. random: one drawn for each update."""
+    tta: tuple[str, ...] = ()
+    """Views of an image whose outputs are averaged in tests and predictions: flip, shift, scale:0.9 ..."""
+    weights: str | None = None
+    """Run whose weights training starts from; a last layer of another size starts anew."""
+    freeze: tuple[str, ...] = ()
+    """Layers that are not trained, by names or their beginnings (conv1, layers.0 ...; striate describe lists them)."""
     dropout: float | None = None
     """Dropout of the network; by default the network's own."""
     label_smoothing: float = 0.1
@@ -127,6 +138,10 @@ class Recipe:
         check.between_zero_and_one("final_learning_rate", "step_factor")
         if self.channels not in (None, 1, 3):
             raise InputError("recipe: channels is out of range", expected="1 or 3", got=self.channels)
+        if any(size < 1 for size in self.train_sizes):
+            raise InputError(
+                "recipe: train_sizes is out of range", expected="sides of at least 1", got=list(self.train_sizes)
+            )
         if self.fold and self.fold >= (self.folds or 1):
             raise InputError(
                 "recipe: fold is out of range",
