@@ -12,6 +12,7 @@ import pytest
 
 import striate
 from striate.data import AUGMENTATIONS, INPUTS, SOURCES
+from striate.data.augment import SIGNAL_AUGMENTATIONS
 from striate.demonstrations import DEMONSTRATIONS
 from striate.errors import InputError
 from striate.geometry.rules import RULES
@@ -25,6 +26,7 @@ REGISTRIES = {
     "data source": SOURCES,
     "kind of input": INPUTS,
     "augmentation": AUGMENTATIONS,
+    "signal augmentation": SIGNAL_AUGMENTATIONS,
     "demonstration": DEMONSTRATIONS,
 }
 each = pytest.mark.parametrize(("kind", "registry"), REGISTRIES.items(), ids=REGISTRIES)

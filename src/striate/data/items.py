@@ -189,7 +189,7 @@ class Listing:
     must not be torn apart by cross-validation (a speaker's recordings, neighboring slices).
     """
 
-    inputs: Tensor | tuple[Path, ...] | tuple[Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
+    inputs: Tensor | tuple[Path | Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
     targets: Tensor
     meaning: Meaning
     names: Sequence[str]

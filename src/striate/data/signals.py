@@ -88,8 +88,7 @@ class Sound(Input):
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Any:
         """The inverse of `json`."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        del values["kind"]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "kind"}
         return cls(**values)
 
 
@@ -125,7 +124,7 @@ class Waveform(Sound):
         return stored, replace(plain, scale=float(train.square().mean().sqrt()) or 1.0), corrupt
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """(1, samples)."""
         return 1, self.length
 
@@ -190,7 +189,7 @@ class Spectrogram(Sound):
     def measured(self, stored: Int16[Tensor, "n 1 t"], where: Int64[Tensor, " m"]) -> Spectrogram:
         """The same with the mean and the standard deviation (population) of each band over the items at `where`."""
         total = torch.zeros(2, self.bands, dtype=torch.float64)
-        for part in where.split(256):
+        for part in torch.split(where, 256):
             levels = self.levels(self.units(stored[part])).double()
             total += torch.stack([levels.sum((0, 2)), levels.square().sum((0, 2))])
         mean, square = total / (len(where) * self.frames)
@@ -213,7 +212,7 @@ class Spectrogram(Sound):
         return 1 + self.length // self.samples_a_hop
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """(1, bands, frames) or (bands, frames)."""
         return (1, self.bands, self.frames) if self.form == "picture" else (self.bands, self.frames)
 
@@ -285,7 +284,7 @@ class Series(Input):
         return stored, replace(plain, mean=tuple(mean.tolist()), std=tuple(std.tolist())), corrupt
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """(c, t)."""
         return self.rows, self.length
 
@@ -370,8 +369,7 @@ class Series(Input):
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Series:
         """The inverse of `json`."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        del values["kind"]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "kind"}
         return cls(**values)
 
 

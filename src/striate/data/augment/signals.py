@@ -35,7 +35,7 @@ class SignalAugmentation:
         return (self.function.__doc__ or "").partition("\n")[0]
 
 
-SIGNAL_AUGMENTATIONS: Registry[SignalAugmentation] = Registry("augmentation of signals")
+SIGNAL_AUGMENTATIONS: Registry[SignalAugmentation] = Registry("signal augmentation")
 
 
 def augmentation(example: str, **allowed: Between) -> Callable[[Function], Function]:
@@ -70,7 +70,7 @@ def augment_signals(specs: Sequence[str]) -> Callable[[Tensor, Tensor, torch.Gen
 def _step(spec: str) -> Callable[[Tensor, torch.Generator], Tensor]:
     name, given = parse_spec(spec)
     entry = SIGNAL_AUGMENTATIONS[name]
-    options = bind_options("augmentation of signals", name, entry.function, given, skip=2)
+    options = bind_options("signal augmentation", name, entry.function, given, skip=2)
     for key, value in options.items():
         if value not in entry.allowed[key]:
             raise InputError("augmentation option", where=f"{name}:{key}", expected=entry.allowed[key], got=value)
@@ -132,7 +132,8 @@ def mask_band(signals: Signals, generator: torch.Generator, share: float = 0.15)
     """
     spectrum = torch.fft.rfft(signals)
     lost = span(signals, generator, spectrum.shape[-1], share)
-    return torch.fft.irfft(spectrum.masked_fill(lost, 0), signals.shape[-1])
+    kept: Tensor = torch.fft.irfft(spectrum.masked_fill(lost, 0), signals.shape[-1])
+    return kept
 
 
 @augmentation("excerpt:2000", samples=Between(1, 1 << 30, whole=True))
