@@ -89,13 +89,16 @@ def words(runs: list[dict[str, Any]], folds: int | None = None) -> list[str]:
         first, last = runs[0]["seed"], runs[-1]["seed"]
         one = "fold" if folds else "seed"
         seeds = f"{one} {first}" if len(runs) == 1 else f"mean of {one}s {first} to {last}"
-        each = f" ({', '.join(f'{100 * value:.2f}' for value in values)})" if len(runs) > 1 else ""
+        share = max(values) <= 1  # else a number with a unit, as bits a sample
+        mean = statistics.mean(values)
+        written = f"{mean:.2%}" if share else f"{mean:.3f}"
+        listed = [f"{100 * value:.2f}" if share else f"{value:.3f}" for value in values]
+        each = f" ({', '.join(listed)})" if len(runs) > 1 else ""
         loss = f", loss {statistics.mean(row['loss'] for row in rows):.4f}" if "loss" in rows[0] else ""
         what = f"test {measure.replace('_', ' ')}"
         items = f"{rows[0]['n']:,} items" + ("" if folds is None else " each")
         lines.append(
-            f"# {'Claim:' if number == 0 else 'And'} {statistics.mean(values):.2%} {what}{loss}, {seeds}{each} on "
-            f"{items}, {part}."
+            f"# {'Claim:' if number == 0 else 'And'} {written} {what}{loss}, {seeds}{each} on {items}, {part}."
         )
     clock, processor = ([found[key] for found in runs] for key in ("seconds", "processor_seconds"))
     lines.append(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import striate
-from striate.data import AUGMENTATIONS, EDITS, INPUTS, SOURCES
+from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
 from striate.errors import InputError
 from striate.geometry.rules import RULES
@@ -25,7 +25,6 @@ REGISTRIES = {
     "data source": SOURCES,
     "kind of input": INPUTS,
     "augmentation": AUGMENTATIONS,
-    "augmentation of sequences": EDITS,
     "demonstration": DEMONSTRATIONS,
 }
 each = pytest.mark.parametrize(("kind", "registry"), REGISTRIES.items(), ids=REGISTRIES)

@@ -166,6 +166,8 @@ def test_volumes_cannot_be_warped(name: str) -> None:
 def test_a_series_cannot_be_flipped() -> None:
     with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got signals of shape \(1, 90\)"):
         build_augmentation(["flip"], torch.zeros(1, 1, 90))
+
+
 def test_words_cannot_be_flipped() -> None:
     with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got inputs of shape \(90,\)"):
         build_augmentation(["flip"], torch.zeros(1, 90))

@@ -85,7 +85,16 @@ def load_data(
     sets = {name: _subset(spec, name, listing, stored, positions, cache) for name, positions in parts.items()}
     groups = {} if listing.groups is None else {name: listing.groups[where] for name, where in parts.items()}
     skipped = tuple(listing.names[i] for i in corrupt)
-    return Data(sets["train"], sets.get("validation"), sets.get("test"), fitted, skipped, entry.augment, groups)
+    return Data(
+        sets["train"],
+        sets.get("validation"),
+        sets.get("test"),
+        fitted,
+        skipped,
+        entry.augment,
+        fitted.notes(listing.inputs) if isinstance(listing.inputs, tuple) else (),
+        groups,
+    )
 
 
 def open_items(

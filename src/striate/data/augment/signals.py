@@ -71,7 +71,8 @@ def mask_band(signals: Signals, generator: torch.Generator, share: float = 0.15)
     """
     spectrum = torch.fft.rfft(signals)
     lost = span(signals, generator, spectrum.shape[-1], share)
-    return torch.fft.irfft(spectrum.masked_fill(lost, 0), signals.shape[-1])
+    kept: Tensor = torch.fft.irfft(spectrum.masked_fill(lost, 0), signals.shape[-1])
+    return kept
 
 
 @augmentation("excerpt:2000", takes=("signals",), samples=Between(1, 1 << 30, whole=True))
