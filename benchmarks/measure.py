@@ -1,4 +1,4 @@
-"""What every benchmark shares: the machine's peaks, spreads, and where results go."""
+"""What every benchmark shares: the machine's peaks, spreads, and where results go and come from."""
 
 from __future__ import annotations
 
@@ -84,3 +84,14 @@ def processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def read(name: str) -> dict[str, Any]:
+    """A result, or nothing where it was not measured."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def span(values: dict[str, Any], form: str = "{:.1f}") -> str:
+    """Median and range."""
+    return f"{form.format(values['median'])} ({form.format(values['min'])} to {form.format(values['max'])})"

@@ -25,7 +25,8 @@ def strip(spec: str, photo: torch.Tensor) -> Image.Image:
     augment = build_augmentation([spec], photo[None])
     if augment is None:
         raise ValueError("no augmentation to draw")
-    draws = augment(photo.expand(DRAWS, -1, -1, -1) / 255, torch.Generator().manual_seed(0))
+    photos = photo.expand(DRAWS, -1, -1, -1) / 255
+    draws, _ = augment(photos, torch.zeros(DRAWS, 0), torch.Generator().manual_seed(0))
     sheet = Image.new("RGB", (3 * (WIDTH + GAP) - GAP, 3 * (HEIGHT + GAP) - GAP), "white")
     for i, picture in enumerate([photo, *(draws * 255).round().byte()]):
         tile = Image.fromarray(picture.permute(1, 2, 0).numpy())

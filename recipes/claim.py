@@ -1,73 +1,147 @@
-"""Train a recipe with several seeds and write what came out into the head of its file.
+"""Train a recipe with several seeds and write what came out into the head of its file, and into a JSON file beside it.
 
-    python recipes/claim.py recipes/mnist.yaml [--seeds 5]
+    python recipes/claim.py recipes/mnist.yaml [--seeds 5] [--data mnist:PATH]
+    python recipes/claim.py recipes/cifar10.yaml --seeds 2 --hold-out 5000 [--runs FOLDER]
 
-The first line of a recipe stays; the comment lines after it are the claim. Nothing in them is typed by hand.
+The first line of a recipe stays; the comment lines after it are the claim. Nothing in them is typed by hand. A seed
+that is in the JSON file already, of the same recipe, is not trained again. `--hold-out` takes the last training images
+of CIFAR-10 for a test of their own. Seconds are those of the clock; where other programs ran beside, those of the
+processor divided by the threads say more, and both are written.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import platform
 import statistics
+import tempfile
 import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 warnings.simplefilter("ignore")
 
+import numpy as np
 import torch
 
 import striate
-from striate.train import evaluate
+from striate.data.formats import read_cifar10
+from striate.runs import conclude, make_folder, record
+from striate.train import averaged, evaluate
+
+CURVE = 200  # points of the training loss that are kept
 
 
-def run(recipe: striate.Recipe) -> tuple[float, float, int]:
-    """Test accuracy, seconds of training, and the number of test images."""
+def run(recipe: striate.Recipe, parts: dict[str, slice], runs: Path | None) -> dict[str, Any]:
+    """What one training gave: its measures on each part of the test set, its seconds, its losses."""
     session = striate.open_session(recipe)
-    began = time.perf_counter()
-    for _ in striate.fit(session.model, session.task, session.data, recipe):
-        pass
-    seconds = time.perf_counter() - began
-    items = session.data.test
-    outputs, targets = evaluate(session.model, items, session.data.preprocess, torch.device("cpu"))
-    return session.task.score(outputs, targets).accuracy, seconds, len(items)
+    folder = make_folder(recipe, runs) if runs else None
+    steps = striate.fit(session.model, session.task, session.data, recipe)
+    clock, processor = time.perf_counter(), time.process_time()
+    curve: list[tuple[int, float]] = []
+    for step in record(steps, folder, checkpoint_seconds=60) if folder else steps:
+        if step.number % max(1, step.of // CURVE) == 0 or step.last:
+            curve.append((step.number, round(step.loss, 4)))  # noqa: PERF401 - what is appended is a loop's by-product
+    found: dict[str, Any] = {
+        "seed": recipe.seed,
+        "seconds": round(time.perf_counter() - clock, 1),
+        "processor_seconds": round((time.process_time() - processor) / torch.get_num_threads(), 1),
+    }
+    if folder:
+        conclude(session, folder)
+    items, model = session.data.tested, averaged(session.model, recipe.tta)
+    device = next(session.model.parameters()).device
+    kept, targets = evaluate(model, session.task, items, session.data.preprocess, device)
+    found["parts"] = {name: session.task.score(kept[part], targets[part]).summary() for name, part in parts.items()}
+    return found | {"curve": curve}
 
 
-def claim(path: Path, seeds: int) -> str:
+def held_out(spec: str, count: int, folder: Path) -> str:
+    """The source `cifar10:PATH` with its last `count` training images before its own test images, as files."""
+    name, _, path = spec.partition(":")
+    if name != "cifar10":
+        raise SystemExit("--hold-out is for cifar10:PATH.")
+    (images, labels), (own, own_labels) = (read_cifar10(Path(path))[part] for part in ("train", "test"))
+    kept = len(images) - count
+    batches = np.array_split(np.arange(kept), 5)
+    files = {f"data_batch_{k}": (images[part], labels[part]) for k, part in enumerate(batches, 1)}
+    files["test_batch"] = (np.concatenate([images[kept:], own]), np.concatenate([labels[kept:], own_labels]))
+    for file, (pixels, classes) in files.items():
+        rows = np.concatenate([classes[:, None], pixels.reshape(len(pixels), -1)], axis=1)
+        (folder / f"{file}.bin").write_bytes(rows.astype(np.uint8).tobytes())
+    return f"cifar10:{folder}"
+
+
+def words(runs: list[dict[str, Any]]) -> list[str]:
     """The comment lines."""
-    recipe = striate.Recipe.read(path)
-    accuracies, times = [], []
-    for seed in range(seeds):
-        accuracy, seconds, images = run(replace(recipe, seed=seed, device="cpu"))
-        print(f"seed {seed}: {accuracy:.2%} in {seconds:.1f} s", flush=True)
-        accuracies.append(accuracy)
-        times.append(seconds)
-    split = "each with its own split" if recipe.data == "digits" else "the official test set"
-    return "\n".join(
-        [
-            f"# Claim: {statistics.mean(accuracies):.2%} test accuracy, mean of seeds 0 to {seeds - 1} "
-            f"({', '.join(f'{100 * a:.2f}' for a in accuracies)}) on {images:,} images, {split}.",
-            f"# Training: median {statistics.median(times):.1f} s ({min(times):.1f} to {max(times):.1f}) on "
-            f"{torch.get_num_threads()} threads; striate {striate.__version__}, torch {torch.__version__}, "
-            f"Python {platform.python_version()}.",
-        ]
+    lines = []
+    for number, part in enumerate(runs[0]["parts"]):
+        rows = [found["parts"][part] for found in runs]
+        measure = list(rows[0])[1]
+        values = [row[measure] for row in rows]
+        seeds = (
+            f"seed {runs[0]['seed']}" if len(runs) == 1 else f"mean of seeds {runs[0]['seed']} to {runs[-1]['seed']}"
+        )
+        each = f" ({', '.join(f'{100 * value:.2f}' for value in values)})" if len(runs) > 1 else ""
+        loss = f", loss {statistics.mean(row['loss'] for row in rows):.4f}" if "loss" in rows[0] else ""
+        what = f"test {measure.replace('_', ' ')}"
+        lines.append(
+            f"# {'Claim:' if number == 0 else 'And'} {statistics.mean(values):.2%} {what}{loss}, {seeds}{each} on "
+            f"{rows[0]['n']:,} items, {part}."
+        )
+    clock, processor = ([found[key] for found in runs] for key in ("seconds", "processor_seconds"))
+    lines.append(
+        f"# Training: median {statistics.median(clock):.1f} s ({min(clock):.1f} to {max(clock):.1f}; processor "
+        f"{statistics.median(processor):.1f} s a thread) on {torch.get_num_threads()} threads; striate "
+        f"{striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}."
     )
+    return lines
+
+
+def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | None) -> None:
+    """Train what is missing, seed by seed, and write the claim after each."""
+    recipe = replace(striate.Recipe.read(path), device="cpu")
+    body = [line for line in path.read_text().splitlines()[1:] if not line.startswith("#")]
+    results = path.with_suffix(".json")
+    stored = json.loads(results.read_text()) if results.is_file() else {}
+    done = stored["runs"] if stored.get("recipe") == body else []
+    parts = {"each with its own split" if recipe.data == "digits" else "the official test set": slice(None)}
+    with tempfile.TemporaryDirectory() as folder:
+        spec = data or recipe.data
+        if hold_out:
+            spec = held_out(spec, hold_out, Path(folder))
+            parts = {
+                f"the last {hold_out:,} training images (not trained on)": slice(hold_out),
+                "test images that are here": slice(hold_out, None),
+            }
+        for seed in range(seeds):
+            if seed in [found["seed"] for found in done]:
+                continue
+            done.append(run(replace(recipe, seed=seed, data=spec), parts, runs))
+            done.sort(key=lambda found: found["seed"])
+            first = path.read_text().splitlines()[0]
+            lines = words(done)
+            path.write_text("\n".join([first, *lines, *body]) + "\n")
+            results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
+            print(f"seed {seed}: {done[-1]['parts']}, {done[-1]['seconds']} s", flush=True)
+    print(path.read_text())
 
 
 def main() -> None:
     """Read, train, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--data", help="the data, where they lie elsewhere than the recipe says")
+    parser.add_argument("--hold-out", type=int, default=0)
+    parser.add_argument("--runs", type=Path, help="keep the run folders here")
     options = parser.parse_args()
-    lines = options.recipe.read_text().splitlines()
-    body = [line for line in lines[1:] if not line.startswith("#")]
-    options.recipe.write_text("\n".join([lines[0], claim(options.recipe, options.seeds), *body]) + "\n")
-    print(options.recipe.read_text())
+    claim(options.recipe, options.seeds, options.data, options.hold_out, options.runs)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import jaxtyping
 import pytest
 import torch
@@ -17,6 +18,9 @@ CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, is
 UNCHECKED = {"geometry.indices", "geometry.window", "geometry.reading"}
 SOURCE = find_spec("striate").submodule_search_locations[0]
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in Path(SOURCE).rglob("[!_]*.py")}
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("striate", deadline=None)
+hypothesis.settings.load_profile("striate")
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2  # a worker beside others
 torch.set_num_threads(min(THREADS, torch.get_num_threads()))  # OMP_NUM_THREADS may say one
 

@@ -16,7 +16,9 @@ from PIL import Image
 
 import striate
 from striate.cli import main
+from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
+from striate.tasks import TASKS
 
 FAST = ["--model", "nielsen_mnist", "--epochs", "2", "--batch-size", "100", "--device", "cpu"]
 
@@ -43,9 +45,9 @@ def test_train_evaluate_predict_and_list(capsys: pytest.CaptureFixture[str], tmp
     main(["evaluate", run, "--json"])
     (line,) = lines(capsys)
     scores = json.loads(line)
-    assert accuracy == f"test accuracy: {scores['accuracy']:.4f} ({scores['n']} images)"
+    assert accuracy == f"test accuracy: {scores['accuracy']:.4f} ({scores['n']} items)"
     main(["evaluate", run, "--data", "digits"])
-    assert "1797 images" in capsys.readouterr().out
+    assert "1797 items" in capsys.readouterr().out
     Image.fromarray(np.zeros((9, 9), np.uint8)).save(tmp_path / "a.png")
     main(["predict", run, str(tmp_path / "a.png"), "--json", "--top-k", "2"])
     (row,) = json.loads(capsys.readouterr().out)
@@ -289,6 +291,11 @@ def test_describe_tokens_and_several_inputs(capsys: pytest.CaptureFixture[str]) 
         ("own_broken:Net", "3", "the module cannot be imported: own_broken: got ZeroDivisionError: division by zero"),
         (":Net", "3", "there is no such callable: expected module:callable, got :Net"),
         ("./own_networks:Net", "3", "there is no such callable: expected module:callable, got ./own_networks:Net"),
+        ("lenet5", "1x28x28x3", "lenet5: expected 3 axes, c x h x w, got 4, 1x28x28x3. Add --input 1x32x32, say"),
+        ("ts_fcn", "176", "ts_fcn: expected 2 axes, c x t, got 1, 176. Add --input 1x176, say"),
+        ("unet:rank=3", "1x32x32", "unet: expected 4 axes, c x d x h x w, got 3, 1x32x32"),
+        ("unet:rank=x", "1x32x32", "cannot build network unet: rank: expected 1 or 2 or 3, got 'x'"),
+        ("text_cnn", "1x64", "text_cnn: expected 1 axis, length, got 2, 1x64. Add --input 64, say"),
         ("torch.nn:ReLU", "9999999999x9999999999", "an input as large as this cannot be counted: got 9999999999x9"),
     ],
 )
@@ -326,3 +333,14 @@ def test_describe_writes_no_page_into_a_folder(capsys: pytest.CaptureFixture[str
     assert f"cannot write the page: {tmp_path}: got Is a directory" in fails(
         capsys, "describe", "torch.nn:ReLU", "--input", "3", "--html", str(tmp_path)
     )
+
+
+def test_what_a_recipe_can_name(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["sources", "--json"])
+    (line,) = lines(capsys)
+    found = json.loads(line)
+    assert {"name": "digits", "inputs": "pictures", "task": "classify"}.items() <= found["data (--data)"][0].items()
+    names = {row["name"].partition(":")[0] for rows in found.values() for row in rows}
+    assert {*SOURCES, *INPUTS, *TASKS, *AUGMENTATIONS} == names
+    main(["sources"])
+    assert "label_smoothing=0.0" in capsys.readouterr().out

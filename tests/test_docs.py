@@ -26,6 +26,7 @@ def script(path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, path.stem, module)  # dataclasses look there
+    monkeypatch.syspath_prepend(path.parent)  # as Python does for a script
     spec.loader.exec_module(module)
     return module
 

@@ -79,7 +79,8 @@ WHOLE = ("batch_size", "accumulate", "step_epochs", "image_size", "patience")
 SHARES = ("validation", "test", "momentum", "beta2", "final_momentum", "dropout", "label_smoothing", "ema", "warmup")
 OUT_OF_RANGE = [
     *((key, value, "at least 1") for key in WHOLE for value in (0, -1)),
-    *((key, -1, "at least 0") for key in ("seed", "workers", "weight_decay")),
+    *((key, -1, "at least 0") for key in ("seed", "workers", "weight_decay", "fold")),
+    *(("folds", value, "at least 2") for value in (1, -1)),
     *((key, value, "above 0") for key in ("epochs", "learning_rate", "gradient_clip") for value in (0.0, -1.0)),
     *((key, value, "at least 0, below 1") for key in SHARES for value in (-0.1, 1.0)),
     *((key, value, "from 0 to 1") for key in ("final_learning_rate", "step_factor") for value in (-0.1, 1.1)),
@@ -102,7 +103,8 @@ def test_every_number_is_checked_for_its_range() -> None:
     ("values", "text"),
     [
         ({"optimizer": "muon", "precision": "16-mixed"}, "muon cannot scale 16-bit.*expected precision bf16-mixed"),
-        ({"validation": 0.0, "patience": 3}, "watch the validation loss: expected validation above 0, got 0.0"),
+        ({"folds": 5, "fold": 5}, "recipe: fold is out of range: expected 0 to 4, got 5"),
+        ({"fold": 1}, "recipe: fold is out of range: expected folds beside it, got 1"),
         ({"validation": 0.0, "schedule": "plateau"}, "Hold images out with --validation 0.1"),
     ],
 )
@@ -124,8 +126,8 @@ WRONG_TYPES = [
     ("model", 5, "text"),
     ("skip_corrupt", 1, "true or false"),
     ("optimizer", "adam", "sgd or adamw or muon"),
-    ("augment", "flip", "a list of texts"),
-    ("augment", [1], "text"),
+    ("augment", "flip", "a list of texts or null"),
+    ("augment", [1], "a list of texts or null"),
     ("class_weights", "heavy", "balanced or a list of finite numbers or null"),
 ]
 

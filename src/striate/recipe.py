@@ -17,8 +17,9 @@ import yaml
 
 from striate.errors import InputError, did_you_mean
 
-Optimizer = Literal["sgd", "adamw", "muon"]
+Optimizer = Literal["sgd", "adamw", "muon", "adadelta"]
 Schedule = Literal["constant", "step", "cosine", "one_cycle", "plateau"]
+SizeOrder = Literal["in_turn", "random"]
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
 HOW = "Write lines of key: value, as in the recipe.yaml of a run (striate train writes one)."
 
@@ -63,16 +64,18 @@ class Recipe:
     accumulate: int = 1
     """Batches whose gradients are averaged for one update."""
     patience: int | None = None
-    """Stop after so many epochs without a better validation loss, and keep the best weights."""
+    """Stop after so many epochs without a better validation loss (training loss without a validation part), and keep
+    the best weights."""
 
     optimizer: Optimizer = "sgd"
-    """sgd (Nesterov momentum), adamw, or muon (orthogonalized momentum; AdamW for vectors and the last layer)."""
+    """sgd (Nesterov momentum), adamw, or muon (orthogonalized momentum; AdamW for vectors and the last layer), or
+    adadelta (learning rate 1)."""
     learning_rate: float = 0.01
     """The highest learning rate of the schedule."""
     momentum: float = 0.9
     """Momentum at the highest learning rate (AdamW: beta1)."""
     beta2: float = 0.999
-    """Memory of AdamW's squared gradients; 0.9 for trainings of a few hundred updates."""
+    """Memory of AdamW's squared gradients, 0.9 for trainings of a few hundred updates; of Adadelta's, 0.95."""
     weight_decay: float = 0.0001
     """Decay of weights; biases and normalization parameters are spared."""
     schedule: Schedule = "one_cycle"
@@ -84,7 +87,7 @@ class Recipe:
     final_momentum: float | None = None
     """Momentum at the lowest learning rate; by default it stays the same."""
     step_epochs: int = 10
-    """step: epochs between drops. plateau: epochs without a better validation loss before a drop."""
+    """step: epochs between drops. plateau: epochs without a better loss, as for patience, before a drop."""
     step_factor: float = 0.1
     """step and plateau: the learning rate is multiplied by this at each drop."""
     gradient_clip: float | None = None
@@ -93,6 +96,16 @@ class Recipe:
     augment: tuple[str, ...] | None = None
     """Augmentations in order, as name or name:value or name:key=value,... (crop:4 flip rotate:10 ...); by default the
     data's own."""
+    train_sizes: tuple[int, ...] = ()
+    """Shorter sides to which training images are resized (classes only); none: they keep their size."""
+    size_order: SizeOrder = "in_turn"
+    """in_turn: each of train_sizes for an equal share of the updates. random: one drawn for each update."""
+    tta: tuple[str, ...] = ()
+    """Views of an image whose outputs are averaged in tests and predictions: flip, shift, scale:0.9 ..."""
+    weights: str | None = None
+    """Run whose weights training starts from; a last layer of another size starts anew."""
+    freeze: tuple[str, ...] = ()
+    """Layers that are not trained, by names or their beginnings (conv1, layers.0 ...; striate describe lists them)."""
     dropout: float | None = None
     """Dropout of the network; by default the network's own."""
     label_smoothing: float = 0.1
@@ -125,6 +138,10 @@ class Recipe:
         check.between_zero_and_one("final_learning_rate", "step_factor")
         if self.channels not in (None, 1, 3):
             raise InputError("recipe: channels is out of range", expected="1 or 3", got=self.channels)
+        if any(size < 1 for size in self.train_sizes):
+            raise InputError(
+                "recipe: train_sizes is out of range", expected="sides of at least 1", got=list(self.train_sizes)
+            )
         if self.fold and self.fold >= (self.folds or 1):
             raise InputError(
                 "recipe: fold is out of range",
@@ -134,13 +151,6 @@ class Recipe:
         if self.optimizer == "muon" and self.precision == "16-mixed":
             raise InputError(
                 "recipe: muon cannot scale 16-bit gradients", expected="precision bf16-mixed", got="16-mixed"
-            )
-        if not self.validation and (self.patience or self.schedule == "plateau"):
-            raise InputError(
-                "recipe: patience and schedule plateau watch the validation loss",
-                expected="validation above 0",
-                got=self.validation,
-                fix="Hold images out with --validation 0.1.",
             )
 
     def yaml(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import striate
-from striate.data import AUGMENTATIONS, SOURCES
+from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
 from striate.errors import InputError
 from striate.geometry.rules import RULES
@@ -23,6 +23,7 @@ REGISTRIES = {
     "network": ARCHITECTURES,
     "task": TASKS,
     "data source": SOURCES,
+    "kind of input": INPUTS,
     "augmentation": AUGMENTATIONS,
     "demonstration": DEMONSTRATIONS,
 }
@@ -64,7 +65,7 @@ def test_an_unknown_name_is_answered_with_a_known_one(kind: str, registry: Regis
 @each
 def test_every_entry_says_in_one_line_what_it_does(kind: str, registry: Registry[Any]) -> None:
     for name, entry in registry.items():
-        function = entry.read if kind == "data source" else entry.function
+        function = next(getattr(entry, key) for key in ("read", "form", "function") if hasattr(entry, key))
         first, _, rest = (inspect.getdoc(function) or "").partition("\n")
         assert first.endswith("."), f"{kind} {name}: {first!r}"
         assert not rest.strip() or rest.startswith("\n"), f"{kind} {name}: the summary is one line"

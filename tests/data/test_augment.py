@@ -40,7 +40,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def apply(spec: str, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
     augment = build_augmentation([spec], pixels())
     assert augment is not None
-    return augment(images, generator(seed))
+    return augment(images, torch.zeros(len(images), dtype=torch.int64), generator(seed))[0]
 
 
 def test_the_registry_holds_these() -> None:
@@ -96,22 +96,24 @@ def test_every_option_has_allowed_values_that_hold_its_default(name: str) -> Non
 
 def test_flip() -> None:
     images = pixels() / 255
-    assert torch.equal(flip(images, generator(), p=1), torch.flip(images, [3]))
-    assert torch.equal(flip(images, generator(), p=1, vertical=True), torch.flip(images, [2, 3]))
-    mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(flip(images, generator()), images, strict=True)]
-    kept = [torch.equal(a, b) for a, b in zip(flip(images, generator()), images, strict=True)]
+    assert torch.equal(flip(images, generator(), p=1).pictures(images), torch.flip(images, [3]))
+    assert torch.equal(flip(images, generator(), p=1, vertical=True).pictures(images), torch.flip(images, [2, 3]))
+    once = flip(images, generator()).pictures(images)
+    mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(once, images, strict=True)]
+    kept = [torch.equal(a, b) for a, b in zip(once, images, strict=True)]
     assert all(a != b for a, b in zip(mirrored, kept, strict=True))
     assert 0 < sum(mirrored) < len(images)
     four = (pixels(1) / 255).expand(64, -1, -1, -1)
-    assert len(torch.unique(flip(four, generator(), vertical=True).flatten(1), dim=0)) == 4
+    assert len(torch.unique(flip(four, generator(), vertical=True).pictures(four).flatten(1), dim=0)) == 4
 
 
 @pytest.mark.parametrize(("mode", "numpy_mode"), [("reflect", "reflect"), ("edge", "edge"), ("zeros", "constant")])
 def test_crop_gives_windows_of_the_padded_picture(mode: str, numpy_mode: str) -> None:
     images = pixels(40, 5, 7) / 255
     padded = np.pad(images.numpy(), [(0, 0), (0, 0), (2, 2), (2, 2)], mode=numpy_mode)  # type: ignore[call-overload]
+    cut = crop(images, generator(), pad=2, mode=mode).pictures(images)
     corners = set()
-    for old, new in zip(padded, crop(images, generator(), pad=2, mode=mode).numpy(), strict=True):
+    for old, new in zip(padded, cut.numpy(), strict=True):
         found = {
             (top, left)
             for top in range(5)
@@ -157,7 +159,7 @@ def test_a_whole_shift_is_slicing(right: int, down: int) -> None:
 def test_shifts_reach_the_fraction_and_no_further() -> None:
     images = torch.zeros(400, 1, 21, 41)
     images[:, :, 10, 20] = 1
-    moved = shift(images, generator(), fraction=0.2, mode="zeros")[:, 0]
+    moved = shift(images, generator(), fraction=0.2, mode="zeros").pictures(images)[:, 0]
     weight = moved.sum((1, 2))
     rows = (moved.sum(2) @ torch.arange(21.0)) / weight - 10
     columns = (moved.sum(1) @ torch.arange(41.0)) / weight - 20
@@ -245,8 +247,11 @@ def test_specs_are_applied_in_order() -> None:
     both = build_augmentation(["flip:1", "cutout:3"], pixels())
     assert both is not None
     draws = generator()
-    expected = cutout(flip(images, draws, p=1), draws, size=3)
-    assert torch.equal(both(images, generator()), expected)
+    expected = cutout(flip(images, draws, p=1).pictures(images), draws, size=3)
+    labels = torch.arange(16)
+    changed, same = both(images, labels, generator())
+    assert torch.equal(changed, expected)
+    assert torch.equal(same, labels)
     assert build_augmentation([], pixels()) is None
 
 
@@ -284,4 +289,4 @@ def test_colors_need_rgb(name: str) -> None:
 def test_the_others_take_grey_pictures(name: str) -> None:
     augment = build_augmentation([AUGMENTATIONS[name].example], pixels()[:, :1])
     assert augment is not None
-    assert augment(pixels()[:, :1] / 255, generator()).shape == (16, 1, 10, 10)
+    assert augment(pixels()[:, :1] / 255, torch.arange(16), generator())[0].shape == (16, 1, 10, 10)

@@ -121,18 +121,18 @@ def test_a_folder_needs_a_size(tmp_path: Path, make_folder: MakeFolder) -> None:
 def test_evaluating_a_folder_with_some_of_the_classes(tmp_path: Path, make_folder: MakeFolder) -> None:
     data = load(make_folder(tmp_path / "a", ("ant", "bee", "cat")))
     make_folder(tmp_path / "b", ("cat", "bee"), count=2)
-    items, skipped = open_items(f"folder:{tmp_path / 'b'}", data.preprocess, data.class_names)
+    items, skipped = open_items(f"folder:{tmp_path / 'b'}", data.preprocess, data.meaning)
     assert skipped == ()
     assert items.targets.tolist() == [1, 1, 2, 2]
     assert items.class_names == data.class_names
     assert torch.equal(items.inputs[3], data.preprocess.read(tmp_path / "b" / "cat" / "001.png"))
     make_folder(tmp_path / "c" / "test", ("ant",), count=3)
-    assert len(open_items(f"folder:{tmp_path / 'c'}", data.preprocess, data.class_names)[0]) == 3
+    assert len(open_items(f"folder:{tmp_path / 'c'}", data.preprocess, data.meaning)[0]) == 3
     make_folder(tmp_path / "d", ("bee", "wasp"))
     with pytest.raises(
         InputError, match=r"classes that the model does not know: .*: expected some of ant, bee, cat, got wasp"
     ):
-        open_items(f"folder:{tmp_path / 'd'}", data.preprocess, data.class_names)
+        open_items(f"folder:{tmp_path / 'd'}", data.preprocess, data.meaning)
 
 
 def test_the_second_time_nothing_is_decoded(tmp_path: Path, make_folder: MakeFolder, own_cache: Path) -> None:
@@ -213,7 +213,7 @@ def test_corrupt_files_are_named_or_left_out(tmp_path: Path, make_folder: MakeFo
     assert all(torch.equal(pixels, data.preprocess.read(name)) for name, pixels in every(data).items())
     with pytest.raises(InputError, match=text):  # also when the complete file is there
         load(tmp_path)
-    items, skipped = open_items(f"folder:{tmp_path}", data.preprocess, data.class_names, skip_corrupt=True)
+    items, skipped = open_items(f"folder:{tmp_path}", data.preprocess, data.meaning, skip_corrupt=True)
     assert (len(items), skipped) == (19, (str(file),))
 
 

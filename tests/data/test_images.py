@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from striate.data import Items, Pictures
+from striate.data import Items, Meaning, Pictures
 from striate.data.images import moments
 from striate.errors import InputError
 
@@ -208,9 +208,9 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
 
 def small(**changes: object) -> Items:
     parts: dict[str, object] = {
-        "images": torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1),
-        "labels": torch.tensor([0, 1, 0, 1]),
-        "class_names": ("even", "odd"),
+        "inputs": torch.arange(4, dtype=torch.uint8).view(4, 1, 1, 1),
+        "targets": torch.tensor([0, 1, 0, 1]),
+        "meaning": Meaning("class", ("even", "odd")),
         "names": tuple("abcd"),
     }
     return Items(**(parts | changes))  # type: ignore[arg-type]
@@ -219,15 +219,17 @@ def small(**changes: object) -> Items:
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"labels": torch.tensor([0, 1])}, "expected one label per image, got 4 images, 2 labels, 4 names"),
-        ({"names": ("a",)}, "images and labels differ in number"),
-        ({"labels": torch.tensor([0, 1, 0, 2])}, "labels outside the classes: expected 0 to 1, got 0 to 2"),
-        ({"labels": torch.zeros(4, 3)}, r"multi-label targets: expected n rows of 2 classes, got \(4, 3\)"),
-        ({"labels": torch.zeros(4, dtype=torch.int32)}, "labels of a set: expected an int64 tensor"),
-        ({"images": torch.zeros(4, 1, 1, 1)}, "images of a set: expected a uint8 tensor"),
+        ({"targets": torch.tensor([0, 1])}, "expected one target per input, got 4 inputs, 2 targets, 4 names"),
+        ({"names": ("a",)}, "inputs and targets differ in number"),
+        ({"targets": torch.tensor([0, 1, 0, 2])}, "targets outside the classes: expected 0 to 1, got 2"),
+        ({"targets": torch.zeros(4, 3)}, r"targets of kind class: expected int64 with axes n .*got float32 of shape"),
         (
-            {"images": torch.zeros(0, 1, 1, 1, dtype=torch.uint8), "labels": torch.zeros(0).long(), "names": ()},
-            "an image set is empty",
+            {"targets": torch.zeros(4, 3), "meaning": Meaning("labels", ("even", "odd"))},
+            r"targets of kind labels: expected float32 with axes n k for 2 names, got float32 of shape \(4, 3\)",
+        ),
+        (
+            {"inputs": torch.zeros(0, 1, 1, 1, dtype=torch.uint8), "targets": torch.zeros(0).long(), "names": ()},
+            "a set has no items",
         ),
     ],
 )
@@ -248,13 +250,15 @@ def test_subsets() -> None:
     assert mixed.inputs.flatten().tolist() == [3, 0]
     assert mixed.names == ("d", "a")
     for index in ([4], [-1], []):
-        with pytest.raises(InputError, match=r"subset of an image set: expected positions 0 to 3"):
+        with pytest.raises(InputError, match=r"subset of a set: expected positions 0 to 3"):
             items.subset(index)
 
 
 def test_multi_label_rows_are_kept() -> None:
     rows = torch.tensor([[0.0, 1], [1, 1], [0, 0], [1, 0]])
-    assert torch.equal(small(labels=rows).subset([2, 1]).targets, rows[[2, 1]])
+    assert torch.equal(
+        small(targets=rows, meaning=Meaning("labels", ("even", "odd"))).subset([2, 1]).targets, rows[[2, 1]]
+    )
 
 
 def test_moments_against_numpy() -> None:

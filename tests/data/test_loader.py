@@ -10,26 +10,25 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from striate.data import Batch, Batches, Items, Pictures, build_augmentation
+from striate.data import Batch, Batches, Items, Meaning, Pictures, build_augmentation
 from striate.data.cache import mapped
 from striate.data.loader import seeded
 from striate.errors import InputError
 
+LETTERS = Meaning("class", tuple("abcd"))
 TO_INPUT = Pictures((3, 6, 5), (0.4, 0.5, 0.6), (0.2, 0.3, 0.7))
 SPECS = ["flip", "crop:pad=2", "rotate:10", "color", "pca_color", "cutout:2"]
 
 
 def items(count: int = 37) -> Items:
     images = torch.randint(0, 256, (count, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return Items(images, torch.arange(count) % 4, tuple("abcd"), tuple(str(i) for i in range(count)))
+    return Items(images, torch.arange(count) % 4, LETTERS, tuple(str(i) for i in range(count)))
 
 
 def on_disk(folder: Path) -> Items:
     resident = items()
     (folder / "pixels").write_bytes(resident.inputs.numpy().tobytes())
-    return Items(
-        mapped(folder / "pixels", resident.inputs.shape), resident.targets, resident.class_names, resident.names
-    )
+    return Items(mapped(folder / "pixels", resident.inputs.shape), resident.targets, resident.meaning, resident.names)
 
 
 def equal(first: list[Batch], second: list[Batch]) -> bool:
@@ -97,10 +96,12 @@ def test_epochs_seeds_and_batches_differ() -> None:
 
 
 def test_augmentation_gets_pictures_in_0_to_1_and_is_normalized_after() -> None:
-    def invert(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def invert(
+        images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         assert 0 <= images.min() <= images.max() <= 1
         assert generator.device.type == "cpu"
-        return 1 - images
+        return 1 - images, targets
 
     everything = items()
     batch = next(Batches(everything, TO_INPUT, batch_size=5, seed=0, augment=invert).epoch(0))
@@ -109,8 +110,10 @@ def test_augmentation_gets_pictures_in_0_to_1_and_is_normalized_after() -> None:
 
 
 def test_every_batch_of_every_epoch_has_its_own_draws() -> None:
-    def drawn(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        return torch.rand(1, generator=generator).expand_as(images)
+    def drawn(
+        images: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.rand(1, generator=generator).expand_as(images), targets
 
     batches = Batches(items(), TO_INPUT, batch_size=5, seed=0, augment=drawn)
     values = {float(batch.inputs.flatten()[0]) for epoch in range(3) for batch in batches.epoch(epoch)}
@@ -119,7 +122,7 @@ def test_every_batch_of_every_epoch_has_its_own_draws() -> None:
 
 def test_multi_label_targets_pass_through() -> None:
     rows = torch.randint(0, 2, (37, 4)).float()
-    everything = Items(items().inputs, rows, tuple("abcd"), items().names)
+    everything = Items(items().inputs, rows, Meaning("labels", tuple("abcd")), items().names)
     batch = next(Batches(everything, TO_INPUT, batch_size=6, seed=1).epoch(0))
     assert torch.equal(batch.targets, rows[batch.index])
 
@@ -166,7 +169,7 @@ def test_a_run_that_stops_early_ends_its_workers(tmp_path: Path) -> None:
     [
         ({"batch_size": 0}, "batch size is not positive: expected at least 1, got 0"),
         ({"batch_size": 38, "drop_last": True}, "no full batch: .* got batches of 38, 37 images"),
-        ({"augment": lambda images, _: images}, "augmentation without a seed"),
+        ({"augment": lambda images, targets, _: (images, targets)}, "augmentation without a seed"),
         ({"seed": -1}, "seed is negative: expected at least 0, got -1"),
         ({"workers": -1}, "number of workers is negative"),
     ],

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from striate.data import SOURCES, load_data, open_items
+from striate.data import SOURCES, Meaning, load_data, open_items
 from striate.data.splits import split
 from striate.errors import InputError
 
@@ -352,10 +352,10 @@ def test_a_class_too_small_to_split(tmp_path: Path, make_folder: MakeFolder) -> 
 def test_evaluation_items_are_the_official_test_split_or_everything(tmp_path: Path, write_idx: WriteIdx) -> None:
     write_idx(tmp_path)
     data = load_data(f"mnist:{tmp_path}")
-    items, _ = open_items(f"mnist:{tmp_path}", data.preprocess, data.class_names)
+    items, _ = open_items(f"mnist:{tmp_path}", data.preprocess, data.meaning)
     assert data.test is not None
     assert torch.equal(items.inputs, data.test.inputs)
-    digits, _ = open_items("digits", data.preprocess, data.class_names[::-1])
+    digits, _ = open_items("digits", data.preprocess, Meaning("class", data.class_names[::-1]))
     assert (len(digits), tuple(digits.inputs.shape[1:])) == (1797, (1, 5, 4))
     assert digits.targets[:3].tolist() == [9, 8, 7]
 
@@ -365,4 +365,4 @@ def test_evaluation_items_with_unknown_classes() -> None:
     with pytest.raises(
         InputError, match=r"classes that the model does not know: digits: expected some of 0, 1, got 2, 3"
     ):
-        open_items("digits", data.preprocess, ("0", "1"))
+        open_items("digits", data.preprocess, Meaning("class", ("0", "1")))

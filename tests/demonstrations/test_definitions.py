@@ -240,7 +240,7 @@ def test_a_receptive_field_is_where_the_gradient_is(
     layers: int, kernel: int, stride: int, dilation: str, causal: bool
 ) -> None:
     scene = show("receptive_field", layers=layers, kernel=kernel, stride=stride, dilation=dilation, causal=causal)
-    x = torch.ones(1, 1, 400, requires_grad=True)
+    x = torch.ones(1, 1, 1_000, requires_grad=True)  # the widest of these fields is 778
     y = x
     for layer in range(layers):
         rate = 2**layer if dilation == "doubling" else 1

@@ -93,3 +93,8 @@ def test_a_map_with_wrong_inputs_is_refused(table: Table, got: str) -> None:
 def test_an_empty_table_is_refused() -> None:
     with pytest.raises(InputError, match="connection table: expected at least one output map, got none"):
         TableConv2d(3, [], 5)
+
+
+def test_a_kernel_of_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="cannot use this kernel size: expected whole numbers of 1 or more, got 0"):
+        TableConv2d(3, [[0]], 0)

@@ -189,3 +189,17 @@ def test_generic_normalization_over_positions_is_torchs_instance_norm() -> None:
     h = torch.randn(3, 4, 6, 7)
     deviation, mean = torch.std_mean(h, (2, 3), correction=0, keepdim=True)
     torch.testing.assert_close(nn.InstanceNorm2d(4, eps=0)(h), (h - mean) / deviation)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: layers.DenseBlock(0, 4, 3), "cannot use this depth: expected whole numbers of 1 or more, got 0"),
+        (lambda: layers.DenseBlock(2, 0, 3), "cannot use this number of channels: expected .* 1 or more, got 0"),
+        (lambda: layers.DenseBlock(2, 4, 0), "cannot use this growth: expected whole numbers of 1 or more, got 0"),
+        (lambda: layers.Transition(1), "cannot use this number of channels: expected .* 2 or more, got 1"),
+    ],
+)
+def test_dense_layers_without_maps_are_refused(make: Callable[[], nn.Module], text: str) -> None:
+    with pytest.raises(InputError, match=text):
+        make()

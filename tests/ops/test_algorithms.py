@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from striate.errors import InputError
+from striate.ops import correlate
 from striate.ops.algorithms import correlation, forget, forms, kept, operators, toeplitz
 from striate.ops.algorithms.fft import fft, tile_size
 from striate.ops.algorithms.setting import (
@@ -476,6 +477,26 @@ def test_symbolic_sizes_are_traced() -> None:
     x, kernel = tensors((2, 4, 30), (4, 4, 5))
     traced = make_fx(lambda x, kernel: call(x, kernel, PLAIN, "auto"), tracing_mode="symbolic")(x, kernel)
     torch.testing.assert_close(traced(x, kernel), by_torch(x, kernel, PLAIN))
+
+
+@pytest.mark.slow  # the checks of annotations take no symbols
+@pytest.mark.parametrize("algorithm", ["auto", "direct", "im2col", "fft"])
+def test_symbolic_windows_are_traced(algorithm: str) -> None:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def traced(x: Tensor, kernel: Tensor) -> Any:
+        def run(x: Tensor, kernel: Tensor) -> Tensor:
+            return correlate(x, kernel, padding="causal", stride=2, algorithm=algorithm)
+
+        return make_fx(run, tracing_mode="symbolic")(x, kernel)
+
+    for window in (5, 20):
+        x, kernel = tensors((2, 4, 30), (6, 4, window))
+        program = traced(x, kernel)
+        for length, taps in ((30, window), (41, window + 1), (26, window + 4)):  # the sizes stayed symbols
+            x, kernel = tensors((3, 4, length), (6, 4, taps))
+            expected = by_torch(x, kernel, PLAIN._replace(stride=(2,), padding=((taps - 1, 0),)))
+            torch.testing.assert_close(program(x, kernel), expected)
 
 
 def test_more_padding_than_kernel_on_one_side_has_gradients() -> None:

@@ -17,8 +17,19 @@ from tests.ops.problems import Problem, definition, few, flipped, problems, some
 from torch import Tensor, nn
 
 from striate.errors import InputError
-from striate.ops import convolve, correlate, output_size, transposed
+from striate.ops import (
+    convolution_matrix,
+    convolve,
+    correlate,
+    correlate_locally,
+    explain_choice,
+    input_gradient,
+    kernel_gradient,
+    output_size,
+    transposed,
+)
 from striate.ops.convolve import check_shapes
+from striate.ops.padding import whole
 
 close = torch.testing.assert_close
 
@@ -159,6 +170,40 @@ def test_what_is_remembered_of_earlier_calls_does_not_leak() -> None:
             correlate(x, kernel, stride=0)
 
 
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor, np.array, bool])
+def test_whole_numbers_of_any_library_are_taken(kind: Any) -> None:
+    value = 1 if kind is bool else 2
+    count = int if kind is bool else kind
+    # A size of its own, so that what is remembered of the first call is what Python's own numbers find.
+    size = {np.int64: 10, np.uint8: 11, torch.tensor: 12, np.array: 13, bool: 14}[kind]
+    x, kernel = torch.randn(2, 4, size, size), torch.randn(4, 4 // value, 2, 2)
+    plain = {"stride": value, "dilation": (1, value), "padding": (value, (0, value)), "groups": value}
+    number = kind(value)
+    given = {"stride": number, "dilation": (1, number), "padding": (number, (0, number)), "groups": number}
+    for algorithm in ("auto", "im2col"):
+        y = correlate(x, kernel, **given, algorithm=algorithm)
+        assert torch.equal(y, correlate(x, kernel, **plain, algorithm=algorithm))
+    assert torch.equal(transposed(y, kernel, **given), transposed(y, kernel, **plain))
+    assert torch.equal(kernel_gradient(x, y, count(2), **given), kernel_gradient(x, y, 2, **plain))
+    assert torch.equal(input_gradient(kernel, y, count(size), **given), input_gradient(kernel, y, size, **plain))
+    matrices = [convolution_matrix(kernel, (size, size), **options).to_dense() for options in (given, plain)]
+    assert torch.equal(*matrices)
+    assert explain_choice(x, kernel, **given).json() == explain_choice(x, kernel, **plain).json()
+    kernels = torch.randn(*y.shape[2:], *kernel.shape)
+    assert torch.equal(correlate_locally(x, kernels, **given), correlate_locally(x, kernels, **plain))
+
+
+def test_other_numbers_are_not() -> None:
+    assert [whole(wrong) for wrong in (1.0, np.float64(1), "1", None, torch.ones(1), np.int64(0))] == [None] * 6
+    wrong = torch.ones(1)  # a float, though the annotations let any tensor pass
+    with pytest.raises(InputError, match="cannot use this stride: expected whole numbers of 1 or more"):
+        correlate(X, K, stride=wrong, groups=2)
+    with pytest.raises(InputError, match="cannot use this padding: expected 0 or more for all"):
+        correlate(X, K, padding=wrong, groups=2)
+    with pytest.raises(InputError, match="groups: expected a divisor of 4 channels and of 6 kernels, got"):
+        correlate(X, K, groups=wrong)
+
+
 X, K = torch.zeros(1, 4, 6, 6), torch.zeros(6, 2, 3, 3)
 
 
@@ -223,12 +268,42 @@ def test_shapes_that_the_annotations_refuse_in_these_tests_are_told(
         check_shapes(x, kernel, bias, 2)
 
 
-def test_autocast_brings_types_together() -> None:
-    x, kernel = torch.randn(2, 4, 9), torch.randn(6, 4, 3)
+@pytest.mark.parametrize(
+    "algorithm", ["auto", "direct", "channels_last", "im2col", "banded", "fft", "winograd", "matrix"]
+)
+@pytest.mark.parametrize(("of_x", "of_kernel"), [("float", "float"), ("bfloat16", "float"), ("float", "bfloat16")])
+def test_autocast_gives_the_types_of_torchs_own(algorithm: str, of_x: str, of_kernel: str) -> None:
+    torch.manual_seed(0)
+    x, kernel, bias = torch.randn(2, 4, 9), torch.randn(4, 1 if algorithm == "banded" else 4, 3), torch.randn(4)
+    groups = 4 // kernel.shape[1]
+    given = [getattr(x, of_x)().requires_grad_(), getattr(kernel, of_kernel)().requires_grad_()]
     with torch.autocast("cpu", torch.bfloat16):
-        y = correlate(x.bfloat16(), kernel)
-    assert y.dtype == torch.bfloat16
-    close(y.float(), correlate(x, kernel), atol=0.1, rtol=0.1)
+        theirs = F.conv1d(*given, bias, groups=groups)
+        for learning in (False, True):
+            with torch.set_grad_enabled(learning):
+                y = correlate(*given, bias, groups=groups, algorithm=algorithm)
+            assert y.dtype == theirs.dtype == torch.bfloat16
+            close(y.float(), correlate(x, kernel, bias, groups=groups, algorithm="direct").float(), atol=0.1, rtol=0.1)
+    change = torch.randn(y.shape)
+    found = torch.autograd.grad(y, given, change.bfloat16())
+    for one, own, tensor in zip(found, torch.autograd.grad(theirs, given, change.bfloat16()), given, strict=True):
+        assert one.dtype == own.dtype == tensor.dtype
+        close(one.float(), own.float(), atol=0.2, rtol=0.1)
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "fft", "matrix"])
+def test_autocast_leaves_doubles(algorithm: str) -> None:
+    x, kernel = torch.randn(2, 4, 9).double(), torch.randn(6, 4, 3).double()
+    expected = correlate(x, kernel)
+    with torch.autocast("cpu", torch.bfloat16):
+        close(correlate(x, kernel, algorithm=algorithm), expected)
+        for pair in ((x.float(), kernel), (x, kernel.bfloat16())):
+            with pytest.raises(InputError, match=r"kernel: expected torch\.float\d\d on cpu, as x, got torch\."):
+                correlate(*pair, algorithm=algorithm)
+
+
+def test_types_differ_without_autocast() -> None:
+    x, kernel = torch.randn(2, 4, 9), torch.randn(6, 4, 3)
     with pytest.raises(InputError, match=r"kernel: expected torch\.bfloat16 on cpu, as x, got torch\.float32"):
         correlate(x.bfloat16(), kernel)
 

@@ -44,8 +44,9 @@ def test_load_gives_the_model_ready_to_predict(run_folder: Path) -> None:
 
 
 def test_evaluation_repeats_the_scores_of_the_training(run_folder: Path) -> None:
-    scores, skipped = evaluate_run(run_folder, device="cpu")
-    assert skipped == ()
+    found = evaluate_run(run_folder, device="cpu")
+    scores = found.scores
+    assert found.skipped == ()
     kept = json.loads((run_folder / "scores.json").read_text())
     assert json.loads(json.dumps(scores.json())) == kept
     assert striate.load(run_folder)[1].scores == scores.summary()
@@ -98,11 +99,11 @@ def test_changed_data_is_noticed(tmp_path: Path) -> None:
     options = ["--model", "nielsen_mnist", "--image-size", "12", "--epochs", "1", "--out", str(tmp_path / "r")]
     main(["train", "--data", data, *options])
     (folder,) = (tmp_path / "r").iterdir()
-    assert evaluate_run(folder)[0].n == 4
+    assert evaluate_run(folder).scores.n == 4
     Image.new("L", (12, 12)).save(tmp_path / "pets" / "cat" / "new.png")
     with pytest.raises(InputError, match="data is not what it was when the model was trained: .*--data NAME:PATH"):
         evaluate_run(folder)
-    assert evaluate_run(folder, data)[0].n == 21
+    assert evaluate_run(folder, data).scores.n == 21
 
 
 def test_metrics_tell_every_step_and_epoch(run_folder: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from striate.errors import DivergedError, InputError, StorageError
@@ -16,14 +17,18 @@ from striate.runs import (
     CHECKPOINT,
     Session,
     conclude,
+    evaluate_run,
+    load,
     make_folder,
     open_session,
+    predict,
     read_metrics,
     record,
     write_report,
 )
 from striate.runs.pictures import find_mistakes
-from striate.train import fit
+from striate.train import averaged, fit
+from striate.zoo.cifar_fast import whitening
 
 RECIPE = Recipe(
     model="keras_mnist:width=0.25", image_size=12, epochs=3, batch_size=100, learning_rate=0.05, device="cpu"
@@ -152,3 +157,42 @@ def test_the_report_needs_no_convolution_and_no_validation(tmp_path: Path) -> No
         "reliability",
     }
     assert page.read_text().startswith("<!doctype html>")
+
+
+def test_a_run_starts_from_the_weights_of_another_with_frozen_layers(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    before = train(first)
+    conclude(before, first)
+    after = train(second, replace(RECIPE, weights=str(first), freeze=("conv1", "conv2"), seed=1, epochs=1))
+    ours, theirs = before.model.state_dict(), after.model.state_dict()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == ["dense.weight", "dense.bias"]
+    assert after.recipe.weights == str(first.resolve())
+
+
+def test_scores_and_predictions_are_averaged_over_views(tmp_path: Path) -> None:
+    recipe = replace(RECIPE, tta=("flip", "shift"), epochs=1)
+    folder = make_folder(recipe, tmp_path)
+    outcome = conclude(train(folder, recipe), folder)
+    assert evaluate_run(folder, device="cpu").scores == outcome.scores
+    plain, card = load(folder)
+    assert card.tta == ("flip", "shift")
+    x = card.preprocess.normalize(outcome.items.inputs[:3])
+    with torch.no_grad():
+        expected = averaged(plain, ("flip", "shift"))(x)
+    torch.testing.assert_close(outcome.kept[:3], expected)
+    assert not torch.allclose(outcome.kept[:3], plain(x))
+    (answer,) = predict(plain, card, [outcome.items.inputs[0, 0].numpy()])
+    assert answer.probabilities[0] == pytest.approx(float(expected[0].softmax(0).max()), abs=1e-4)
+
+
+def test_views_are_of_whole_images_only() -> None:
+    with pytest.raises(InputError, match="there is no such view of an image.*got 'turn'"):
+        open_session(replace(RECIPE, tta=("turn",)))
+
+
+def test_a_network_computes_what_it_prepares_from_training_images() -> None:
+    session = open_session(replace(RECIPE, model="cifar_fast:width=0.125"))
+    images = session.data.preprocess.normalize(session.data.train.inputs)
+    torch.testing.assert_close(session.model.whiten.weight[:4], whitening(images, 2))

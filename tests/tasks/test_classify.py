@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.utils.class_weight import compute_class_weight
 
 from striate.errors import InputError
-from striate.tasks import Classify, Prediction, build_task
+from striate.tasks import Classify, Prediction
 from striate.tasks.classify import balanced_weights
 
 ABC = ("a", "b", "c")
@@ -142,7 +142,7 @@ def test_decoding_gives_back_what_was_encoded(classes: int, seed: int, multi_lab
 )
 def test_a_task_that_makes_no_sense_is_refused(options: dict[str, Any], text: str) -> None:
     with pytest.raises(InputError, match=text):
-        build_task("classify", **({"class_names": ABC} | options))
+        Classify(**({"class_names": ABC} | options))
 
 
 ONE, MANY = torch.zeros(4, dtype=torch.int64), torch.zeros(4, 3)
@@ -153,7 +153,7 @@ ONE, MANY = torch.zeros(4, dtype=torch.int64), torch.zeros(4, 3)
     [
         (False, torch.zeros(4, 5), ONE, r"^the network's outputs do not fit .* 3 outputs .* got shape \(5,\)\. Build"),
         (False, torch.zeros(4, 3, 2), ONE, r"got shape \(3, 2\).*num_classes=3\.$"),
-        (False, MANY, MANY, r"^the targets do not fit the task: expected one class index for each image, got \(4, 3\)"),
+        (False, MANY, MANY, r"^the targets do not fit the task: expected one class index for each item, got \(4, 3\)"),
         (True, MANY, ONE, r"^the targets do not fit the task: expected a row of zeros and ones .* got \(4,\)"),
         (True, MANY, torch.zeros(4, 2), r"a row of zeros and ones .* got \(4, 2\)"),
     ],

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from striate.data import Batches
+from striate.data import Batches, Items, Meaning
 from striate.errors import DivergedError, InputError
 from striate.tasks import Classify
 from striate.train import evaluate, fit
@@ -113,7 +113,7 @@ def test_steps_tell_where_training_stands(small) -> None:
 def test_validation_is_of_the_kept_weights(small) -> None:
     told = []
     model = small.train(None, lambda s: told.append(s.validation), ema=0.8)
-    found = evaluate(model, small.data.validation, small.data.preprocess, torch.device("cpu"))
+    found = evaluate(model, small.task, small.data.validation, small.data.preprocess, torch.device("cpu"))
     assert told[-1] == pytest.approx(small.task.metrics(*found), rel=1e-5)
 
 
@@ -201,7 +201,7 @@ def test_broken_weights_are_never_saved(small, tmp_path: Path) -> None:
 def test_what_does_not_fit_is_said_before_training(small) -> None:
     with pytest.raises(InputError, match="outputs do not fit the classes: expected 10 outputs .* got shape \\(3,\\)"):
         small.train(nn.Sequential(nn.Flatten(), nn.Linear(64, 3)))
-    with pytest.raises(InputError, match="network cannot take the images: Linear, images 1x8x8: got .*--image-size"):
+    with pytest.raises(InputError, match="network cannot take the inputs: Linear, inputs 1x8x8: got .*--image-size"):
         small.train(nn.Linear(7, 10))
     labels = Classify(small.data.class_names, multi_label=True)
     with pytest.raises(InputError, match="targets do not fit the task: expected a row of zeros and ones"):
@@ -229,7 +229,7 @@ def test_a_checkpoint_of_other_data_is_refused(small, tmp_path: Path) -> None:
     path = tmp_path / "x"
     small.train(None, lambda step: step.save(path) or True)
     other = replace(small.data, train=small.data.train.subset(range(len(small.data.train) - 1)))
-    with pytest.raises(InputError, match="data is not what it was when the training began: .*same images, classes"):
+    with pytest.raises(InputError, match="data is not what it was when the training began: .*same items, classes"):
         fit(small.model(), small.task, other, small.recipe, resume=path)
 
 
@@ -265,3 +265,40 @@ def test_trains_on_a_gpu(small, precision: str) -> None:
     told = []
     small.train(None, lambda s: told.append(s.validation), epochs=8, device="cuda", precision=precision)
     assert told[-1]["accuracy"] > 0.85
+
+
+@pytest.mark.parametrize("order", ["in_turn", "random"])
+def test_images_are_trained_at_the_sizes_asked_for(small, order: str) -> None:
+    torch.manual_seed(0)
+    seen: list[int] = []
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+    net.register_forward_pre_hook(lambda module, given: seen.append(given[0].shape[-1]) if module.training else None)
+    small.train(net, train_sizes=(6, 12), size_order=order, epochs=2)
+    assert set(seen) == {6, 12}
+    if order == "in_turn":
+        assert seen == sorted(seen)
+        assert seen.count(6) in (len(seen) // 2, (len(seen) + 1) // 2)
+
+
+def test_a_training_of_random_sizes_resumes_bit_for_bit(small, same, tmp_path: Path) -> None:
+    def network() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Conv2d(1, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10))
+
+    options = {"train_sizes": (6, 8, 12), "size_order": "random"}
+    whole = small.train(network(), **options)
+    small.train(network(), lambda step: step.number == 3 and (step.save(tmp_path / "c") or True), **options)
+    assert same(whole, small.train(network(), resume=tmp_path / "c", **options))
+
+
+def test_a_network_that_cannot_take_a_training_size_is_refused(small) -> None:
+    with pytest.raises(InputError, match="the network cannot take the inputs: Sequential, inputs 1x12x12"):
+        small.train(train_sizes=(8, 12))
+
+
+def test_only_images_of_classes_are_resized(small) -> None:
+    meaning = Meaning("values", ("weight",))
+    weighed = Items(small.data.train.inputs, torch.zeros(len(small.data.train), 1), meaning, small.data.train.names)
+    data = replace(small.data, train=weighed, validation=None)
+    with pytest.raises(InputError, match="only images of classes are resized in training.*targets of kind values"):
+        fit(nn.Linear(8, 10), small.task, data, replace(small.recipe, train_sizes=(8,)))

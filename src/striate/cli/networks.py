@@ -18,6 +18,8 @@ from tyro.conf import Positional
 from striate.cli.screen import print_line, print_table
 from striate.errors import InputError
 
+AXES = {2: "2 axes, c x t", 3: "3 axes, c x h x w", 4: "4 axes, c x d x h x w"}  # of one input
+
 
 @dataclass(frozen=True)
 class Zoo:
@@ -130,8 +132,12 @@ def network_of_zoo(name: str, given: Any) -> tuple[Any, Any]:
 
     base, own = parse_spec(name)
     entry, options = ARCHITECTURES[base], {}
-    axes = own["rank"] + 1 if "rank" in own else len(entry.input)
-    fits = isinstance(given, tuple) and all(isinstance(side, int) for side in given) and len(given) == axes
+    like = tuple(entry.example(entry.bind(own)).shape[1:])
+    fits = isinstance(given, tuple) and all(isinstance(side, int) for side in given)
+    if fits and len(given) != len(like):
+        expected = "1 axis, length" if entry.tokens else AXES[len(like)]
+        got, fix = f"{len(given)}, {'x'.join(map(str, given))}", f"Add --input {'x'.join(map(str, like))}, say."
+        raise InputError("the network cannot take this input", where=base, expected=expected, got=got, fix=fix)
     if fits and not entry.tokens:
         options["in_channels"] = given[0]
     if fits and entry.takes_input_size and "input_size" not in own:

@@ -20,6 +20,7 @@ from tyro.conf import FlagCreatePairsOff
 from striate.cli.networks import Describe, Zoo
 from striate.cli.pictures import Show
 from striate.cli.screen import complain
+from striate.cli.sources import Sources
 from striate.cli.training import INTERRUPTED, Evaluate, Predict, Runs, Train
 from striate.errors import InputError, StriateError, did_you_mean
 from striate.recipe import Recipe
@@ -32,6 +33,7 @@ VERBS: dict[str, Any] = {
     "predict": Predict,
     "runs": Runs,
     "zoo": Zoo,
+    "sources": Sources,
     "describe": Describe,
     "show": Show,
 }

@@ -1,21 +1,27 @@
 """Files to tensors: data sources, kinds of input, splits, batches and augmentation."""
 
 from striate.data.augment import AUGMENTATIONS, build_augmentation
+from striate.data.edits import EDITS
 from striate.data.images import Pictures
 from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
-from striate.data.load import load_data, open_items
+from striate.data.load import augmentation_of, load_data, open_items
 from striate.data.loader import Batch, Batches
+from striate.data.signals import Series, Spectrogram, Waveform
 from striate.data.sources import SOURCES, source
+from striate.data.symbols import Bases, Characters, Words
 from striate.data.volumes import Volumes
 
 __all__ = [
     "AUGMENTATIONS",
+    "EDITS",
     "INPUTS",
     "SOURCES",
     "VOID",
+    "Bases",
     "Batch",
     "Batches",
+    "Characters",
     "Data",
     "Input",
     "Items",
@@ -23,7 +29,12 @@ __all__ = [
     "Meaning",
     "Pictures",
     "Reading",
+    "Series",
+    "Spectrogram",
     "Volumes",
+    "Waveform",
+    "Words",
+    "augmentation_of",
     "build_augmentation",
     "input_kind",
     "load_data",

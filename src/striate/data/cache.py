@@ -51,31 +51,31 @@ def decode(
     return entry.images(), corrupt
 
 
-def gather(images: Tensor, where: Int64[Tensor, " m"], cache: Path | None = None) -> Tensor:
-    """Rows of `images`: neighbors are a view, few are copied to memory, many to a mapped file.
+def gather(rows: Tensor, where: Int64[Tensor, " m"], cache: Path | None = None) -> Tensor:
+    """The rows at `where`: neighbors are a view, few are copied to memory, many bytes to a mapped file.
 
     That file has no name any more when this returns, so its space is free again when the process ends.
     """
-    row = math.prod(images.shape[1:])
+    row = rows[0].nbytes
     neighbors = int(where[-1]) - int(where[0]) == len(where) - 1 and bool((where.diff() == 1).all())
     if neighbors or len(where) * row <= RESIDENT_BYTES:
-        return take(images, where)
+        return take(rows, where)
     folder = cache_folder(cache)
     with storage(folder), tempfile.NamedTemporaryFile(dir=_made(folder), delete=False) as file:
         try:
             step = max(1, (64 << 20) // row)
             for first in range(0, len(where), step):
-                file.write(images.index_select(0, where[first : first + step]).numpy().tobytes())
+                file.write(rows.index_select(0, where[first : first + step]).numpy().tobytes())
             file.flush()
-            return mapped(Path(file.name), (len(where), *images.shape[1:]))
+            return mapped(Path(file.name), (len(where), *rows.shape[1:]), rows.dtype)
         finally:
             with contextlib.suppress(PermissionError):  # Windows keeps a mapped file
                 Path(file.name).unlink()
 
 
-def mapped(path: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "n c *space"]:
+def mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
     """The file as a tensor, read page by page when used; writing to the tensor never reaches the file."""
-    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=torch.uint8).view(shape)
+    return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
 
 
 class CacheFile:

@@ -50,7 +50,7 @@ def moments(
 @input_kind("pictures", reads=("pictures",))
 @dataclass(frozen=True)
 class Pictures(Input):
-    """How a picture becomes network input, the same for training data and for later predictions.
+    """Pictures of one size: 8-bit pixels, standardized with the mean and the deviation of the training ones.
 
     Turn it upright (EXIF), put transparency on white, bring 16 bits to 8, make it grey or RGB as `shape`
     says, resize the shorter side with antialiasing and cut out the center, scale to 0..1, (x - mean) / std.

@@ -14,7 +14,9 @@ from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
+from torch import nn
 
+from striate.data.sound import Packed
 from striate.data.splits import Positions
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor
@@ -42,7 +44,7 @@ class Meaning:
     kind    | targets                                                                        | names
     --------|--------------------------------------------------------------------------------|------------
     class   | Int64[n]: the item's class                                                     | classes
-    labels  | Float[n k]: 1 where the label applies, else 0                                  | labels
+    labels  | Float[n k]: 1 where the label applies, else 0; NaN where that is not known       | labels
     mask    | UInt8[n *space]: each place's class, 255 where it has none                     | classes
     box     | Float[n 5+k]: x, y, height, width (pixels), presence, then the class, one-hot  | classes
     points  | Float[n p 2]: x and y in pixels, NaN for a missing point                       | points
@@ -182,12 +184,12 @@ def take(rows: Tensor, where: Int64[Tensor, " m"]) -> Tensor:
 class Listing:
     """What a source holds, before it is split, sized and turned into numbers.
 
-    `inputs`: pixels (uint8 n c *space), paths, texts, or signals (each float c t); `splits` has the positions of
-    "train" and, where the source comes with them, "validation" and "test". `groups` are numbers of what must not be
-    torn apart by cross-validation (a speaker's recordings, neighboring slices).
+    `inputs`: pixels (uint8 n c *space), paths, files in archives, texts, or signals (each float c t); `splits` has the
+    positions of "train" and, where the source comes with them, "validation" and "test". `groups` are numbers of what
+    must not be torn apart by cross-validation (a speaker's recordings, neighboring slices).
     """
 
-    inputs: Tensor | tuple[Path, ...] | tuple[str, ...] | tuple[Tensor, ...]
+    inputs: Tensor | tuple[Path, ...] | tuple[Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
     targets: Tensor
     meaning: Meaning
     names: Sequence[str]
@@ -205,7 +207,8 @@ class Reading:
     """How a source is read into items: which of them train, and what to do about broken ones.
 
     `train(corrupt)` gives the positions of the training items once those that cannot be read are known. `cache` is
-    the folder for decoded files, `progress(done, total, what)` is told of slow work.
+    the folder for decoded files, `progress(done, total, what)` is told of slow work, `names` say what each item is
+    called in errors.
     """
 
     where: str
@@ -213,6 +216,7 @@ class Reading:
     skip_corrupt: bool = False
     cache: Path | None = None
     progress: Progress | None = None
+    names: Sequence[str] = ()
 
 
 class Input(ABC):
@@ -263,6 +267,9 @@ class Input(ABC):
         """The same without standardizing, for tasks whose network takes units as they are."""
         return self
 
+    def start(self, model: nn.Module) -> None:  # noqa: B027
+        """What a new network gets from the input before it is trained: nothing, or word vectors."""
+
     @abstractmethod
     def json(self) -> dict[str, Any]:
         """As plain types, for a card, with its name as "kind"."""
@@ -272,7 +279,8 @@ class Input(ABC):
 class Data:
     """A data source, split and ready to train on; `skipped` names the corrupt files that were left out.
 
-    `groups` has, for each part, the numbers of its items' groups, where the source has any.
+    `augment` are the augmentations of a recipe that names none, `groups` has, for each part, the numbers of its items'
+    groups, where the source has any.
     """
 
     train: Items
@@ -280,6 +288,7 @@ class Data:
     test: Items | None
     preprocess: Input
     skipped: tuple[str, ...] = ()
+    augment: tuple[str, ...] = ()
     groups: Mapping[str, Int64[Tensor, " n"]] = field(default_factory=dict)
 
     @property

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from striate.data.augment import build_augmentation
 from striate.data.cache import gather
+from striate.data.edits import Change, build_edits
 from striate.data.images import Pictures
 from striate.data.inputs import fit_input
 from striate.data.items import Data, Input, Items, Listing, Meaning, Progress, Reading
 from striate.data.sources import find_source, read_source
 from striate.data.splits import Positions, fold_of, split
+from striate.data.symbols import Symbols
 from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.shapes import Tensor
@@ -75,7 +78,7 @@ def load_data(
         parts.update(split(classes, given, names, validation, test, seed))
         return parts["train"]
 
-    reading = Reading(spec, train, skip_corrupt, cache, progress)
+    reading = Reading(spec, train, skip_corrupt, cache, progress, listing.names)
     stored, fitted, corrupt = fit_input(
         inputs or entry.inputs, entry.kind, listing.inputs, reading, image_size=image_size, channels=channels
     )
@@ -83,7 +86,7 @@ def load_data(
     sets = {name: _subset(spec, name, listing, stored, positions, cache) for name, positions in parts.items()}
     groups = {} if listing.groups is None else {name: listing.groups[where] for name, where in parts.items()}
     skipped = tuple(listing.names[i] for i in corrupt)
-    return Data(sets["train"], sets.get("validation"), sets.get("test"), fitted, skipped, groups)
+    return Data(sets["train"], sets.get("validation"), sets.get("test"), fitted, skipped, entry.augment, groups)
 
 
 def open_items(
@@ -104,15 +107,22 @@ def open_items(
     listing = read_source(spec)
     if meaning.kind != "none":
         listing = _renamed(spec, listing, meaning)
-    stored, corrupt = preprocess.store(
-        listing.inputs, Reading(spec, skip_corrupt=skip_corrupt, cache=cache, progress=progress)
-    )
+    reading = Reading(spec, skip_corrupt=skip_corrupt, cache=cache, progress=progress, names=listing.names)
+    stored, corrupt = preprocess.store(listing.inputs, reading)
     listing = _placed(listing, preprocess)
     part = "test" if "test" in listing.splits else "evaluation"
     positions = listing.splits.get("test", np.arange(len(stored)))
     broken = np.isin(positions, corrupt)
     skipped = tuple(listing.names[i] for i in positions[broken].tolist())
     return _subset(spec, part, listing, stored, positions[~broken], cache), skipped
+
+
+def augmentation_of(specs: Sequence[str] | None, data: Data) -> Change | None:
+    """The augmentation that `specs` name (None: those of the data), for its training items; None without any."""
+    specs = data.augment if specs is None else specs
+    if isinstance(data.preprocess, Symbols):
+        return build_edits(specs, data.preprocess)
+    return build_augmentation(specs, data.train.inputs, data.meaning)
 
 
 def strata(listing: Listing) -> tuple[Positions, tuple[str, ...]]:

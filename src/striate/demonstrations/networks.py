@@ -34,15 +34,8 @@ def classifier(filters: int = 4, classes: int = 3) -> Scene:
     chances = scores.softmax(0)
     tall = max(3.0, 0.9 * filters)
     titles = ("picture", "convolution", "ReLU", "max pooling", "flatten", "dense", "softmax")
-    shapes = (
-        "10x10x3",
-        f"5x5x{filters}",
-        f"5x5x{filters}",
-        f"2x2x{filters}",
-        f"{len(flat)}",
-        f"{classes}",
-        f"{classes}",
-    )
+    wide, few = f"5x5x{filters}", str(classes)
+    shapes = ("10x10x3", wide, wide, f"2x2x{filters}", str(len(flat)), few, few)
     starts = (0.2, 2.3, 3.7, 5.1, 6.3, 7.4, 8.6)
 
     def draw(axes: Axes, step: int) -> None:
@@ -69,15 +62,8 @@ def classifier(filters: int = 4, classes: int = 3) -> Scene:
         title="A convolutional network, stage by stage",
         note="Untrained, with random weights; kernels of 2x2x3 with stride 2, pooling of 2x2. "
         "Blue below zero, red above.",
-        data={
-            "image": image,
-            "maps": maps,
-            "active": active,
-            "pooled": small,
-            "flat": flat,
-            "scores": scores,
-            "probabilities": chances,
-        },
+        data={"image": image, "maps": maps, "active": active, "pooled": small, "flat": flat}
+        | {"scores": scores, "probabilities": chances},
         numbers=dict(zip(titles, shapes, strict=True)) | {"weights": kernels.numel() + dense.numel()},
         size=(9.3, tall + 0.95),
         draw=draw,

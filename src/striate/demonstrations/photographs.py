@@ -97,9 +97,8 @@ def template(photograph: str = "china", noise: float = 40, size: int = 24) -> Sc
     def draw(axes: Axes, _: int) -> None:
         wide, tall = 4.4, 4.4 * 160 / 240
         pixel = wide / 240
-        drawing.picture(
-            axes, noisy, (0.2, 0.3, wide, tall), f"photograph with noise of {noise:g} gray levels", drawing.GRAY
-        )
+        title = f"photograph with noise of {noise:g} gray levels"
+        drawing.picture(axes, noisy, (0.2, 0.3, wide, tall), title, drawing.GRAY)
         drawing.picture(axes, part, (4.9, 0.3, 1.3, 1.3), "part to find", drawing.GRAY)
         for name, color in (("correlation", drawing.THIRD), ("normalized", READ)):
             drawing.window(axes, (0.2, 0.3), pixel, places[name], (size, size), color)
@@ -107,24 +106,14 @@ def template(photograph: str = "china", noise: float = 40, size: int = 24) -> Sc
         sheet.write(axes, 4.9, 2.1, f"sums of products: {places['correlation']}", 8, drawing.THIRD)
         sheet.write(axes, 4.9, 2.3, f"normalized: {places['normalized']}", 8, READ)
         sheet.write(axes, 4.9, 2.5, f"true: {(row, column)}", 8, WRITTEN)
-        y = tall + 0.75
+        y, height, width = tall + 0.75, pixel * len(raw), pixel * raw.shape[1]
         low, high = raw.min().item(), raw.max().item()
-        height, width = pixel * len(raw), pixel * raw.shape[1]
-        drawing.picture(
-            axes,
-            raw,
-            (0.2, y, width, height),
-            f"sums of products, {low:.2g} to {high:.2g}",
-            {"cmap": "gray", "vmin": low, "vmax": high},
-        )
-        drawing.picture(
-            axes,
-            normed,
-            (0.4 + wide, y, width, height),
-            "normalized, −0.3 to 1",
-            {"cmap": "gray", "vmin": -0.3, "vmax": 1.0},
-        )
-        for x, name, color in ((0.2, "correlation", drawing.THIRD), (0.4 + wide, "normalized", READ)):
+        for x, name, title, ends, color in (
+            (0.2, "correlation", f"sums of products, {low:.2g} to {high:.2g}", (low, high), drawing.THIRD),
+            (0.4 + wide, "normalized", "normalized, −0.3 to 1", (-0.3, 1.0), READ),
+        ):
+            shades = {"cmap": "gray", "vmin": ends[0], "vmax": ends[1]}
+            drawing.picture(axes, matches[name].map, (x, y, width, height), title, shades)
             drawing.window(axes, (x, y), pixel, (places[name][0] - 4, places[name][1] - 4), (9, 9), color)
 
     error = {name: max(abs(at[0] - row), abs(at[1] - column)) for name, at in places.items()}

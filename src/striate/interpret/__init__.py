@@ -2,22 +2,37 @@
 
 first_filters, feature_maps   the weights that see pixels, and the maps that they make
 occlusion                     the output with a part of the input covered, place by place
+many_scales                   a classifier of crops on a whole image: what is where, and how large
 mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
+filter_motifs, match_motifs   what the filters of a sequence network look for, and which known motifs are like it
 """
 
 from striate.interpret.filters import feature_maps, first_filters
 from striate.interpret.map import Map
+from striate.interpret.matching import Match, Matches, match_motifs
+from striate.interpret.motifs import Motif, filter_motifs, read_motifs, write_motifs
 from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, variants
 from striate.interpret.occlusion import OcclusionMap, occlusion
+from striate.interpret.scales import ScaleMap, Sighting, many_scales
 
 __all__ = [
     "Map",
+    "Match",
+    "Matches",
+    "Motif",
     "MutationMap",
     "OcclusionMap",
+    "ScaleMap",
+    "Sighting",
     "VariantMap",
     "feature_maps",
+    "filter_motifs",
     "first_filters",
+    "many_scales",
+    "match_motifs",
     "mutagenesis",
     "occlusion",
+    "read_motifs",
     "variants",
+    "write_motifs",
 ]

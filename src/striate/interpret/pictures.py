@@ -7,6 +7,8 @@ stands below.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +16,10 @@ import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.textpath import TextPath
+from matplotlib.transforms import Affine2D
 
 from striate.interpret import sheet
 from striate.interpret.sheet import INK, MARGIN, MUTED, RULE, Array, Inches
@@ -22,6 +27,7 @@ from striate.shapes import Tensor
 
 if TYPE_CHECKING:
     from striate.interpret.map import Map
+    from striate.interpret.motifs import Motif
     from striate.interpret.mutagenesis import MutationMap, VariantMap
     from striate.interpret.occlusion import OcclusionMap
 
@@ -49,6 +55,43 @@ def draw_occlusion(found: OcclusionMap, output: tuple[int, ...]) -> Figure:
         sheet.tile(axes, pixels, (MARGIN + place * (SIDE + 0.2), 0.85, SIDE, tall))
     _scale(axes, MARGIN, tall + 1.15, limit, "drop of the output")
     return figure
+
+
+def draw_logos(motifs: Sequence[Motif]) -> Figure:
+    """Sequence logos below each other: letters as high as their probability times the position's bits, of 2."""
+    widest = max(len(motif) for motif in motifs)
+    wide, tall = max(2.6, 0.22 * widest), 0.8
+    note = "Heights: probability × bits of the position (2 at most)."
+    figure, axes = sheet.blank(wide + 2 * MARGIN, 1.1 + len(motifs) * (tall + 0.45), "Motifs", note)
+    for row, motif in enumerate(motifs):
+        top = 0.85 + row * (tall + 0.45)
+        axes.text(MARGIN, top, f"{motif.name}, {motif.sites:,} sites", fontsize=8, color=MUTED, va="bottom")
+        heights = (motif.matrix * motif.information()).double().tolist()
+        step = wide / widest
+        axes.plot([MARGIN, MARGIN + step * len(motif)], [top + 0.1 + tall] * 2, color=RULE, linewidth=0.8)
+        for place in range(len(motif)):
+            bottom = top + 0.1 + tall
+            for bits, letter in sorted(zip((row[place] for row in heights), "ACGT", strict=True)):
+                size = bits / 2 * tall
+                if size > 0.005:
+                    axes.add_patch(_letter(letter, (MARGIN + place * step, bottom, step, -size)))
+                bottom -= size
+    return figure
+
+
+@cache
+def _outline(letter: str) -> TextPath:
+    return TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+
+
+def _letter(letter: str, box: sheet.Box) -> PathPatch:
+    """A letter stretched to a box (left, edge it stands on, width, height; a negative height goes up)."""
+    outline = _outline(letter)
+    extent = outline.get_extents()
+    left, bottom, width, height = box
+    stretch = Affine2D().translate(-extent.x0, -extent.y0).scale(0.94 * width / extent.width, height / extent.height)
+    colors = {"A": "#2a9d55", "C": "#2b6cb0", "G": "#d69e2e", "T": "#c53030"}
+    return PathPatch(stretch.translate(left, bottom).transform_path(outline), facecolor=colors[letter], linewidth=0)
 
 
 def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], note: str) -> Figure:

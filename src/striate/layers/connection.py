@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.errors import InputError
+from striate.ops.padding import per_axis
 from striate.shapes import Float, Tensor
 
 
@@ -21,7 +22,7 @@ class TableConv2d(nn.Module):
     Source: LeCun, Bottou, Bengio, Haffner 1998, section II.B and table I.
 
     Raises InputError when the table is empty, has a map with no input, or names an input map twice or
-    outside `in_channels`.
+    outside `in_channels`, and for a kernel below 1.
     """
 
     def __init__(self, in_channels: int, table: Sequence[Sequence[int]], kernel_size: int) -> None:
@@ -39,7 +40,7 @@ class TableConv2d(nn.Module):
             raise InputError("cannot build a connection table", expected="at least one output map", got="none")
         self.in_channels = in_channels
         self.out_channels = len(table)
-        self.kernel_size = kernel_size
+        (self.kernel_size,) = per_axis("kernel size", kernel_size, 1)
         pairs = [out * in_channels + i for out, inputs in enumerate(table) for i in inputs]
         self.register_buffer("pairs", torch.tensor(pairs), persistent=False)
         self.pairs: Tensor

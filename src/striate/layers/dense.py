@@ -7,14 +7,19 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate.layers.by_rank import AVG_POOL, BATCH_NORM, CONV
+from striate.ops.padding import per_axis
 from striate.shapes import Float, Tensor
 
 
 class DenseBlock(nn.Module):
-    """Layers whose new maps are appended to those that they read: in_channels + depth · growth come out."""
+    """Layers whose new maps are appended to those that they read: in_channels + depth · growth come out.
+
+    Raises InputError for a number below 1.
+    """
 
     def __init__(self, depth: int, in_channels: int, growth: int, dropout: float = 0.0, *, rank: int = 2) -> None:
         super().__init__()
+        per_axis("depth", depth, 1)
         for i in range(depth):
             self.add_module(f"denselayer{i + 1}", DenseLayer(in_channels + i * growth, growth, dropout, rank=rank))
 
@@ -26,10 +31,12 @@ class DenseBlock(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """Batch norm and ReLU before a 1x1 and before a 3x3 convolution."""
+    """Batch norm and ReLU before a 1x1 and before a 3x3 convolution. Raises InputError for a number below 1."""
 
     def __init__(self, in_channels: int, growth: int, dropout: float = 0.0, *, rank: int = 2) -> None:
         super().__init__()
+        per_axis("number of channels", in_channels, 1)
+        per_axis("growth", growth, 1)
         self.norm1 = BATCH_NORM[rank](in_channels)
         self.conv1 = CONV[rank](in_channels, 4 * growth, 1, bias=False)
         self.norm2 = BATCH_NORM[rank](4 * growth)
@@ -45,10 +52,11 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """Half of the maps, at half of the size."""
+    """Half of the maps, at half of the size. Raises InputError for fewer than 2 channels."""
 
     def __init__(self, channels: int, *, rank: int = 2) -> None:
         super().__init__()
+        per_axis("number of channels", channels, 1, least=2)
         self.norm = BATCH_NORM[rank](channels)
         self.conv = CONV[rank](channels, channels // 2, 1, bias=False)
         self.pool = AVG_POOL[rank](2)

@@ -10,7 +10,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.ops.convolve import output_size
 from striate.ops.local import local_correlation
-from striate.ops.padding import Axes, extend, padding_pairs, per_axis
+from striate.ops.padding import Axes, Whole, extend, padding_pairs, per_axis, whole
 from striate.shapes import Float, Tensor
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -42,32 +42,29 @@ class LocallyConnected(nn.Module):
         stride: Axes = 1,
         padding: Axes | str = 0,
         dilation: Axes = 1,
-        groups: int = 1,
+        groups: Whole = 1,
         bias: bool = True,
         padding_mode: str = "zeros",
     ) -> None:
         super().__init__()
-        self.input_size = (input_size,) if isinstance(input_size, int) else tuple(input_size)
-        rank = len(self.input_size)
+        rank = len(input_size) if isinstance(input_size, tuple | list) else 1
         if not 1 <= rank <= 3:
-            raise InputError("a map has 1, 2 or 3 spatial axes", expected="a size for each", got=self.input_size)
-        per_axis("input size", self.input_size, rank)
+            raise InputError("a map has 1, 2 or 3 spatial axes", expected="a size for each", got=input_size)
+        self.input_size = per_axis("input size", input_size, rank)
         self.in_channels, self.out_channels = per_axis("number of channels", (in_channels, out_channels), 2)
-        self.groups = groups
         self.kernel_size = per_axis("kernel size", kernel_size, rank)
         self.stride, self.dilation = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
         self.padding = padding_pairs(padding, self.kernel_size, self.dilation)
         self.padding_mode = padding_mode
-        if groups < 1 or in_channels % groups or out_channels % groups:
-            raise InputError(
-                "groups split the channels evenly",
-                expected=f"a divisor of {in_channels} and {out_channels}",
-                got=groups,
-            )
+        parts = whole(groups)
+        if parts is None or in_channels % parts or out_channels % parts:
+            expected = f"a divisor of {in_channels} and {out_channels}"
+            raise InputError("groups split the channels evenly", expected=expected, got=groups)
+        self.groups = parts
         extend(torch.empty(1, 1, *self.input_size, device="meta"), self.padding, padding_mode)  # raises where it cannot
         self.output_size = output_size(self.input_size, self.kernel_size, self.stride, self.padding, self.dilation)
         self.weight = nn.Parameter(
-            torch.empty(*self.output_size, out_channels, in_channels // groups, *self.kernel_size)
+            torch.empty(*self.output_size, out_channels, in_channels // parts, *self.kernel_size)
         )
         self.bias = nn.Parameter(torch.empty(out_channels, *self.output_size)) if bias else None
         self.reset_parameters()

@@ -22,7 +22,7 @@ from striate.ops.pool import (
     window_pool,
 )
 from striate.ops.pyramid import expand, gaussian_pyramid, laplacian_pyramid, reconstruct
-from striate.ops.resample import pixel_shuffle, pixel_unshuffle
+from striate.ops.resample import pixel_shuffle, pixel_unshuffle, resize
 from striate.ops.samples import Samples, convolve_samples, correlate_samples, difference
 from striate.ops.separable import Separable, correlate_separable, factorize, is_separable
 from striate.ops.transpose import insert_zeros, transposed
@@ -74,6 +74,7 @@ __all__ = [
     "pixel_unshuffle",
     "random_filters",
     "reconstruct",
+    "resize",
     "sobel",
     "sobel_kernels",
     "stochastic_pool",

@@ -8,7 +8,7 @@ import torch
 
 from striate.errors import InputError
 from striate.ops.algorithms import correlation
-from striate.ops.padding import Axes, Padding, Pairs, extend, padding_pairs, per_axis
+from striate.ops.padding import Axes, Padding, Pairs, Whole, extend, padding_pairs, per_axis, whole
 from striate.shapes import Float, Tensor
 
 Options = tuple[tuple[int, ...], Pairs, tuple[int, ...]]
@@ -24,7 +24,7 @@ def correlate(
     padding: Padding = "valid",
     padding_mode: str = "zeros",
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
     algorithm: str = "auto",
 ) -> Float[Tensor, "n k *out"]:
     """Cross-correlation: slide each kernel over the input, sum the products over its window and all channels.
@@ -46,13 +46,11 @@ def correlate(
     >>> correlate(x, k, padding="same", padding_mode="circular")
     tensor([[[-1., -2., -4.,  7.]]])
     """
-    check_shapes(x, kernel, bias, groups)
+    parts = check_shapes(x, kernel, bias, groups)
     steps, pairs, spread = _settled(x.shape[2:], kernel.shape[2:], stride, padding, dilation)
     if padding_mode != "zeros":
         x, pairs = extend(x, pairs, padding_mode), ((0, 0),) * len(pairs)
-    return correlation(
-        x, kernel, bias, stride=steps, padding=pairs, dilation=spread, groups=groups, algorithm=algorithm
-    )
+    return correlation(x, kernel, bias, stride=steps, padding=pairs, dilation=spread, groups=parts, algorithm=algorithm)
 
 
 def convolve(
@@ -64,7 +62,7 @@ def convolve(
     padding: Padding = "valid",
     padding_mode: str = "zeros",
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
     algorithm: str = "auto",
 ) -> Float[Tensor, "n k *out"]:
     """Convolution: `correlate` with the kernel rotated by 180° (flipped on every window axis), whatever the options.
@@ -119,9 +117,9 @@ def output_size(
 
 
 def check_shapes(
-    x: Tensor, kernel: Tensor, bias: Tensor | None = None, groups: int = 1, what: str = "cannot correlate"
-) -> None:
-    """Raise InputError where input (n c *space), kernel (k c/groups *window) and bias (k) do not go together."""
+    x: Tensor, kernel: Tensor, bias: Tensor | None = None, groups: Whole = 1, what: str = "cannot correlate"
+) -> int:
+    """The groups; InputError where input (n c *space), kernel (k c/groups *window) and bias (k) do not go together."""
     if not 3 <= x.ndim <= 5:
         expected = "axes (n, c, *space), 1 to 3 of space"
         raise InputError(what, where="x", expected=expected, got=f"shape {tuple(x.shape)}")
@@ -138,19 +136,23 @@ def check_shapes(
     filters, channels = kernel.shape[0], x.shape[1]
     if not filters:
         raise InputError(what, where="kernel", expected="one kernel or more", got=f"shape {tuple(kernel.shape)}")
-    if not isinstance(groups, int) or groups < 1 or channels % groups or filters % groups:
+    parts = whole(groups)
+    if parts is None or channels % parts or filters % parts:
         expected = f"a divisor of {channels} channels and of {filters} kernels"
         raise InputError(what, where="groups", expected=expected, got=groups)
-    if kernel.shape[1] * groups != channels:
-        expected = f"{channels // groups} channels ({channels} of x in {groups} groups)"
+    if kernel.shape[1] * parts != channels:
+        expected = f"{channels // parts} channels ({channels} of x in {parts} groups)"
         raise InputError(what, where="kernel", expected=expected, got=kernel.shape[1])
     if bias is not None and bias.shape != (filters,):
         raise InputError(what, where="bias", expected=f"shape ({filters},)", got=tuple(bias.shape))
+    return parts
 
 
 def _cast(tensor: Tensor, x: Tensor) -> bool:
-    """Whether torch itself will bring both to one type."""
-    return tensor.device == x.device and x.device.type in ("cpu", "cuda") and torch.is_autocast_enabled(x.device.type)
+    """Whether torch.autocast will bring both to one type: not to or from float64."""
+    device = x.device.type
+    lowers = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+    return lowers and tensor.device == x.device and torch.float64 not in (tensor.dtype, x.dtype)
 
 
 def _settled(size: torch.Size, window: torch.Size, stride: Axes, padding: Padding, dilation: Axes) -> Options:

@@ -16,7 +16,7 @@ import torch
 
 from striate.errors import InputError
 from striate.ops.convolve import correlate, output_size
-from striate.ops.padding import Axes, Padding, Pairs, extend, padding_pairs, per_axis, sources
+from striate.ops.padding import Axes, Padding, Pairs, Whole, extend, padding_pairs, per_axis, sources, whole
 from striate.ops.transpose import transposed
 from striate.shapes import Float, Tensor
 
@@ -30,7 +30,7 @@ def kernel_gradient(
     padding: Padding = "valid",
     padding_mode: str = "zeros",
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
 ) -> Float[Tensor, "k c_group *window"]:
     """The gradient of the loss with respect to the kernel: the input, cross-correlated with the upstream gradient.
 
@@ -46,15 +46,16 @@ def kernel_gradient(
     steps, spread, pairs = _options(window, stride, padding, dilation)
     _check(upstream, (x.shape[0], tuple(x.shape[2:])), window, steps, pairs, spread)
     n, c, k = *x.shape[:2], upstream.shape[1]
-    if groups < 1 or c % groups or k % groups:
+    parts = whole(groups)
+    if parts is None or c % parts or k % parts:
         expected = f"a divisor of {c} channels and of {k} kernels"
         raise InputError("cannot take a gradient", where="groups", expected=expected, got=groups)
     if n == 0:
-        return x.new_zeros(k, c // groups, *window)
+        return x.new_zeros(k, c // parts, *window)
     padded = extend(x, pairs, padding_mode)
     # The items of the batch become channels: (c/groups, groups·n, *padded) with (k, n, *out).
-    items = torch.unflatten(padded, 1, (groups, -1)).permute(2, 1, 0, *range(3, x.ndim + 1)).flatten(1, 2)
-    found = correlate(items, upstream.transpose(0, 1), stride=spread, dilation=steps, groups=groups)
+    items = torch.unflatten(padded, 1, (parts, -1)).permute(2, 1, 0, *range(3, x.ndim + 1)).flatten(1, 2)
+    found = correlate(items, upstream.transpose(0, 1), stride=spread, dilation=steps, groups=parts)
     taps: Any = (..., *map(slice, window))  # a stride may leave values over at the end
     return found.transpose(0, 1)[taps]
 
@@ -68,7 +69,7 @@ def input_gradient(
     padding: Padding = "valid",
     padding_mode: str = "zeros",
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
 ) -> Float[Tensor, "n c *space"]:
     """The gradient of the loss with respect to the input: the upstream gradient, convolved with the kernel.
 

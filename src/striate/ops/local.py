@@ -11,7 +11,7 @@ from torch.utils.flop_counter import register_flop_formula
 
 from striate.errors import InputError
 from striate.ops.convolve import output_size
-from striate.ops.padding import Axes, Padding, extend, padding_pairs, per_axis
+from striate.ops.padding import Axes, Padding, Whole, extend, padding_pairs, per_axis, whole
 from striate.ops.windows import unfold
 from striate.shapes import Float, Tensor
 
@@ -28,7 +28,7 @@ def correlate_locally(
     padding: Padding = "valid",
     padding_mode: str = "zeros",
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
 ) -> Float[Tensor, "n k *out"]:
     """As `correlate`, but each place has kernels (*out, k, c/groups, *window) and a bias (k, *out) of its own.
 
@@ -50,17 +50,18 @@ def correlate_locally(
     steps, spread = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, window, spread)
     out = output_size(tuple(x.shape[2:]), window, steps, pairs, spread)
-    _check(x, kernels, bias, out, groups)
-    return local_correlation(extend(x, pairs, padding_mode), kernels, bias, steps, spread, groups)
+    parts = _check(x, kernels, bias, out, groups)
+    return local_correlation(extend(x, pairs, padding_mode), kernels, bias, steps, spread, parts)
 
 
-def _check(x: Tensor, kernels: Tensor, bias: Tensor | None, out: tuple[int, ...], groups: int) -> None:
+def _check(x: Tensor, kernels: Tensor, bias: Tensor | None, out: tuple[int, ...], groups: Whole) -> int:
     rank, what = x.ndim - 2, "cannot correlate locally"
     if tuple(kernels.shape[:rank]) != out:
         got = tuple(kernels.shape[:rank])
         raise InputError("kernels are for another size of the input", expected=f"{out} places", got=got)
     filters, channels = kernels.shape[rank : rank + 2]
-    if groups < 1 or filters % groups or channels * groups != x.shape[1]:
+    parts = whole(groups)
+    if parts is None or filters % parts or channels * parts != x.shape[1]:
         expected = f"k a multiple of {groups} groups, and {x.shape[1]} channels in as many parts"
         raise InputError(what, expected=expected, got=f"k={filters}, c/groups={channels}")
     for name, tensor in (("kernels", kernels), ("bias", bias)):
@@ -69,6 +70,7 @@ def _check(x: Tensor, kernels: Tensor, bias: Tensor | None, out: tuple[int, ...]
             raise InputError(what, where=name, expected=expected, got=given, fix=f"Pass {name}.to(x), say.")
     if bias is not None and bias.shape != (filters, *out):
         raise InputError(what, where="bias", expected=f"shape {(filters, *out)}", got=tuple(bias.shape))
+    return parts
 
 
 def local_correlation(

@@ -8,7 +8,7 @@ import torch
 
 from striate.ops.algorithms import toeplitz
 from striate.ops.convolve import check_shapes, output_size
-from striate.ops.padding import Axes, Padding, padding_pairs, per_axis, sources
+from striate.ops.padding import Axes, Padding, Whole, padding_pairs, per_axis, sources, whole
 from striate.shapes import Float, Tensor
 
 
@@ -20,7 +20,7 @@ def convolution_matrix(
     padding: Padding = "valid",
     padding_mode: str = "zeros",
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
 ) -> Float[Tensor, "outputs inputs"]:
     """The sparse matrix M of `correlate`: M @ x.flatten() is correlate(x[None], kernel).flatten(), for x (c, *size).
 
@@ -32,16 +32,16 @@ def convolution_matrix(
     tensor([[1., 2., 0., 3., 4., 0.],
             [0., 1., 2., 0., 3., 4.]])
     """
-    window, channels = tuple(kernel.shape[2:]), kernel.shape[1] * groups
+    window, channels = tuple(kernel.shape[2:]), kernel.shape[1] * (whole(groups) or 0)
     rank, size = len(window), per_axis("size", size, len(window))
-    check_shapes(kernel.new_empty(1).expand(1, channels, *size), kernel, None, groups, what="no matrix")
+    parts = check_shapes(kernel.new_empty(1).expand(1, channels, *size), kernel, None, groups, what="no matrix")
     steps, spread = per_axis("stride", stride, rank), per_axis("dilation", dilation, rank)
     pairs = padding_pairs(padding, window, spread)
     output_size(size, window, steps, pairs, spread)
     if padding_mode == "zeros":
-        return toeplitz(kernel, size, steps, pairs, spread, groups).coalesce()
+        return toeplitz(kernel, size, steps, pairs, spread, parts).coalesce()
     places, source = math.prod(size), sources(size, pairs, padding_mode, kernel.device) - 1
-    wide = toeplitz(kernel, source.shape, steps, ((0, 0),) * rank, spread, groups).coalesce()
+    wide = toeplitz(kernel, source.shape, steps, ((0, 0),) * rank, spread, parts).coalesce()
     rows, columns = wide.indices()
     columns = columns // source.numel() * places + source.flatten()[columns % source.numel()]
     shape = wide.shape[0], channels * places

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import operator
+from typing import Any, SupportsIndex
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +12,24 @@ import torch.nn.functional as F
 from striate.errors import InputError, did_you_mean
 from striate.shapes import Int64, Num, Tensor
 
-Axes = int | tuple[int, ...]
+Whole = SupportsIndex  # a whole number of Python, NumPy or torch
+Axes = Whole | tuple[Whole, ...]
 Pairs = tuple[tuple[int, int], ...]
-Padding = int | str | tuple[int | tuple[int, int], ...]
+Padding = Whole | str | tuple[Whole | tuple[Whole, Whole], ...]
 
 PADDINGS = ("valid", "same", "full", "causal")
 MODES = ("zeros", "reflect", "replicate", "circular")
 _TORCH_MODES = {"zeros": "constant"}
+
+
+def whole(value: Any, least: int = 1) -> int | None:
+    """A whole number of `least` or more as Python's own (a size that is a symbol stays one); None for all else."""
+    if type(value) not in (int, torch.SymInt):
+        try:
+            value = int(operator.index(value))  # from True, too, which is no number to torch
+        except TypeError:
+            return None
+    return value if value >= least else None
 
 
 def per_axis(name: str, value: Axes, rank: int, least: int = 1) -> tuple[int, ...]:
@@ -25,8 +38,9 @@ def per_axis(name: str, value: Axes, rank: int, least: int = 1) -> tuple[int, ..
     >>> per_axis("stride", 2, 3)
     (2, 2, 2)
     """
-    values = tuple(value) if isinstance(value, tuple | list) else (value,) * rank
-    if len(values) != rank or not all(isinstance(v, int) and v >= least for v in values):
+    given = value if isinstance(value, tuple | list) else (value,) * rank
+    values = tuple(number for v in given if (number := whole(v, least)) is not None)
+    if not len(values) == len(given) == rank:
         many = "" if rank == 1 else f", one for all or one for each of {rank} axes"
         raise InputError(f"cannot use this {name}", expected=f"whole numbers of {least} or more{many}", got=value)
     return values
@@ -60,9 +74,10 @@ def padding_pairs(padding: Padding, window: tuple[int, ...], dilation: Axes = 1)
             raise InputError("unknown padding", got=repr(padding), fix=did_you_mean(padding, PADDINGS))
         return tuple(words[padding])
     each = tuple(padding) if isinstance(padding, tuple | list) else (padding,) * len(window)
-    pairs = tuple(tuple(side) if isinstance(side, tuple | list) else (side, side) for side in each)
-    if len(pairs) != len(window) or not all(
-        len(p) == 2 and all(isinstance(v, int) and v >= 0 for v in p) for p in pairs
+    sides = [tuple(side) if isinstance(side, tuple | list) else (side, side) for side in each]
+    pairs = tuple(tuple(number for v in side if (number := whole(v, 0)) is not None) for side in sides)
+    if len(pairs) != len(window) or any(
+        len(side) != 2 or len(pair) != 2 for side, pair in zip(sides, pairs, strict=True)
     ):
         expected = f"0 or more for all, or a number or a pair (before, after) for each of {len(window)} axes"
         raise InputError("cannot use this padding", expected=expected, got=padding)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 
 from striate.errors import InputError, did_you_mean
@@ -51,10 +52,10 @@ class Samples:
 
     def __getitem__(self, index: Axes) -> float:
         """The value at an index, one whole number for each axis: 0 beyond the values. InputError for another number."""
-        index = (index,) if isinstance(index, int) else tuple(index)
+        index = tuple(index) if isinstance(index, tuple | list) else (index,)
         if len(index) != len(self.first):
             raise InputError("cannot look up a value", expected=f"{len(self.first)} indices", got=index)
-        at = [i - f for i, f in zip(index, self.first, strict=True)]
+        at = [operator.index(i) - f for i, f in zip(index, self.first, strict=True)]
         inside = all(0 <= i < size for i, size in zip(at, self.values.shape, strict=True))
         return self.values[tuple(at)].item() if inside else 0.0
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from striate.errors import InputError, did_you_mean
 from striate.ops.algorithms.setting import flipped, pad, spread
 from striate.ops.convolve import check_shapes, correlate
-from striate.ops.padding import Axes, Padding, Pairs, padding_pairs, per_axis
+from striate.ops.padding import Axes, Padding, Pairs, Whole, padding_pairs, per_axis, whole
 from striate.shapes import Float, Num, Tensor
 
 _NATIVE: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -26,7 +26,7 @@ def transposed(
     padding: Padding = "valid",
     output_padding: Axes = 0,
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
     form: str = "adjoint",
 ) -> Float[Tensor, "n c *out"]:
     """Transposed convolution ("deconvolution"): the transpose of the matrix of `correlate` with the same arguments.
@@ -58,12 +58,13 @@ def transposed(
         raise InputError("cannot transpose", where="kernel", expected=expected, got=f"shape {tuple(kernel.shape)}")
     if not all(x.shape[2:]):
         raise InputError("cannot transpose", where="x", expected="one value or more on each axis", got=tuple(x.shape))
-    if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups:
+    parts = whole(groups)
+    if parts is None or x.shape[1] % parts:
         expected = f"a divisor of the {x.shape[1]} channels of x"
         raise InputError("cannot transpose", where="groups", expected=expected, got=groups)
-    channels = kernel.shape[1] * groups
-    turned = kernel.new_empty(1).expand(channels, x.shape[1] // groups, *window)  # only its shape and type are read
-    check_shapes(x, turned, bias, groups, what="cannot transpose")
+    channels = kernel.shape[1] * parts
+    turned = kernel.new_empty(1).expand(channels, x.shape[1] // parts, *window)  # only its shape and type are read
+    check_shapes(x, turned, bias, parts, what="cannot transpose")
     steps, holes = per_axis("stride", stride, len(window)), per_axis("dilation", dilation, len(window))
     added = per_axis("output_padding", output_padding, len(window), least=0)
     if any(a >= max(s, d) for a, s, d in zip(added, steps, holes, strict=True)):
@@ -77,7 +78,7 @@ def transposed(
     if min(sizes) < 1:
         fix = "Pad less, or pass output_padding."
         raise InputError("padding leaves no output", expected="a size of 1 or more", got=tuple(sizes), fix=fix)
-    y = FORMS[form](x, kernel, stride=steps, padding=pairs, added=added, dilation=holes, groups=groups)
+    y = FORMS[form](x, kernel, stride=steps, padding=pairs, added=added, dilation=holes, groups=parts)
     return y if bias is None else y + bias.view(-1, *[1] * len(window))
 
 

@@ -27,7 +27,8 @@ class Card:
     `architecture` is the network's name in the zoo and `options` what `striate.build` gets beside it.
     `task` names the task and its options, `meaning` says what its targets were, `data` is the fingerprint of the items
     that it was trained and tested on. `preprocess(item)` turns an item (a picture: a path, a PIL image, an array or a
-    tensor) into the network's input of `input_shape`. `scores` holds the test scores at the end of training.
+    tensor) into the network's input of `input_shape`. `scores` holds the test scores at the end of training. Tests and
+    predictions are averaged over the views `tta` (see `striate.train.averaged`).
     """
 
     architecture: str
@@ -37,6 +38,7 @@ class Card:
     task: dict[str, Any]
     data: str = ""
     scores: dict[str, float] = field(default_factory=dict)
+    tta: tuple[str, ...] = ()
     striate_version: str = ""
 
     @property
@@ -68,6 +70,7 @@ class Card:
             "task": self.task,
             "data": self.data,
             "scores": self.scores,
+            "tta": list(self.tta),
             "striate_version": self.striate_version,
         }
 
@@ -111,6 +114,7 @@ def read_card(folder: Path) -> Card:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["preprocess"] = read_input(values["preprocess"])
+        values["tta"] = tuple(values["tta"])
         values["meaning"] = Meaning.from_json(values["meaning"])
         return Card(**{f.name: values[f.name] for f in dataclasses.fields(Card)})
     except (ValueError, KeyError, TypeError, AttributeError) as error:

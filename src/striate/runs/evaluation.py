@@ -19,7 +19,7 @@ from striate.runs.card import Card, load
 from striate.runs.record import RECIPE, load_recipe_data
 from striate.shapes import Tensor
 from striate.tasks import Result, Scores, check_takes
-from striate.train import evaluate, evaluating, find_device
+from striate.train import averaged, evaluate, evaluating, find_device
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def evaluate_run(
         items, skipped = open_items(data, card.preprocess, card.meaning, skip_corrupt=skip_corrupt, progress=progress)
         check_takes(task.name, items.meaning)
     place = find_device(device)
-    kept, targets = evaluate(model.to(place), task, items, card.preprocess, place)
+    kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)
     return Evaluation(task.score(kept, targets), kept.cpu(), targets.cpu(), skipped)
 
 
@@ -90,12 +90,13 @@ def predicting(
     """
     task = dataclasses.replace(card.build_task(), **options)  # type: ignore[type-var]
     place = next(model.parameters()).device
+    seen = averaged(model, card.tta)
     for first in range(0, len(items), batch_size):
         group = items[first : first + batch_size]
         rows = [item if stored else card.preprocess.read(item) for item in group]
         units = card.preprocess.units(torch.stack(rows).to(place))
         nothing = torch.empty(len(group), 0, device=place)
         inputs, _ = task.example(card.preprocess.standardize(units), nothing, None)
-        with evaluating(model):
-            results = task.answer(model, inputs)
+        with evaluating(seen):
+            results = task.answer(seen, inputs)
         yield from zip(group, results, units.cpu(), strict=True)

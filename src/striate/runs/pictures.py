@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch.nn.functional import one_hot
 
 import striate
-from striate.data import Batches, Pictures, build_augmentation
+from striate.data import Batches, Pictures, augmentation_of
 from striate.errors import InputError
 from striate.interpret import feature_maps, first_filters
 from striate.runs import plots
@@ -93,7 +93,7 @@ def training_examples(session: Session) -> list[tuple[UInt8[Tensor, "c h w"], st
         data.preprocess,
         batch_size=min(EXAMPLES, len(data.train)),
         seed=recipe.seed,
-        augment=build_augmentation(recipe.augment or (), data.train.inputs, data.meaning),
+        augment=augmentation_of(recipe.augment, data),
         workers=0,
     )
     batch = next(batches.epoch(0))

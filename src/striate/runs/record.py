@@ -32,14 +32,26 @@ from striate.data.items import Progress
 from striate.errors import DivergedError, InputError, StorageError
 from striate.recipe import Recipe
 from striate.registry import parse_spec
-from striate.runs.card import Card, save_model
+from striate.runs.card import WEIGHTS, Card, save_model
 from striate.shapes import Tensor
 from striate.tasks import TASKS, Scores, Task, task_of
-from striate.train import Step, evaluate, find_device, seeded, settle_process, write_atomically
+from striate.train import (
+    Step,
+    averaged,
+    evaluate,
+    find_device,
+    read_tensors,
+    seeded,
+    settle_process,
+    start_from,
+    write_atomically,
+)
 
 CHECKPOINT, METRICS, RECIPE, SCORES = "checkpoint.safetensors", "metrics.jsonl", "recipe.yaml", "scores.json"
 # A line a step would be too much for the longest runs.
 STEP_LINES = 5000
+# So many training items are shown to a network that computes some of its weights from them.
+PREPARING = 5000
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,14 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
         options["dropout"] = recipe.dropout
     with seeded(recipe.seed):
         model = zoo.build(recipe.model, **options)
+    data.preprocess.start(model)
+    prepare = getattr(model, "prepare", None)
+    if callable(prepare):  # weights that are computed from the training items, not learned
+        prepare(data.preprocess.normalize(data.train.inputs[:PREPARING]))
+    if recipe.weights is not None:
+        start_from(model, read_tensors(Path(recipe.weights) / WEIGHTS)[0], recipe.weights)
+    if recipe.tta:
+        _check_views(recipe, data)
     card = Card(
         architecture=name,
         options=entry.bind(own_options) | options,
@@ -107,9 +127,22 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
         preprocess=data.preprocess,
         task=task.json(),
         data=data.fingerprint(),
+        tta=recipe.tta,
         striate_version=striate.__version__,
     )
     return Session(recipe, data, model, task, card)
+
+
+def _check_views(recipe: Recipe, data: Data) -> None:
+    """InputError where an item has no views with the same answer."""
+    averaged(nn.Identity(), recipe.tta)
+    if data.meaning.kind not in ("class", "labels", "values") or len(data.shape) < 3:
+        raise InputError(
+            "only answers for whole images are averaged over views",
+            where="tta",
+            got=f"inputs of {len(data.shape)} axes, targets of kind {data.meaning.kind}",
+            fix="Leave tta out.",
+        )
 
 
 def completed(recipe: Recipe) -> Recipe:
@@ -118,6 +151,7 @@ def completed(recipe: Recipe) -> Recipe:
     return dataclasses.replace(
         recipe,
         data=_absolute(recipe.data),
+        weights=recipe.weights and str(Path(recipe.weights).expanduser().resolve()),
         task=recipe.task or entry.task,
         inputs=recipe.inputs or entry.inputs,
         augment=entry.augment if recipe.augment is None else recipe.augment,
@@ -291,7 +325,8 @@ def conclude(session: Session, folder: Path) -> Outcome:
     """Test the trained model and write it into the run folder: weights, card and scores."""
     data, model = session.data, session.model
     items = data.tested
-    kept, targets = evaluate(model, session.task, items, data.preprocess, find_device(session.recipe.device))
+    seen = averaged(model, session.recipe.tta)
+    kept, targets = evaluate(seen, session.task, items, data.preprocess, find_device(session.recipe.device))
     scores = session.task.score(kept, targets)
     card = dataclasses.replace(session.card, scores=scores.summary())
     save_model(folder, model, card)

@@ -1,6 +1,7 @@
 """What a network's output means: encode targets, loss, decode, score."""
 
 from striate.tasks.classify import Classify, Prediction
+from striate.tasks.generate import Continuation, Generate, GenerationScores
 from striate.tasks.intervals import intervals
 from striate.tasks.mask_picture import MaskPicture
 from striate.tasks.overlap import ClassOverlap, SegmentationScores
@@ -16,6 +17,9 @@ __all__ = [
     "ClassScore",
     "ClassificationScores",
     "Classify",
+    "Continuation",
+    "Generate",
+    "GenerationScores",
     "MaskPicture",
     "Prediction",
     "Result",

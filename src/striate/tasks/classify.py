@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,21 +20,28 @@ from striate.tasks.scores import ClassificationScores, score_labels, score_singl
 
 @dataclass(frozen=True)
 class Prediction:
-    """Classes of one item by falling probability: the `top_k` best, or, with several labels, those at least 0.5."""
+    """Classes of one item by falling probability: the `top_k` best, or, with several labels, those at least 0.5.
+
+    `labels` has the probability of every label, in the order of the task, where there are labels.
+    """
 
     classes: tuple[str, ...]
     probabilities: tuple[float, ...]
+    labels: Mapping[str, float] = field(default_factory=dict)
 
     def row(self) -> dict[str, Any]:
-        """The best class, its probability, and those that follow."""
+        """The best class, its probability, and those that follow; or the probability of each label."""
+        if self.labels:
+            return {name: round(probability, 6) for name, probability in self.labels.items()}
         # With several labels, an item may have none.
         best, *rest = zip(self.classes or ("–",), self.probabilities or (0.0,), strict=True)
         others = ", ".join(f"{name} {probability:.3f}" for name, probability in rest)
         return {"class": best[0], "probability": round(best[1], 6), "next": others}
 
     def json(self) -> dict[str, Any]:
-        """Both lists."""
-        return {"classes": list(self.classes), "probabilities": list(self.probabilities)}
+        """All of it."""
+        labels = {"labels": dict(self.labels)} if self.labels else {}
+        return {"classes": list(self.classes), "probabilities": list(self.probabilities), **labels}
 
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """A class is told in the table and needs no file."""
@@ -46,10 +53,11 @@ class Prediction:
 class Classify(Task):
     """Single-label (softmax, cross-entropy) or multi-label (sigmoid, binary cross-entropy) classification.
 
-    Targets: Int64[n] class indices, or with `multi_label` Float[n, k] of zeros and ones. Outputs: logits
-    Float[n, k]. `label_smoothing` s trains towards 1 - s + s/k (Szegedy et al. 2016, section 7; multi-label:
-    towards 1 - s/2 and s/2). `class_weights` (one a class) weigh each item's loss by its class, and the mean is
-    weighted alike; multi-label, they weigh each class's column.
+    Targets: Int64[n] class indices, or with `multi_label` Float[n, k] of zeros and ones; NaN is a label that is not
+    known and counts neither in the loss nor in the scores. Outputs: logits Float[n, k]. A network with one score for
+    two classes (bound or not) is `multi_label` with one label. `label_smoothing` s trains towards 1 - s + s/k (Szegedy
+    et al. 2016, section 7; multi-label: towards 1 - s/2 and s/2). `class_weights` (one a class) weigh each item's loss
+    by its class, and the mean is weighted alike; multi-label, they weigh each class's column.
 
     Raises InputError for fewer than two classes (multi-label: one), repeated names, weights that do not fit.
     """
@@ -147,8 +155,10 @@ class Classify(Task):
                 # The mean over no weight at all: nothing to learn from this batch.
                 return output.sum() * 0
             return F.cross_entropy(output, target, weight=weights, label_smoothing=self.label_smoothing)
-        target = target * (1 - self.label_smoothing) + self.label_smoothing / 2
-        return F.binary_cross_entropy_with_logits(output, target, weight=weights)
+        known = ~target.isnan()
+        target = target.nan_to_num() * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(output, target, weight=weights, reduction="none")
+        return (losses * known).sum() / known.sum().clamp(min=1)
 
     def probabilities(self, output: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
         """Softmax over the classes, or the sigmoid of each."""
@@ -161,14 +171,17 @@ class Classify(Task):
         rows = []
         for probabilities, classes in zip(values.tolist(), indices.tolist(), strict=True):
             keep = sum(p >= 0.5 for p in probabilities) if self.multi_label else count
-            rows.append(Prediction(tuple(self.class_names[i] for i in classes[:keep]), tuple(probabilities[:keep])))
+            named = {self.class_names[i]: p for i, p in zip(classes, probabilities, strict=True)}
+            labels = {name: named[name] for name in self.class_names} if self.multi_label else {}
+            rows.append(Prediction(tuple(named)[:keep], tuple(probabilities[:keep]), labels))
         return tuple(rows)
 
     def metrics(self, output: Float[Tensor, "n k"], target: Num[Tensor, " n *k"]) -> Mapping[str, float]:
         """Loss without smoothing and weights, and accuracy (multi-label: share of right yes/no answers)."""
         if self.multi_label:
-            loss = F.binary_cross_entropy_with_logits(output, target)
-            right = (output > 0) == (target > 0.5)
+            known = ~target.isnan()
+            loss = F.binary_cross_entropy_with_logits(output[known], target[known])
+            right = ((output > 0) == (target > 0.5))[known]
         else:
             loss = F.cross_entropy(output, target)
             right = output.argmax(1) == target
@@ -193,5 +206,6 @@ def balanced_weights(labels: Num[Tensor, " n *k"], classes: int) -> tuple[float,
     >>> balanced_weights(torch.tensor([0, 0, 0, 1]), 2)
     (0.6666666666666666, 2.0)
     """
-    counts = torch.bincount(labels, minlength=classes) if labels.ndim == 1 else labels.sum(0)
-    return tuple(len(labels) / (classes * c) if c else 0.0 for c in counts.tolist())
+    counts = torch.bincount(labels, minlength=classes) if labels.ndim == 1 else labels.nansum(0)
+    known = torch.full((classes,), len(labels)) if labels.ndim == 1 else (~labels.isnan()).sum(0)
+    return tuple(n / (classes * c) if c else 0.0 for n, c in zip(known.tolist(), counts.tolist(), strict=True))

@@ -144,6 +144,11 @@ class TaskEntry:
         """First line of the class's docstring."""
         return (inspect.getdoc(self.form) or "").partition("\n")[0]
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a recipe may say of it, with the defaults."""
+        return {p.name: p.default for p in list(inspect.signature(self.form.of).parameters.values())[1:]}
+
 
 TASKS: Registry[TaskEntry] = Registry("task")
 

@@ -7,21 +7,26 @@ from striate.train.fit import Step, fit
 from striate.train.optimizers import Muon, build_optimizers
 from striate.train.process import lay_out, settle_process
 from striate.train.randomness import derive, seeded
+from striate.train.transfer import freeze, start_from
+from striate.train.views import averaged
 
 __all__ = [
     "Muon",
     "Step",
+    "averaged",
     "build_optimizers",
     "derive",
     "evaluate",
     "evaluating",
     "find_device",
     "fit",
+    "freeze",
     "lay_out",
     "load_weights",
     "read_tensors",
     "save_tensors",
     "seeded",
     "settle_process",
+    "start_from",
     "write_atomically",
 ]

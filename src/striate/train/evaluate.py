@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-from striate.data import Batches, Input, Items
+from striate.data import Batch, Batches, Input, Items
 from striate.shapes import Tensor
 from striate.tasks import Task
 
@@ -35,10 +34,14 @@ def evaluate(
     The model must be there. Batches hold about a million input values, at most 1,000 items, so that large items need
     no more memory than small ones.
     """
-    size = min(1000, max(1, 1_000_000 // math.prod(preprocess.shape)))
+
+    def batches(of: Items, size: int) -> Iterator[Batch]:
+        return Batches(of, preprocess, batch_size=size, device=device, example=task.example).epoch(0)
+
+    values = next(batches(items.subset([0]), 1)).inputs.numel()
     kept, targets = [], []
     with evaluating(model):
-        for batch in Batches(items, preprocess, batch_size=size, device=device, example=task.example).epoch(0):
+        for batch in batches(items, min(1000, max(1, 1_000_000 // values))):
             kept.append(task.keep(model(batch.inputs), batch.targets))
             targets.append(batch.targets)
     return torch.cat(kept), torch.cat(targets)

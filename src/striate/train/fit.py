@@ -16,13 +16,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from striate.data import Batch, Batches, Data, build_augmentation
+from striate.data import Batch, Batches, Data, augmentation_of
 from striate.errors import DivergedError, InputError
+from striate.ops import resize
 from striate.recipe import Recipe
 from striate.shapes import Float, Tensor
 from striate.tasks import Task
@@ -33,6 +35,7 @@ from striate.train.evaluate import evaluate, evaluating
 from striate.train.optimizers import build_optimizers, optimizer_tensors, restore_optimizers, set_rates
 from striate.train.process import lay_out, settle_process
 from striate.train.randomness import seeded
+from striate.train.transfer import freeze
 
 # Fields of a recipe that may differ when training resumes: they change no result.
 WHERE = {"device", "workers"}
@@ -89,6 +92,8 @@ def fit(
             if step.ends_epoch:
                 step.save("checkpoint.safetensors")
 
+    A network that has a method `constrain()` has it called after each update (a bound on the norm of its weights, say).
+
     The process is settled for training on a CPU: numbers below 1e-38 become 0, and memory that is freed stays with
     the process (train/process.py).
 
@@ -123,12 +128,13 @@ class _Training:
     def __init__(self, model: nn.Module, task: Task, data: Data, recipe: Recipe) -> None:
         settle_process()
         self.model, self.task, self.recipe = model, task, recipe
-        augment = build_augmentation(recipe.augment or (), data.train.inputs, data.meaning)
+        augment = augmentation_of(recipe.augment, data)
         self.fabric = prepare(recipe.device, recipe.precision)
         self.device = self.fabric.device
         model.to(self.device).train()
         if self.device.type == "cpu":
             lay_out(model)
+        freeze(model, recipe.freeze)
         self.optimizers = build_optimizers(model, recipe)
         self.forward, *self.stepped = self.fabric.setup(model, *self.optimizers)
         self.precision = self.fabric.strategy.precision
@@ -214,7 +220,8 @@ class _Training:
         items = sum(len(batch) for batch in group)
         total = torch.zeros((), device=self.device)
         for batch in group:
-            loss = self.task.loss(self.forward(batch.inputs), batch.targets) * (len(batch) / items)
+            inputs = _resized(batch.inputs, schedules.train_size(self.recipe, self.progress.updates, self.steps))
+            loss = self.task.loss(self.forward(inputs), batch.targets) * (len(batch) / items)
             total += loss.detach()
             self._check_finite(total)
             self.fabric.backward(loss)
@@ -226,6 +233,9 @@ class _Training:
         for optimizer in self.stepped:
             optimizer.step()
             optimizer.zero_grad()
+        # A network may keep its weights in bounds (max-norm of text_cnn).
+        if callable(constrain := getattr(self.model, "constrain", None)):
+            constrain()
         if self.ema is not None:
             self.ema.update_parameters(self.model)
         return total
@@ -247,15 +257,16 @@ class _Training:
         self.queue = None
         self.epoch_loss.zero_()
         progress.epoch_items = 0
-        if self.data.validation is None:
-            return train_loss, None
-        metrics = self.task.metrics(
-            *evaluate(self.kept, self.task, self.data.validation, self.data.preprocess, self.device)
-        )
+        metrics = None
+        if self.data.validation is not None:
+            metrics = self.task.metrics(
+                *evaluate(self.kept, self.task, self.data.validation, self.data.preprocess, self.device)
+            )
+        watched = train_loss if metrics is None else metrics["loss"]
         progress.epochs_since_best += 1
         progress.epochs_since_drop += 1
-        if progress.best_loss is None or metrics["loss"] < progress.best_loss:
-            progress.best_loss = metrics["loss"]
+        if progress.best_loss is None or watched < progress.best_loss:
+            progress.best_loss = watched
             progress.epochs_since_best = progress.epochs_since_drop = 0
             if self.recipe.patience is not None:
                 self.best = {name: tensor.clone() for name, tensor in self.kept.state_dict().items()}
@@ -329,18 +340,38 @@ class _Training:
                 few, self.data.preprocess, batch_size=len(few), device=self.device, example=self.task.example
             ).epoch(0)
         )
-        shape = "x".join(map(str, batch.inputs.shape[1:]))
+        if self.recipe.train_sizes and (self.data.meaning.kind not in ("class", "labels") or batch.inputs.ndim < 4):
+            raise InputError(
+                "only images of classes are resized in training",
+                where="train_sizes",
+                got=f"inputs of {batch.inputs.ndim - 1} axes, targets of kind {self.data.meaning.kind}",
+                fix="Leave train_sizes out; the augmentation scale resizes targets, too.",
+            )
+        for side in (*self.recipe.train_sizes, None):
+            output = self._tried(_resized(batch.inputs, side))
+        self.task.check(output, batch.targets)
+
+    def _tried(self, inputs: Tensor) -> Any:
+        """The network's output; InputError where it does not take the inputs."""
         try:
             with evaluating(self.model):
-                output = self.model(batch.inputs)
+                return self.model(inputs)
         except RuntimeError as error:
+            shape = "x".join(map(str, inputs.shape[1:]))
             raise InputError(
                 "the network cannot take the inputs",
                 where=f"{type(self.model).__name__}, inputs {shape}",
                 got=str(error).partition("\n")[0],
                 fix="Build it for their size and channels, or change them (for images: --image-size, --channels).",
             ) from error
-        self.task.check(output, batch.targets)
+
+
+def _resized(inputs: Tensor, side: int | None) -> Tensor:
+    """Images with a shorter side of so many pixels."""
+    if side is None:
+        return inputs
+    space = inputs.shape[2:]
+    return resize(inputs, [round(length * side / min(space)) for length in space])
 
 
 def _under(kind: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""SGD, AdamW and Muon, with weight decay that spares norms and biases."""
+"""SGD, AdamW, Muon and Adadelta, with weight decay that spares norms and biases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adadelta, AdamW, Optimizer
 
 from striate.errors import InputError
 from striate.recipe import Recipe
@@ -59,7 +59,8 @@ def build_optimizers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:
 
     Weights (two or more axes) decay; biases, norms and other vectors do not. Muon takes every weight but the last
     one, the classifier, which goes to AdamW with the vectors (Jordan et al. 2024). Weight decay is decoupled in
-    AdamW and Muon, and part of the gradient in SGD. Raises InputError when nothing is left to train.
+    AdamW and Muon, and part of the gradient in SGD and Adadelta (Zeiler 2012), whose rho is `beta2`. Raises InputError
+    when nothing is left to train.
     """
     trainable = [p for p in model.parameters() if p.requires_grad]
     if not trainable:
@@ -78,18 +79,20 @@ def build_optimizers(model: nn.Module, recipe: Recipe) -> list[Optimizer]:
         return [SGD(groups(weights), lr=lr, momentum=momentum, nesterov=momentum > 0, fused=fused)]
     if recipe.optimizer == "adamw":
         return [AdamW(groups(weights), lr=lr, betas=(momentum, recipe.beta2), fused=fused)]
+    if recipe.optimizer == "adadelta":
+        return [Adadelta(groups(weights), lr=lr, rho=recipe.beta2, eps=1e-6)]
     optimizers: list[Optimizer] = [Muon(weights[:-1], lr, momentum, decay)] if weights[:-1] else []
     return [*optimizers, AdamW(groups(weights[-1:]), lr=lr, betas=(momentum, recipe.beta2), fused=fused)]
 
 
 def set_rates(optimizers: Sequence[Optimizer], learning_rate: float, momentum: float) -> None:
-    """Set the learning rate and the momentum (AdamW: beta1) of every group."""
+    """Set the learning rate and the momentum (AdamW: beta1; Adadelta has none) of every group."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
             if "betas" in group:
                 group["betas"] = (momentum, group["betas"][1])
-            else:
+            elif "momentum" in group:
                 group["momentum"] = momentum
 
 

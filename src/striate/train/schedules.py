@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from striate.recipe import Recipe
 
 
@@ -50,3 +52,19 @@ def momentum(recipe: Recipe, height: float) -> float:
     """Momentum (AdamW: beta1) at a height of the schedule."""
     final = recipe.momentum if recipe.final_momentum is None else recipe.final_momentum
     return final + (recipe.momentum - final) * height
+
+
+def train_size(recipe: Recipe, step: int, steps: int) -> int | None:
+    """The side to which the images of update `step` (from 0) of `steps` are resized; None where they keep theirs.
+
+    A random one is drawn from torch's generator.
+
+    >>> [train_size(Recipe(train_sizes=(24, 32)), k, 4) for k in range(4)]
+    [24, 24, 32, 32]
+    """
+    sizes = recipe.train_sizes
+    if not sizes:
+        return None
+    if recipe.size_order == "random":
+        return sizes[int(torch.randint(len(sizes), ()))]
+    return sizes[step * len(sizes) // steps]

@@ -3,6 +3,7 @@
 from striate.zoo import (
     alexnet,
     audio,
+    cifar_fast,
     colorization,
     crnn,
     densenet,
@@ -50,6 +51,7 @@ __all__ = [
     "architecture",
     "audio",
     "build",
+    "cifar_fast",
     "colorization",
     "crnn",
     "densenet",

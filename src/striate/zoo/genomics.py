@@ -38,14 +38,17 @@ def deepbind(
     pooling: Literal["max", "max_avg"] = "max",
     hidden: Annotated[int, Between(0, 65536, whole=True)] = 32,
     dropout: Chance = 0.5,
+    strands: Literal["one", "both"] = "one",
 ) -> nn.Module:
     """Binding score of a sequence: a scan for 16 motifs of 24 bases, the best match of each, a small dense network.
 
     Takes sequences of any length: `motif_length` - 1 unknown bases (each channel 0.25) are added at both ends, so that
     motifs may overhang. `pooling` is max, or max_avg (RNA) which adds the mean match of each motif. `hidden=0` leaves
-    out the hidden layer; `dropout` stands before the last layer.
+    out the hidden layer; `dropout` stands before the last layer. With strands=both the score is the greater one of the
+    sequence and its reverse complement, by the same weights (supplementary section 2), so both have one score.
     """
-    return DeepBind(num_classes, in_channels, motifs, motif_length, pooling == "max_avg", hidden, dropout)
+    net = DeepBind(num_classes, in_channels, motifs, motif_length, pooling == "max_avg", hidden, dropout)
+    return BothStrands(net) if strands == "both" else net
 
 
 class DeepBind(nn.Module):
@@ -74,6 +77,19 @@ class DeepBind(nn.Module):
         x = F.relu(self.motifs(self.overhang(x)))
         x = torch.cat([x.amax(2), x.mean(2)], 1) if self.with_mean else x.amax(2)
         scores: Tensor = self.classifier(x)
+        return scores
+
+
+class BothStrands(nn.Module):
+    """The greater score of a sequence and of its reverse complement, output by output, by one network."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Float[Tensor, "n c t"]) -> Float[Tensor, "n k"]:
+        """Scores."""
+        scores: Tensor = torch.maximum(self.net(x), self.net(x.flip(1, 2)))
         return scores
 
 

@@ -1,8 +1,9 @@
-"""Facial key points: the baseline of the tutorial that the lectures' assignment follows, and its six specialists."""
+"""Facial key points: the baseline of the tutorial that the lectures' assignment follows, and specialists for groups."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import torch
@@ -23,8 +24,9 @@ POINTS = (
     *("left_eyebrow_inner_end", "left_eyebrow_outer_end", "right_eyebrow_inner_end", "right_eyebrow_outer_end"),
     *("nose_tip", "mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip", "mouth_center_bottom_lip"),
 )
+Groups = Mapping[str, tuple[str, ...]]
 # Points that each specialist predicts: those that the data set labels together.
-SPECIALISTS = {
+SPECIALISTS: Groups = {
     "eye_centers": ("left_eye_center", "right_eye_center"),
     "nose": ("nose_tip",),
     "mouth": ("mouth_left_corner", "mouth_right_corner", "mouth_center_top_lip"),
@@ -32,6 +34,20 @@ SPECIALISTS = {
     "eye_corners": POINTS[2:6],
     "eyebrows": POINTS[6:10],
 }
+# The 68-point scheme and its parts.
+POINTS_68 = tuple(f"part_{i}" for i in range(68))
+SPECIALISTS_68: Groups = {
+    "jaw": POINTS_68[:17],
+    "brows": POINTS_68[17:27],
+    "nose": POINTS_68[27:36],
+    "eyes": POINTS_68[36:48],
+    "mouth": POINTS_68[48:],
+}
+
+
+def groups_of(points: Sequence[str]) -> Groups:
+    """The specialists' groups of a known set of points; none for others."""
+    return {POINTS: SPECIALISTS, POINTS_68: SPECIALISTS_68}.get(tuple(points), {})
 
 
 @architecture(
@@ -95,25 +111,65 @@ class FacialPoints(nn.Module):
         return coordinates
 
 
-@torch.no_grad()
-def specialists(baseline: FacialPoints) -> dict[str, FacialPoints]:
-    """Six copies of the baseline, each with the outputs of its own points only (`SPECIALISTS`), ready to be trained on.
+def specialists(
+    baseline: FacialPoints, points: Sequence[str] = POINTS, groups: Groups | None = None
+) -> dict[str, FacialPoints]:
+    """A copy of the baseline for each group, with the outputs of its own points only, ready to be trained on.
 
-    Each starts with the baseline's weights (the tutorial: a fresh last layer), so at first it predicts the same.
-    Raises InputError for a network that does not predict all 15 points.
+    `points` names the baseline's points in order; `groups` are the names of each specialist's, by default those of
+    `groups_of(points)`, which knows Kaggle's 15 points (six specialists) and the 68 (five). Each starts with the
+    baseline's weights (the tutorial: a fresh last layer), so at first it predicts the same; `Specialists` puts them
+    together. Raises InputError for a network that does not predict all points, and for groups that are none.
     """
-    if baseline.output.out_features != 2 * len(POINTS):
+    if baseline.output.out_features != 2 * len(points):
         raise InputError(
             "cannot make specialists of this network",
-            expected=f"{2 * len(POINTS)} outputs",
+            expected=f"{2 * len(points)} outputs",
             got=baseline.output.out_features,
             fix="Start from facial_points with all its points.",
         )
     made = {}
-    for name, points in SPECIALISTS.items():
-        rows = [2 * POINTS.index(point) + axis for point in points for axis in (0, 1)]
+    for name, rows in _rows(points, groups).items():
         made[name] = net = copy.deepcopy(baseline)
         net.output.out_features = len(rows)
-        net.output.weight = nn.Parameter(net.output.weight[rows])
-        net.output.bias = nn.Parameter(net.output.bias[rows])
+        net.output.weight = nn.Parameter(net.output.weight.detach()[rows])
+        assert net.output.bias is not None
+        net.output.bias = nn.Parameter(net.output.bias.detach()[rows])
     return made
+
+
+class Specialists(nn.Module):
+    """One network for each group of points, answering as one network for all of them.
+
+    Raises InputError for networks that are not those of the groups, and unless every point has one specialist.
+    """
+
+    def __init__(
+        self, networks: Mapping[str, nn.Module], points: Sequence[str] = POINTS, groups: Groups | None = None
+    ) -> None:
+        super().__init__()
+        rows = _rows(points, groups)
+        if set(networks) != set(rows):
+            raise InputError("networks and groups differ", expected=", ".join(rows), got=", ".join(networks))
+        taken = [row for name in networks for row in rows[name]]
+        if sorted(taken) != list(range(2 * len(points))):
+            got = ", ".join(name for i, name in enumerate(points) if taken.count(2 * i) != 1)
+            raise InputError("points without one specialist", expected="each point in one group", got=got)
+        self.networks = nn.ModuleDict(networks)
+        self.register_buffer("order", torch.tensor(taken).argsort(), persistent=False)
+
+    def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
+        """Coordinates of all points, in their order."""
+        together = torch.cat([network(x) for network in self.networks.values()], 1)
+        return together[:, self.get_buffer("order")]
+
+
+def _rows(points: Sequence[str], groups: Groups | None) -> dict[str, list[int]]:
+    """The outputs (x and y of each point) of each group."""
+    groups = groups_of(points) if groups is None else groups
+    unknown = [name for names in groups.values() for name in names if name not in points]
+    if unknown or not groups:
+        got = unknown[0] if unknown else "none"
+        raise InputError("groups of points", expected=f"names among {points[0]} ... {points[-1]}", got=got)
+    position = {name: i for i, name in enumerate(points)}
+    return {group: [2 * position[name] + axis for name in names for axis in (0, 1)] for group, names in groups.items()}

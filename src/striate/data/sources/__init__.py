@@ -1,17 +1,21 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import clips, pictures, segmentation, stack, strings
+from striate.data.sources import clips, dna, pictures, segmentation, series, sound, stack, strings, text
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
 __all__ = [
     "SOURCES",
     "Source",
     "clips",
+    "dna",
     "find_source",
     "pictures",
     "read_source",
     "segmentation",
+    "series",
+    "sound",
     "source",
     "stack",
     "strings",
+    "text",
 ]

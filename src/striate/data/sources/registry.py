@@ -78,6 +78,7 @@ def read_source(spec: str) -> Listing:
     if not rest:
         raise InputError("a data source without its path", where=spec, fix=f"Write {entry.spec}.")
     path = Path(rest).expanduser()
-    if not path.exists():
+    archive, _, _ = rest.rpartition(":")  # FILE.tar.gz:NAME
+    if not path.exists() and not (archive and Path(archive).expanduser().is_file()):
         raise InputError("no such file or folder", where=path, fix="Check the path after the first colon.")
     return entry.read(path)

@@ -12,7 +12,7 @@ from rich.table import Table
 from striate.errors import InputError, did_you_mean
 from striate.ops.algorithms import cost, forms
 from striate.ops.algorithms.setting import Problem, Setting
-from striate.ops.padding import Axes, Padding, padding_pairs, per_axis
+from striate.ops.padding import Axes, Padding, Whole, padding_pairs, per_axis
 from striate.shapes import Tensor
 
 
@@ -67,7 +67,7 @@ def explain_choice(
     stride: Axes = 1,
     padding: Padding = "valid",
     dilation: Axes = 1,
-    groups: int = 1,
+    groups: Whole = 1,
     passage: str = "forward",
     dtype: torch.dtype | None = None,
     device: str | None = None,
@@ -94,9 +94,9 @@ def explain_choice(
         dtype, device = dtype or x.dtype, device or x.device.type
     dtype, device = dtype or torch.float32, device or "cpu"
     one = torch.empty(1, dtype=dtype)
-    check_shapes(one.expand(shapes[0]), one.expand(shapes[1]), None, groups, what="cannot choose")
+    parts = check_shapes(one.expand(shapes[0]), one.expand(shapes[1]), None, groups, what="cannot choose")
     spacing = per_axis("dilation", dilation, len(window))
-    setting = Setting(per_axis("stride", stride, len(window)), padding_pairs(padding, window, spacing), spacing, groups)
+    setting = Setting(per_axis("stride", stride, len(window)), padding_pairs(padding, window, spacing), spacing, parts)
     output_size(space, window, setting.stride, setting.padding, spacing)
     problem = Problem(shapes[0][0], space, shapes[1][0], shapes[1][1], window, setting)
     seconds = cost.predictions(passage, problem, dtype, device)

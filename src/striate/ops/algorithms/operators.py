@@ -54,8 +54,11 @@ def correlation(
     Differentiable any number of times. On other devices than those calibrated, in half precision, in channels_last,
     under transforms of torch.func and under dispatch modes (which count or trace), "auto" is "direct".
     Values that are not finite raise InputError for "fft", which would smear them; "auto", "banded" and "winograd" then
-    compute directly.
+    compute directly. Under torch.autocast every algorithm takes and gives the types that torch's own convolution does
+    there (float64 stays); "fft" and "winograd", whose transforms magnify rounding, compute in float32 before.
     """
+    if algorithm not in ("auto", "direct") and _autocast(x):
+        return _lowered(x, kernel, bias, Setting(stride, padding, dilation, groups), algorithm)
     if torch.compiler.is_compiling():
         return _compiled(x, kernel, bias, Setting(stride, padding, dilation, groups), algorithm)
     learning = torch.is_grad_enabled() and (x.requires_grad or kernel.requires_grad)
@@ -108,8 +111,23 @@ def _ordinary(x: Tensor) -> bool:
         and torch._C._len_torch_dispatch_stack() == 0
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0
-        and not torch.is_autocast_enabled(x.device.type)
+        and not _autocast(x)
     )
+
+
+def _autocast(x: Tensor) -> bool:
+    return torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type)
+
+
+def _lowered(x: Tensor, kernel: Tensor, bias: Tensor | None, setting: Setting, algorithm: str) -> Tensor:
+    """A named algorithm in the type of torch.autocast, as torch lowers the convolutions that it knows."""
+    device = x.device.type
+    result = x.dtype if x.dtype == torch.float64 else torch.get_autocast_dtype(device)
+    inner = torch.float32 if algorithm in ("fft", "winograd") and x.dtype != torch.float64 else result
+    given = None if bias is None else bias.to(inner)
+    with torch.autocast(device, enabled=False):
+        y = correlation(x.to(inner), kernel.to(inner), given, **setting._asdict(), algorithm=algorithm)
+    return y.to(result)
 
 
 def _channels_last(x: Tensor) -> bool:
@@ -121,6 +139,7 @@ def _compiled(x: Tensor, kernel: Tensor, bias: Tensor | None, setting: Setting, 
 
     Exported programs get torch's, which every other runtime knows.
     """
+    forms.known(algorithm)
     window = kernel.shape[2:]
     long = max(window) >= 16 or (len(window) == 1 and kernel.shape[1] == 1 and window[0] >= 8)
     if algorithm == "direct" or (algorithm == "auto" and (not long or torch.compiler.is_exporting())):

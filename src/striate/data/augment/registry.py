@@ -1,0 +1,82 @@
+"""The registry of augmentations, and the draws that they share.
+
+Every augmentation takes pictures in 0..1 and a generator and leaves them as they are at zero strength. Draws come from
+the generator's own device, so a CPU generator gives the same changes on any device. One that changes colors gives the
+changed pictures; one that moves pixels gives a `Move`, which moves masks, boxes and points alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from striate.registry import Between, Registry
+from striate.shapes import Float, Int64, Tensor
+
+Pictures = Float[Tensor, "n c *space"]
+Allowed = Between | tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A registered augmentation: the values its options may have, and what it needs of the pictures.
+
+    `fit` measures the training set once; its result is the third argument of `function`. `volumes`: it also takes
+    n c d h w.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    example: str
+    allowed: Mapping[str, Allowed]
+    rgb_only: bool
+    volumes: bool
+    fit: Callable[[Tensor], Tensor] | None
+
+    @property
+    def summary(self) -> str:
+        return (self.function.__doc__ or "").partition("\n")[0]
+
+
+AUGMENTATIONS: Registry[Augmentation] = Registry("augmentation")
+Function = Callable[..., Any]
+
+
+def augmentation(
+    example: str,
+    *,
+    rgb_only: bool = False,
+    volumes: bool = False,
+    fit: Callable[[Tensor], Tensor] | None = None,
+    **allowed: Allowed,
+) -> Callable[[Function], Function]:
+    """Register the decorated function under its name, with an `example` spec and the `allowed` values."""
+
+    def add(function: Function) -> Function:
+        AUGMENTATIONS.add(Augmentation(function.__name__, function, example, allowed, rgb_only, volumes, fit))
+        return function
+
+    return add
+
+
+def words(allowed: Allowed) -> str:
+    """The allowed values in an error or a table.
+
+    >>> words(Between(0, 1)), words(Between(0, 64, whole=True)), words(("reflect", "zeros"))
+    ('a number in 0..1', 'a whole number in 0..64', 'reflect or zeros')
+    """
+    return str(allowed) if isinstance(allowed, Between) else " or ".join(map(str, allowed))
+
+
+def uniform(images: Pictures, generator: torch.Generator, low: float, high: float) -> Float[Tensor, " n *ones"]:
+    """One number per picture, from low to high: n 1 1 1 for pictures, n 1 1 1 1 for volumes."""
+    drawn = torch.rand(len(images), generator=generator, device=generator.device)
+    return (low + (high - low) * drawn).to(images.device, images.dtype).view(-1, *(1,) * (images.ndim - 1))
+
+
+def whole(images: Pictures, generator: torch.Generator, high: int) -> Int64[Tensor, " n"]:
+    """One whole number per picture, 0 to high - 1."""
+    return torch.randint(high, (len(images),), generator=generator, device=generator.device).to(images.device)

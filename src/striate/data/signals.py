@@ -1,0 +1,385 @@
+"""Kinds of input for signals: waveforms, their spectrograms, and time series."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from striate.data.inputs import input_kind
+from striate.data.items import Input, Reading
+from striate.data.mel import log_mel, mel_filters
+from striate.data.sound import Packed, centered, read_sound, resample
+from striate.errors import InputError
+from striate.shapes import Float, Int16, Int64, Tensor
+
+LOUDEST = 32767  # samples are kept as 16-bit numbers
+Raw = Sequence[Path] | Sequence[Packed]
+
+
+@dataclass(frozen=True)
+class Sound(Input):
+    """What the kinds of input of sound share: recordings of `length` samples at `rate` Hz, in 16 bits.
+
+    A recording of another rate is resampled, one with several channels is averaged to one, and of one that is longer
+    the middle is kept; a shorter one lies between two halves of silence.
+    """
+
+    rate: int
+    length: int
+
+    def __post_init__(self) -> None:
+        if self.rate < 1 or self.length < 1:
+            raise InputError(
+                "recordings are as long as a sample or longer",
+                expected="a rate in Hz and a length in seconds above 0",
+                got=f"{self.rate} Hz, {self.length} samples",
+            )
+
+    def read(self, item: str | Path | Packed | Float[Any, " t"]) -> Int16[Tensor, "1 length"]:
+        """A sound file, or samples in -1..1 at the rate (a tensor or an array), as 16 bits; louder ones are clipped."""
+        if isinstance(item, str | Path | Packed):
+            samples, rate = read_sound(item)
+            samples = resample(samples, rate, self.rate)
+        else:
+            samples = torch.as_tensor(item).float().flatten()
+        return (centered(samples, self.length).clamp(-1, 1) * LOUDEST).round().short()[None]
+
+    def store(self, raw: Raw, reading: Reading) -> tuple[Int16[Tensor, "n 1 length"], list[int]]:
+        """All recordings through `read`; with `skip_corrupt` the broken ones are silent and their positions told."""
+        stored = torch.zeros(len(raw), 1, self.length, dtype=torch.int16)
+        corrupt = []
+        for position, file in enumerate(raw):
+            try:
+                stored[position] = self.read(file)
+            except InputError:
+                if not reading.skip_corrupt:
+                    raise
+                corrupt.append(position)
+            if reading.progress:
+                reading.progress(position + 1, len(raw), "reading sound")
+        return stored, corrupt
+
+    def units(self, stored: Int16[Tensor, "n 1 t"]) -> Float[Tensor, "n 1 t"]:
+        """Samples in -1..1."""
+        return stored.float() / LOUDEST
+
+    def json(self) -> dict[str, Any]:
+        """As plain types, for a card."""
+        return {"kind": type(self).__name__.lower(), **asdict(self)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Any:
+        """The inverse of `json`."""
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        del values["kind"]
+        return cls(**values)
+
+
+def sizes(raw: Raw, rate: int | None, seconds: float | None) -> tuple[int, int]:
+    """Rate and length of the input: as given, else the rate of most recordings and the length of the longest."""
+    import soundfile
+
+    known = []
+    for file in raw if rate is None or seconds is None else ():
+        try:
+            samples, own = read_sound(file) if isinstance(file, Packed) else (None, 0)
+            info = (len(samples), own) if samples is not None else _measure(soundfile.info(str(file)))
+            known.append(info)
+        except (InputError, RuntimeError):  # reading it says what is wrong with it
+            continue
+    rates = [own for _, own in known]
+    rate = rate or max(sorted(set(rates)), key=rates.count, default=8000)
+    length = max((math.ceil(count * rate / own) for count, own in known), default=rate)
+    return rate, length if seconds is None else round(seconds * rate)
+
+
+def _measure(info: Any) -> tuple[int, int]:
+    return info.frames, info.samplerate
+
+
+@input_kind("waveform", reads=("sound",))
+@dataclass(frozen=True)
+class Waveform(Sound):
+    """Samples of sound, Float[1, rate * seconds], divided by their root mean square over the training set.
+
+    Options: `rate` in Hz (by default that of most recordings), `seconds` (by default those of the longest). Recordings
+    of another rate are resampled, longer ones lose their ends, shorter ones lie in the middle of silence.
+    """
+
+    scale: float = 1.0
+
+    @classmethod
+    def fit(
+        cls, raw: Raw, reading: Reading, rate: int | None = None, seconds: float | None = None
+    ) -> tuple[Int16[Tensor, "n 1 t"], Waveform, list[int]]:
+        """All recordings, this kind of input measured on the training ones, and the positions of broken ones."""
+        plain = cls(*sizes(raw, rate, seconds))
+        stored, corrupt = plain.store(raw, reading)
+        train = plain.units(stored[torch.from_numpy(reading.train(corrupt))])
+        return stored, replace(plain, scale=float(train.square().mean().sqrt()) or 1.0), corrupt
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(1, samples)."""
+        return 1, self.length
+
+    def standardize(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n 1 t"]:
+        """Samples in -1..1 to network input."""
+        return units / self.scale
+
+    def unscaled(self) -> Waveform:
+        """The same with samples in -1..1."""
+        return replace(self, scale=1.0)
+
+
+@input_kind("spectrogram", reads=("sound",))
+@dataclass(frozen=True)
+class Spectrogram(Sound):
+    """Log mel spectrogram, as a picture Float[1, bands, frames] or, with `form=channels`, Float[bands, frames].
+
+    Computed for whole batches from the samples: windows of `window` seconds every `hop` seconds, power in `bands`
+    triangles that are equally wide in mel (HTK; `striate.data.mel`), ln(power + floor), each band less its mean and
+    divided by its standard deviation over the training set. `rate` and `seconds` as for waveforms. Augmentations change
+    the samples.
+    """
+
+    bands: int = 40
+    window: float = 0.032
+    hop: float = 0.01
+    floor: float = 1e-4
+    form: str = "picture"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.form not in ("picture", "channels"):
+            raise InputError("form of a spectrogram", expected="picture or channels", got=repr(self.form))
+        if self.floor <= 0 or self.samples_a_hop < 1 or not 4 <= 2 * self.half <= 2 * self.length - 2:
+            raise InputError(
+                "windows of a spectrogram",
+                expected=f"a floor above 0, hops of a sample or more, windows of 4 to {self.length} samples",
+                got=f"floor {self.floor:g}, hop {self.hop:g} s, windows of {self.window:g} s",
+            )
+        mel_filters(self.bands, 2 * self.half, self.rate)
+
+    @classmethod
+    def fit(
+        cls,
+        raw: Raw,
+        reading: Reading,
+        rate: int | None = None,
+        seconds: float | None = None,
+        bands: int = 40,
+        window: float = 0.032,
+        hop: float = 0.01,
+        floor: float = 1e-4,
+        form: str = "picture",
+    ) -> tuple[Int16[Tensor, "n 1 t"], Spectrogram, list[int]]:
+        """All recordings, this kind of input measured on the training ones, and the positions of broken ones."""
+        plain = cls(*sizes(raw, rate, seconds), bands, window, hop, floor, form)
+        stored, corrupt = plain.store(raw, reading)
+        return stored, plain.measured(stored, torch.from_numpy(reading.train(corrupt))), corrupt
+
+    def measured(self, stored: Int16[Tensor, "n 1 t"], where: Int64[Tensor, " m"]) -> Spectrogram:
+        """The same with the mean and the standard deviation (population) of each band over the items at `where`."""
+        total = torch.zeros(2, self.bands, dtype=torch.float64)
+        for part in where.split(256):
+            levels = self.levels(self.units(stored[part])).double()
+            total += torch.stack([levels.sum((0, 2)), levels.square().sum((0, 2))])
+        mean, square = total / (len(where) * self.frames)
+        std = (square - mean**2).clamp_min(0).sqrt()
+        return replace(self, mean=tuple(mean.tolist()), std=tuple(torch.where(std > 1e-6, std, 1.0).tolist()))
+
+    @property
+    def half(self) -> int:
+        """Half a window, in samples."""
+        return round(self.window * self.rate / 2)
+
+    @property
+    def samples_a_hop(self) -> int:
+        """Samples from one frame to the next."""
+        return round(self.hop * self.rate)
+
+    @property
+    def frames(self) -> int:
+        """Columns of the spectrogram."""
+        return 1 + self.length // self.samples_a_hop
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(1, bands, frames) or (bands, frames)."""
+        return (1, self.bands, self.frames) if self.form == "picture" else (self.bands, self.frames)
+
+    def levels(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n bands frames"]:
+        """ln(power + floor) of samples in -1..1."""
+        filters = mel_filters(self.bands, 2 * self.half, self.rate).to(units)
+        return log_mel(units[:, 0], filters, self.samples_a_hop, self.floor)
+
+    def standardize(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n *c bands frames"]:
+        """Samples in -1..1 to network input."""
+        levels = self.levels(units)
+        if self.mean:
+            mean, std = (levels.new_tensor(values)[:, None] for values in (self.mean, self.std))
+            levels = (levels - mean) / std
+        return levels[:, None] if self.form == "picture" else levels
+
+    def unscaled(self) -> Spectrogram:
+        """The same with the levels as they are."""
+        return replace(self, mean=(), std=())
+
+
+@input_kind("series", reads=("series",))
+@dataclass(frozen=True)
+class Series(Input):
+    """Time series Float[c, t], each brought to mean 0 and standard deviation 1, channel by channel.
+
+    Options: `normalize` is `item` (each series for itself), `set` (by the training set) or `none`. Series of unequal
+    lengths are refused, or with `pad=end` filled up behind with zeros (their mean) to `length` steps, by default those
+    of the longest. Missing values (NaN) are refused, or with `missing=line` lie on a straight line between their
+    neighbors, or are equal to the nearest value at an end.
+    """
+
+    rows: int
+    length: int
+    normalization: str = "item"
+    pad: str = "no"
+    missing: str = "no"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        choices = {"normalize": ("item", "set", "none"), "pad": ("no", "end"), "missing": ("no", "line")}
+        given = {"normalize": self.normalization, "pad": self.pad, "missing": self.missing}
+        for key, allowed in choices.items():
+            if given[key] not in allowed:
+                raise InputError(f"option {key} of series", expected=" or ".join(allowed), got=repr(given[key]))
+
+    @classmethod
+    def fit(
+        cls,
+        raw: Sequence[Tensor],
+        reading: Reading,
+        normalize: str = "item",
+        pad: str = "no",
+        missing: str = "no",
+        length: int | None = None,
+    ) -> tuple[Float[Tensor, "n c t"], Series, list[int]]:
+        """All series, this kind of input measured on the training ones, and the positions of broken ones (none)."""
+        longest = max(series.shape[1] for series in raw)
+        plain = cls(len(raw[0]), length or longest, normalize, pad, missing)
+        stored, corrupt = plain.store(raw, reading)
+        train = stored[torch.from_numpy(reading.train(corrupt))]
+        if normalize != "set":
+            return stored, plain, corrupt
+        columns = train.transpose(0, 1).flatten(1).double()
+        mean = columns.nanmean(1)
+        std = (columns - mean[:, None]).square().nanmean(1).sqrt()
+        std = torch.where(std > 1e-12, std, 1.0)
+        return stored, replace(plain, mean=tuple(mean.tolist()), std=tuple(std.tolist())), corrupt
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(c, t)."""
+        return self.rows, self.length
+
+    def read(self, item: Any) -> Float[Tensor, "c t"]:
+        """A series (an array or a tensor, c t or t; or a text file with a row a channel), NaN where it is filled up."""
+        if isinstance(item, str | Path):
+            item = _series_file(Path(item))
+        series = torch.as_tensor(np.asarray(item), dtype=torch.float32)
+        series = series[None] if series.ndim == 1 else series
+        if series.ndim != 2 or len(series) != self.rows or not series.shape[1]:
+            raise InputError("a time series", expected=f"{self.rows} channels of values", got=tuple(series.shape))
+        if series.isinf().any():
+            raise InputError("a time series has a value that is infinite")
+        series = self._filled(series)
+        if self.normalization == "item":
+            deviation = series.std(1, correction=0, keepdim=True)
+            series = (series - series.mean(1, keepdim=True)) / torch.where(deviation > 1e-12, deviation, 1.0)
+        steps = series.shape[1]
+        if steps != self.length and (self.pad == "no" or steps > self.length):
+            raise InputError(
+                "series of unequal lengths",
+                expected=f"{self.length} steps" + " or less" * (self.pad == "end"),
+                got=steps,
+                fix="Fill shorter ones up with pad=end (inputs series:pad=end), or give a greater length."
+                if self.pad == "no"
+                else "Cut it, or give a greater length.",
+            )
+        return torch.nn.functional.pad(series, (0, self.length - steps), value=math.nan)
+
+    def _filled(self, series: Float[Tensor, "c t"]) -> Float[Tensor, "c t"]:
+        """Missing values on straight lines, if that is wanted."""
+        lost = series.isnan()
+        if not lost.any():
+            return series
+        if self.missing == "no" or lost.all(1).any():
+            raise InputError(
+                "a time series has missing values",
+                got=f"{int(lost.sum())} of {series.numel()}",
+                fix="Put them on a line between their neighbors with missing=line (inputs series:missing=line)."
+                if self.missing == "no"
+                else "A channel without any value cannot be filled; leave the series out.",
+            )
+        steps = np.arange(series.shape[1])
+        rows = [
+            np.interp(steps, steps[~gone], row[~gone]) for row, gone in zip(series.numpy(), lost.numpy(), strict=True)
+        ]
+        return torch.from_numpy(np.stack(rows)).float()
+
+    def store(self, raw: Sequence[Tensor], reading: Reading) -> tuple[Float[Tensor, "n c t"], list[int]]:
+        """All series through `read`; with `skip_corrupt` those it refuses are zeros, and their positions told."""
+        stored = torch.zeros(len(raw), self.rows, self.length)
+        corrupt = []
+        for position, series in enumerate(raw):
+            try:
+                stored[position] = self.read(series)
+            except InputError as error:
+                if not reading.skip_corrupt:
+                    raise InputError(f"series {position + 1} of {reading.where}: {error}") from None
+                corrupt.append(position)
+        return stored, corrupt
+
+    def units(self, stored: Float[Tensor, "n c t"]) -> Float[Tensor, "n c t"]:
+        """Values as they are stored."""
+        return stored
+
+    def standardize(self, units: Float[Tensor, "n c t"]) -> Float[Tensor, "n c t"]:
+        """Values to network input: by the training set with normalize=set; what was filled up is 0."""
+        if self.mean:
+            mean, std = (units.new_tensor(values)[:, None] for values in (self.mean, self.std))
+            units = (units - mean) / std
+        return units.nan_to_num(0.0)
+
+    def unscaled(self) -> Series:
+        """The same without scaling by the training set."""
+        return replace(self, mean=(), std=())
+
+    def json(self) -> dict[str, Any]:
+        """As plain types, for a card."""
+        return {"kind": "series", **asdict(self)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Series:
+        """The inverse of `json`."""
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
+        del values["kind"]
+        return cls(**values)
+
+
+def _series_file(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Rows of numbers, separated by commas or white space; InputError, naming the file, for anything else."""
+    try:
+        text = path.read_text("utf-8").replace(",", " ")
+        rows = [[float(cell) for cell in line.split()] for line in text.splitlines() if line.strip()]
+        return np.array(rows, dtype=np.float64)
+    except (OSError, ValueError) as error:
+        got = getattr(error, "strerror", None) or str(error)
+        raise InputError("cannot read the series", where=path, expected="a row of numbers a channel", got=got) from None

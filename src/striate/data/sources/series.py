@@ -1,0 +1,126 @@
+"""Time series of one class each: the UCR archive."""
+
+from __future__ import annotations
+
+import io
+import math
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from striate.data.items import Listing, Meaning
+from striate.data.sources.registry import source
+from striate.errors import InputError
+from striate.shapes import Float, Tensor
+
+PARTS = ("TRAIN", "TEST")
+
+
+@source("ucr", kind="series", inputs="series")
+def ucr(path: Path) -> Listing:
+    """A set of the UCR archive: PATH is its folder (…/GunPoint), or a tar of sets with the name (FILE.tar.gz:GunPoint).
+
+    NAME_TRAIN.tsv and NAME_TEST.tsv hold a series a line: its label, then its values, with tabs (or commas) between
+    them. NaN at the end of a line makes the series shorter; elsewhere it is a missing value, which the kind of input
+    `series` refuses or fills (see there). Source: H. A. Dau et al., "The UCR time series archive" (2019).
+    """
+    name, texts = _texts(path)
+    rows = {part: read_rows(text, f"{name}_{part}") for part, text in texts.items()}
+    found = {part: {label for label, _ in lines} for part, lines in rows.items()}
+    if strangers := sorted(found["TEST"] - found["TRAIN"]):
+        raise InputError(
+            "classes without training series",
+            where=name,
+            expected=f"labels {', '.join(map(str, sorted(found['TRAIN'])))}",
+            got=", ".join(map(str, strangers)),
+        )
+    classes = sorted(found["TRAIN"])
+    both = [*rows["TRAIN"], *rows["TEST"]]
+    count = len(rows["TRAIN"])
+    return Listing(
+        tuple(series for _, series in both),
+        torch.tensor([classes.index(label) for label, _ in both]),
+        Meaning("class", tuple(f"{label:g}" for label in classes)),
+        tuple(f"{name} {part.lower()} {i}" for part in PARTS for i in range(len(rows[part]))),
+        {"train": np.arange(count), "test": np.arange(count, len(both))},
+    )
+
+
+def read_rows(text: str, where: str) -> list[tuple[float, Float[Tensor, "1 t"]]]:
+    """Label and values of each line; InputError, naming `where` and the line, for what cannot be read.
+
+    >>> read_rows("1\\t0.5\\t0.25\\n2\\t1\\tNaN\\n", "a set")
+    [(1.0, tensor([[0.5000, 0.2500]])), (2.0, tensor([[1.]]))]
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        place = f"{where}, line {number}"
+        cells = line.strip().split("," if "\t" not in line and "," in line else None)
+        try:
+            label, *values = map(float, cells)
+        except ValueError:
+            wrong = next(cell for cell in cells if not _is_number(cell))
+            raise InputError("a time series", where=place, expected="numbers", got=repr(wrong)) from None
+        if not math.isfinite(label):
+            raise InputError("a time series without a label", where=place, expected="a number in the first column")
+        while values and math.isnan(values[-1]):
+            values.pop()
+        if not values:
+            raise InputError("a time series without values", where=place, expected="values after the label")
+        if any(map(math.isinf, values)):
+            raise InputError("a time series has a value that is infinite", where=place)
+        rows.append((label, torch.tensor([values])))
+    if not rows:
+        raise InputError("a file without time series", where=where, expected="a label and values a line")
+    return rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _texts(path: Path) -> tuple[str, dict[str, str]]:
+    """Name of the set, and the text of both its files."""
+    packed, _, name = str(path).rpartition(":")
+    if path.is_dir():
+        name = path.resolve().name
+        return name, {part: _read(_one(sorted(path.glob(f"*_{part}.tsv")), path, part)) for part in PARTS}
+    if not packed:
+        fix = f"Name one of its sets: ucr:{path}:GunPoint, say."
+        raise InputError("a UCR set is a folder, or a set of a tar", where=path, fix=fix)
+    try:
+        with tarfile.open(packed) as archive:
+            files = {Path(member.name).name: member for member in archive if member.isfile()}
+            texts = {}
+            for part in PARTS:
+                member = files.get(f"{name}_{part}.tsv")
+                content = None if member is None else archive.extractfile(member)
+                if content is None:
+                    known = sorted(n.removesuffix("_TRAIN.tsv") for n in files if n.endswith("_TRAIN.tsv"))
+                    raise InputError("no such set in the archive", where=packed, expected=", ".join(known), got=name)
+                texts[part] = io.TextIOWrapper(content, "utf-8").read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise InputError("cannot read the archive", where=packed, got=str(error)) from None
+    return name, texts
+
+
+def _one(files: list[Path], path: Path, part: str) -> Path:
+    if len(files) != 1:
+        got = ", ".join(file.name for file in files) or "none"
+        raise InputError("a UCR set", where=path, expected=f"one file NAME_{part}.tsv", got=got)
+    return files[0]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise InputError("a file of time series is no text", where=path) from None
