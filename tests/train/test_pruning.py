@@ -106,17 +106,13 @@ def test_weights_that_cannot_be_pruned() -> None:
 NORM: dict[str, Callable[[str], str]] = {
     "mnist_fast": lambda path: {"conv1": "norm1", "conv2": "norm2"}.get(path, ""),
     "resnet20": lambda path: path.replace("conv", "bn"),
-    "googlenet": lambda path: "",
-    "vgg11": lambda path: "",
-    "keras_mnist": lambda path: "",
-    "mobilenet_v1": lambda path: str(int(path) + 1) if path.isdigit() else "",
 }
 CASES = {
     "keras_mnist": ((1, 28, 28), {}),
     "mnist_fast": ((1, 28, 28), {}),
     "resnet20": ((3, 16, 16), {}),
     "vgg11": ((3, 32, 32), {"input_size": (32, 32), "width": 0.1, "num_classes": 5}),
-    "googlenet": ((3, 64, 64), {"width": 0.1, "num_classes": 5}),
+    "googlenet": ((3, 48, 48), {"num_classes": 5}),
 }
 
 
@@ -133,7 +129,7 @@ def test_a_smaller_network_is_the_larger_one_with_silent_filters(name: str) -> N
     for path, kept in pruned.kept.items():
         gone = [i for i in range(len(silent.get_submodule(path).weight)) if i not in kept]
         assert gone, path
-        for layer in filter(None, (path, NORM[name](path))):
+        for layer in filter(None, (path, NORM[name](path) if name in NORM else "")):
             for tensor in silent.get_submodule(layer).parameters():
                 tensor.data[gone] = 0
     x = torch.randn(2, *shape)
@@ -206,12 +202,12 @@ def test_filters_that_cannot_be_pruned() -> None:
         prune_filters(nn.Conv2d(1, 2, 3), (1, 8, 8), 0.5)
     with pytest.raises(InputError, match="no filter of this network can go: .*it has no convolution"):
         prune_filters(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2), 0.5)
-    with pytest.raises(InputError, match=r"not a convolution whose filters can go: expected 0, got 3 \(no convolution\)"):
+    with pytest.raises(InputError, match=r"not a convolution whose filters can go: expected 0, got 3 \(no conv"):
         prune_filters(small(), (1, 8, 8), {"3": 0.5})
     with pytest.raises(InputError, match="not a convolution whose filters can go: .*layer1.0.conv2 .it is added"):
         remove_filters(striate.build("resnet20"), (3, 16, 16), {"layer1.0.conv2": [0]})
     for filters in ([], [4], [1, 0], [0, 0]):
         with pytest.raises(InputError, match="filters to keep: 0: expected some of 0 to 3, rising"):
             remove_filters(small(), (1, 8, 8), {"0": filters})
-    with pytest.raises(InputError, match="the smaller network does not run: Stubborn: .*counts on the number of channels"):
+    with pytest.raises(InputError, match="the smaller network does not run: Stubborn: .*counts on the number"):
         prune_filters(Stubborn(), (1, 8, 8), 0.5)
