@@ -159,7 +159,7 @@ def test_volumes_are_flipped_cropped_and_darkened_with_their_masks() -> None:
 @pytest.mark.parametrize("name", ["rotate", "shift", "scale", "cutout"])
 def test_volumes_cannot_be_warped(name: str) -> None:
     text = rf"does not fit the inputs: {name}: expected pictures, got inputs of shape \(1, 4, 4, 4\). "
-    with pytest.raises(InputError, match=text + "For volumes: flip, crop, grey"):
+    with pytest.raises(InputError, match=text + "For volumes: flip, crop, cut, grey"):
         build_augmentation([name], torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8))
 
 

@@ -43,7 +43,7 @@ def test_numbers_in_every_kind_of_file(tmp_path: Path) -> None:
     pixels = np.array([[0, 1, 255], [1, 1, 0]], np.uint8)
     grey = save(tmp_path / "grey.png", pixels)
     palette = Image.fromarray(pixels)
-    palette.putpalette([10, 20, 30, 200, 0, 0])
+    palette.putpalette([10, 20, 30] * 256)
     palette.save(tmp_path / "palette.png")
     save(tmp_path / "rgb.png", np.stack([pixels] * 3, -1))
     save(tmp_path / "alpha.png", np.dstack([pixels] * 3 + [np.full_like(pixels, 255)]))

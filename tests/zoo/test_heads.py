@@ -8,7 +8,7 @@ from torch import nn
 
 from striate import describe, zoo
 from striate.errors import InputError
-from striate.zoo.landmarks import POINTS, SPECIALISTS, specialists
+from striate.zoo.landmarks import POINTS, POINTS_68, SPECIALISTS, Specialists, specialists
 from striate.zoo.localizer import label_vector
 
 
@@ -95,6 +95,34 @@ def test_specialists_start_as_the_baseline_and_go_their_own_way() -> None:
     with torch.no_grad():
         made["nose"].conv1.weight.zero_()
     assert baseline.conv1.weight.any()
+
+
+@pytest.mark.parametrize(("points", "count"), [(POINTS, 6), (POINTS_68, 5)])
+def test_specialists_together_answer_as_the_baseline_they_start_from(points: tuple[str, ...], count: int) -> None:
+    torch.manual_seed(0)
+    baseline = zoo.build("facial_points", num_classes=2 * len(points), width=0.1, hidden=20, input_size=(16, 16)).eval()
+    made = specialists(baseline, points)
+    assert len(made) == count
+    x = torch.rand(3, 1, 16, 16)
+    torch.testing.assert_close(Specialists(made, points).eval()(x), baseline(x))
+
+
+def test_specialists_of_groups_of_ones_own() -> None:
+    torch.manual_seed(0)
+    baseline = zoo.build("facial_points", num_classes=6, width=0.1, hidden=20, input_size=(16, 16)).eval()
+    points, groups = ("a", "b", "c"), {"ends": ("c", "a"), "middle": ("b",)}
+    made = specialists(baseline, points, groups)
+    x = torch.rand(2, 1, 16, 16)
+    torch.testing.assert_close(made["ends"](x), baseline(x)[:, [4, 5, 0, 1]])
+    torch.testing.assert_close(Specialists(made, points, groups).eval()(x), baseline(x))
+    with pytest.raises(InputError, match="networks and groups differ: expected ends, middle, got ends"):
+        Specialists({"ends": made["ends"]}, points, groups)
+    with pytest.raises(InputError, match="points without one specialist: expected each point in one group, got b"):
+        Specialists({"ends": made["ends"]}, points, {"ends": ("c", "a")})
+    with pytest.raises(InputError, match=r"groups of points: expected names among a \.\.\. c, got d"):
+        specialists(baseline, points, {"ends": ("d",)})
+    with pytest.raises(InputError, match=r"groups of points: expected names among a \.\.\. c, got none"):
+        specialists(baseline, points)
 
 
 def test_specialists_of_another_network_are_refused() -> None:

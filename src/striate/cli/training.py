@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
 from striate.cli.screen import SCREEN, print_line, print_rows, print_table, say
@@ -93,6 +94,8 @@ class Evaluate:
     """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none)."""
     skip_corrupt: bool = False
     """Leave out files that cannot be read."""
+    resamples: int = 1000
+    """Draws of the bootstrap for the intervals that hold 95 % of the time; 0: no intervals."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
     json: bool = False
@@ -108,13 +111,19 @@ class Evaluate:
                 self.data,
                 device=self.device,
                 skip_corrupt=self.skip_corrupt,
+                resamples=self.resamples,
                 progress=progress,
             )
         report_skipped(found.skipped)
         if self.json:
-            print_line(json.dumps({**found.scores.json(), "skipped": found.skipped}))
-        else:
-            print_table(found.scores.table())
+            print_line(json.dumps({**found.scores.json(), "intervals": found.intervals, "skipped": found.skipped}))
+            return
+        print_table(found.scores.table())
+        if found.intervals:
+            table = Table("measure", "value", "95 % from", "to")
+            for name, (low, high) in found.intervals.items():
+                table.add_row(name.replace("_", " "), *(f"{x:.4f}" for x in (found.scores.summary()[name], low, high)))
+            print_table(table)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -263,7 +263,7 @@ class Input(ABC):
         """Network input, without an axis of items, from what `read` takes."""
         return self.normalize(self.read(item)[None])[0]
 
-    def unscaled(self) -> Self:
+    def unscaled(self) -> Input:
         """The same without standardizing, for tasks whose network takes units as they are."""
         return self
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -68,7 +68,7 @@ class Symbols(Input):
         return {"kind": type(self).__name__.lower(), **asdict(self)}  # type: ignore[call-overload]
 
     @classmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+    def from_json(cls, stored: Mapping[str, Any]) -> Symbols:
         """The inverse of `json`; a missing or malformed entry raises InputError."""
         try:
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}

@@ -114,8 +114,8 @@ def read_card(folder: Path) -> Card:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         values["preprocess"] = read_input(values["preprocess"])
-        values["tta"] = tuple(values["tta"])
+        values["tta"] = tuple(values.get("tta", ()))
         values["meaning"] = Meaning.from_json(values["meaning"])
-        return Card(**{f.name: values[f.name] for f in dataclasses.fields(Card)})
+        return Card(**{f.name: values[f.name] for f in dataclasses.fields(Card) if f.name in values})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError("cannot read the card of a model", where=path, got=f"{error!r}") from None

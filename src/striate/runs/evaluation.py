@@ -17,16 +17,22 @@ from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs.card import Card, load
 from striate.runs.record import RECIPE, load_recipe_data
-from striate.shapes import Tensor
+from striate.shapes import Int64, Tensor
 from striate.tasks import Result, Scores, check_takes
+from striate.tasks.intervals import intervals
 from striate.train import averaged, evaluate, evaluating, find_device
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a model on a set, what was `kept` of its outputs, and the names of files that could not be read."""
+    """Scores of a model on a set, what was `kept` of its outputs, and the names of files that could not be read.
+
+    `intervals` has both ends of an interval for each number of `scores.summary()` but n (see `tasks.intervals`), where
+    they were asked for.
+    """
 
     scores: Scores
+    intervals: dict[str, tuple[float, float]]
     kept: Tensor
     targets: Tensor
     skipped: tuple[str, ...]
@@ -38,9 +44,12 @@ def evaluate_run(
     *,
     device: str = "auto",
     skip_corrupt: bool = False,
+    resamples: int = 0,
     progress: Progress | None = None,
 ) -> Evaluation:
     """A run's model on its own test items, or on the test items (else all) of the source `data`.
+
+    With `resamples`, say 1000, every measure gets an interval that should hold 95 % of the time.
 
     Files that cannot be read raise InputError, or are left out with `skip_corrupt` and named. Raises InputError for a
     folder without a model, for data whose classes the model does not know, and where the run's own data has changed
@@ -49,16 +58,23 @@ def evaluate_run(
     model, card = load(folder)
     task = card.build_task()
     if data is None:
-        items, skipped = _own_test_items(folder, card, progress)
+        items, groups, skipped = _own_test_items(folder, card, progress)
     else:
+        groups = None
         items, skipped = open_items(data, card.preprocess, card.meaning, skip_corrupt=skip_corrupt, progress=progress)
         check_takes(task.name, items.meaning)
     place = find_device(device)
     kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)
-    return Evaluation(task.score(kept, targets), kept.cpu(), targets.cpu(), skipped)
+    kept, targets = kept.cpu(), targets.cpu()
+    scores = task.score(kept, targets)
+    ends = intervals(task, kept, targets, resamples=resamples, groups=groups) if resamples and len(items) > 1 else {}
+    return Evaluation(scores, ends, kept, targets, skipped)
 
 
-def _own_test_items(folder: Path, card: Card, progress: Progress | None) -> tuple[Items, tuple[str, ...]]:
+def _own_test_items(
+    folder: Path, card: Card, progress: Progress | None
+) -> tuple[Items, Int64[Tensor, " n"] | None, tuple[str, ...]]:
+    """The test items of a run, the groups that they belong to, and the names of files that were left out."""
     recipe = Recipe.read(folder / RECIPE)
     data = load_recipe_data(recipe, progress)
     if data.fingerprint() != card.data:
@@ -68,7 +84,8 @@ def _own_test_items(folder: Path, card: Card, progress: Progress | None) -> tupl
             expected="the same items, classes and splits, so that no training item is tested",
             fix="Put the files back as they were, or name other data: --data NAME:PATH.",
         )
-    return data.tested, data.skipped
+    part = "test" if data.test else "validation" if data.validation else "train"
+    return data.tested, data.groups.get(part), data.skipped
 
 
 def predict(

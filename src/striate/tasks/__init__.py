@@ -3,9 +3,12 @@
 from striate.tasks.classify import Classify, Prediction
 from striate.tasks.generate import Continuation, Generate, GenerationScores
 from striate.tasks.intervals import intervals
+from striate.tasks.keypoints import FindKeypoints, Keypoints, KeypointScores, PointScore
+from striate.tasks.localize import ClassPlaces, LocalizationScores, Localize, Located
 from striate.tasks.mask_picture import MaskPicture
 from striate.tasks.overlap import ClassOverlap, SegmentationScores
 from striate.tasks.registry import TASKS, Result, Scores, Task, check_takes, read_task, task, task_of
+from striate.tasks.regress import Regress, RegressionScores, Values, ValueScore
 from striate.tasks.scores import Bin, ClassificationScores, ClassScore
 from striate.tasks.segment import Segment
 from striate.tasks.transcribe import Transcribe, Transcript, TranscriptionScores
@@ -14,14 +17,24 @@ __all__ = [
     "TASKS",
     "Bin",
     "ClassOverlap",
+    "ClassPlaces",
     "ClassScore",
     "ClassificationScores",
     "Classify",
     "Continuation",
+    "FindKeypoints",
     "Generate",
     "GenerationScores",
+    "KeypointScores",
+    "Keypoints",
+    "LocalizationScores",
+    "Localize",
+    "Located",
     "MaskPicture",
+    "PointScore",
     "Prediction",
+    "Regress",
+    "RegressionScores",
     "Result",
     "Scores",
     "Segment",
@@ -30,6 +43,8 @@ __all__ = [
     "Transcribe",
     "Transcript",
     "TranscriptionScores",
+    "ValueScore",
+    "Values",
     "check_takes",
     "intervals",
     "read_task",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -100,7 +100,7 @@ class Classify(Task):
         label_smoothing: float = 0.0,
         class_weights: str | tuple[float, ...] | None = None,
         top_k: int = 5,
-    ) -> Self:
+    ) -> Classify:
         """For the classes of `data`; `class_weights="balanced"` weighs each by the inverse of its frequency."""
         weights = class_weights
         if weights == "balanced":

@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 from rich.table import Table
@@ -49,6 +49,7 @@ class Keypoints:
         writer = csv.DictWriter(text, list(self.row()), lineterminator="\n")
         writer.writeheader()
         writer.writerow(self.row())
+        folder.mkdir(parents=True, exist_ok=True)
         table, picture = folder / f"{stem}.csv", folder / f"{stem}.png"
         table.write_text(text.getvalue(), encoding="utf-8")
         draw_points(given, self.points).save(picture)
@@ -144,7 +145,7 @@ class FindKeypoints(Task):
             raise InputError("points to learn", expected=expected, got=self.learned)
 
     @classmethod
-    def of(cls, data: Data, group: str | None = None) -> Self:
+    def of(cls, data: Data, group: str | None = None) -> FindKeypoints:
         """For the points of `data`; with `group`, for a specialist's."""
         if len(data.shape) != 3:
             raise InputError("points lie in pictures", expected="inputs c h w", got=f"shape {data.shape}")

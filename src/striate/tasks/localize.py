@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -56,6 +56,7 @@ class Located:
 
     def save(self, folder: Path, stem: str, given: Float[Tensor, "c h w"]) -> list[Path]:
         """Write STEM.json and STEM.png: the picture with the box and its class, nothing drawn where nothing is."""
+        folder.mkdir(parents=True, exist_ok=True)
         text, picture = folder / f"{stem}.json", folder / f"{stem}.png"
         text.write_text(json.dumps(self.json(), indent=2) + "\n", encoding="utf-8")
         drawn = [(self.box, f"{self.name} {self.probability:.2f}")] if self.there else []
@@ -156,7 +157,7 @@ class Localize(Task):
         convention: Convention = "lower_left",
         box_loss: BoxLoss = "smooth",
         box_weight: float = 10.0,
-    ) -> Self:
+    ) -> Localize:
         """For the classes and the size of the pictures of `data`."""
         if len(data.shape) != 3:
             raise InputError("boxes lie in pictures", expected="inputs c h w", got=f"shape {data.shape}")

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from rich.table import Table
@@ -75,7 +75,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def of(cls, data: Data, *args: Any, **kwargs: Any) -> Self:
+    def of(cls, data: Data, *args: Any, **kwargs: Any) -> Task:
         """The task for `data`, with the options of a recipe's `task: NAME:key=value`."""
 
     @property

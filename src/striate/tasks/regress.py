@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -110,7 +110,7 @@ class Regress(Task):
     value_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    kind: Loss = "squared"
+    criterion: Loss = "squared"
     unit: Unit = "plain"
 
     scaled: ClassVar[bool] = False
@@ -124,19 +124,17 @@ class Regress(Task):
                 expected=f"{len(self.value_names)} means and as many positive deviations",
                 got=f"{self.mean}, {self.std}",
             )
-        for what, known, given in (("loss", Loss, self.kind), ("unit", Unit, self.unit)):
+        for what, known, given in (("loss", Loss, self.criterion), ("unit", Unit, self.unit)):
             if given not in get_args(known):
                 raise InputError(f"unknown {what}", got=repr(given), fix=did_you_mean(str(given), get_args(known)))
 
     @classmethod
-    def of(cls, data: Data, loss: Loss = "squared", unit: Unit = "plain") -> Self:
+    def of(cls, data: Data, loss: Loss = "squared", unit: Unit = "plain") -> Regress:
         """For the quantities of `data`, with the mean and the deviation of its training part."""
         values = data.train.targets.double()
         if not values.isfinite().all():
             first = data.train.names[int((~values.isfinite()).any(1).nonzero()[0])]
-            raise InputError(
-                "a quantity that is no number", where=first, expected="finite numbers", got="NaN or infinite"
-            )
+            raise InputError("a quantity is no number", where=first, expected="finite numbers", got="NaN or infinite")
         std = values.std(0, unbiased=False)
         std = torch.where(std > 0, std, 1.0)  # one that never changes
         names = data.class_names or tuple(f"value_{i}" for i in range(values.shape[1]))
@@ -166,7 +164,7 @@ class Regress(Task):
     def loss(self, output: Float[Tensor, "n k"], target: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
         """See the class."""
         wanted = (target - target.new_tensor(self.mean)) / target.new_tensor(self.std)
-        return F.huber_loss(output, wanted) if self.kind == "huber" else F.mse_loss(output, wanted)
+        return F.huber_loss(output, wanted) if self.criterion == "huber" else F.mse_loss(output, wanted)
 
     def values(self, output: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
         """Outputs in the quantities' own units."""

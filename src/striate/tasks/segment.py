@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,7 +95,7 @@ class Segment(Task):
         dice: float = 0.0,
         stride: int = 1,
         regions: str | None = None,
-    ) -> Self:
+    ) -> Segment:
         """For the classes of `data`; `class_weights` median or balanced are those of its training masks."""
         if isinstance(class_weights, str):
             class_weights = weights_of(data.train.targets, len(data.class_names), class_weights)

@@ -1,5 +1,6 @@
 """Random changes of pictures and of what they mean: whole batches at once, each picture with its own draw."""
 
+from striate.data.augment.bend import cut, elastic
 from striate.data.augment.color import color, color_axes, color_matrix, cutout, grey, pca_color
 from striate.data.augment.joint import build_augmentation
 from striate.data.augment.move import Move, crop, flip, rotate, scale, shift, turned, warp
@@ -17,7 +18,9 @@ __all__ = [
     "color_axes",
     "color_matrix",
     "crop",
+    "cut",
     "cutout",
+    "elastic",
     "flip",
     "grey",
     "pca_color",

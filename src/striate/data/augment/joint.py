@@ -82,9 +82,11 @@ def _step(spec: str, inputs: Tensor, meaning: Meaning | None) -> Step:
         changed = entry.function(inputs, generator, *fitted, **options)
         if not isinstance(changed, Move):
             return changed, targets
+        new = changed.pictures(inputs)
         if targets is not None and meaning is not None:
-            targets = moved(changed, targets, meaning, (inputs.shape[-2], inputs.shape[-1]))
-        return changed.pictures(inputs), targets
+            old_size, new_size = ((x.shape[-2], x.shape[-1]) for x in (inputs, new))
+            targets = moved(changed, targets, meaning, old_size, new_size)
+        return new, targets
 
     return step
 
@@ -105,40 +107,41 @@ def _check_inputs(entry: Augmentation, inputs: Tensor) -> None:
         raise InputError("augmentation of colors", where=entry.name, expected="RGB images", got=found, fix=fix)
 
 
-def moved(move: Move, targets: Tensor, meaning: Meaning, size: tuple[int, int]) -> Tensor:
-    """The targets of pictures of this size (height, width) after the motion."""
+def moved(move: Move, targets: Tensor, meaning: Meaning, size: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """The targets of pictures of this size (height, width) after the motion to pictures of a `new` one."""
     if meaning.kind == "mask":
         return move.masks(targets)
     if meaning.kind == "box":
-        return move_boxes(move, targets, size)
+        return move_boxes(move, targets, size, new)
     if meaning.kind == "points":
         mirror = torch.tensor(meaning.mirror or range(targets.shape[1]), device=targets.device)
-        return move_points(move, targets, mirror, size)
+        return move_points(move, targets, mirror, size, new)
     return targets
 
 
-def move_boxes(move: Move, labels: Float[Tensor, "n v"], size: tuple[int, int]) -> Float[Tensor, "n v"]:
+def move_boxes(
+    move: Move, labels: Float[Tensor, "n v"], size: tuple[int, int], to: tuple[int, int]
+) -> Float[Tensor, "n v"]:
     """Labels [x, y, height, width, presence, classes] after the motion; see `build_augmentation`."""
-    height, width = size
-    half = torch.tensor([width / 2, height / 2], dtype=labels.dtype, device=labels.device)
+    whole, limit = (torch.tensor(side[::-1], dtype=labels.dtype, device=labels.device) for side in (size, to))
+    half = whole / 2
     old = edges(labels[:, :4])
     corners = torch.stack([old[:, [0, 1]], old[:, [2, 1]], old[:, [0, 3]], old[:, [2, 3]]], 1)
-    corners = move.places(corners - half) + half
+    corners = move.places(corners - half) + limit / 2
     hull = torch.cat([corners.amin(1), corners.amax(1)], 1)
-    seen = torch.minimum(hull.clamp(min=0), torch.cat([half, half]) * 2)
+    seen = torch.minimum(hull.clamp(min=0), torch.cat([limit, limit]))
     new = torch.cat([boxes(seen), labels[:, 4:]], 1)
     there = (labels[:, 4] > 0) & (area(seen) >= LEAST_VISIBLE * area(hull))
     return torch.where(there[:, None], new, 0)
 
 
 def move_points(
-    move: Move, points: Float[Tensor, "n p 2"], mirror: Int64[Tensor, " p"], size: tuple[int, int]
+    move: Move, points: Float[Tensor, "n p 2"], mirror: Int64[Tensor, " p"], size: tuple[int, int], to: tuple[int, int]
 ) -> Float[Tensor, "n p 2"]:
     """Points after the motion, NaN where they left the picture; see `build_augmentation`."""
-    height, width = size
-    limit = torch.tensor([width, height], dtype=points.dtype, device=points.device)
-    center = (limit - 1) / 2  # in the points' own units, where the first pixel's center is 0
-    new = move.places(points - center) + center
+    old, limit = (torch.tensor(side[::-1], dtype=points.dtype, device=points.device) for side in (size, to))
+    # In the points' own units, where the first pixel's center is 0.
+    new = move.places(points - (old - 1) / 2) + (limit - 1) / 2
     inside = ((new >= -0.5) & (new <= limit - 0.5)).all(2, keepdim=True)
     new = torch.where(inside, new, torch.nan)
     return torch.where(move.mirrors[:, None, None], new[:, mirror], new)

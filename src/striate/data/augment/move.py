@@ -35,14 +35,14 @@ class Move(ABC):
     matrix: Float[Tensor, "n 2 3"]
 
     @abstractmethod
-    def pictures(self, images: Pictures) -> Pictures:
+    def pictures(self, images: Pictures) -> Float[Tensor, "n c *out"]:
         """The moved pictures."""
 
-    def nearest(self, images: Pictures) -> Pictures:
+    def nearest(self, images: Pictures) -> Float[Tensor, "n c *out"]:
         """The moved pictures where every value is one of the old ones (or the filling): nothing is interpolated."""
         return self.pictures(images)
 
-    def masks(self, masks: UInt8[Tensor, "n *space"]) -> UInt8[Tensor, "n *space"]:
+    def masks(self, masks: UInt8[Tensor, "n *space"]) -> UInt8[Tensor, "n *out"]:
         """The moved masks: the nearest pixel's class; outside filled as the picture's, `VOID` where that is zeros."""
         turned_over = (VOID - masks[:, None]).float()  # void is 0 now, which is what zeros fill in
         return VOID - self.nearest(turned_over)[:, 0].round().to(torch.uint8)

@@ -1,6 +1,6 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import clips, dna, pictures, segmentation, series, sound, stack, strings, text
+from striate.data.sources import clips, dna, pictures, places, segmentation, series, sound, stack, strings, text
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "dna",
     "find_source",
     "pictures",
+    "places",
     "read_source",
     "segmentation",
     "series",

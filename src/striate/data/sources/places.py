@@ -1,0 +1,79 @@
+"""Pictures whose targets are places or quantities: digits among clutter, points on faces, roads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from striate.data.faces import SIDE, Faces, mirror_of, read_kaggle, read_landmarks
+from striate.data.items import Listing, Meaning
+from striate.data.scenes import scenes
+from striate.data.sources.pictures import mnist
+from striate.data.sources.registry import source
+from striate.data.steering import HEIGHT, WIDTH, drives
+
+SCENES = {"train": 20_000, "test": 2_000}
+DRIVES = {"train": 4_000, "test": 1_000}
+
+
+@source("clutter", size=(64, 64), task="localize")
+def clutter(path: Path) -> Listing:
+    """Composed scenes of 64x64 grey pixels: one MNIST digit or none among fragments and noise; PATH as for mnist.
+
+    20,000 scenes of training digits, 2,000 of test digits; see `striate.data.scenes`. They are made anew each time, the
+    same each time.
+    """
+    digits = mnist(path)
+    assert isinstance(digits.inputs, torch.Tensor)
+    pictures, labels = [], []
+    for seed, (part, count) in enumerate(SCENES.items()):
+        where = torch.from_numpy(digits.splits[part])
+        found = scenes(digits.inputs[where, 0].numpy(), digits.targets[where].numpy(), count, seed=seed)
+        pictures.append(found[0])
+        labels.append(found[1])
+    meaning = Meaning("box", digits.class_names)
+    return _in_parts("scene", torch.cat(pictures), torch.cat(labels), meaning, SCENES)
+
+
+@source("faces", size=(SIDE, SIDE), task="keypoints")
+def faces(path: Path) -> Listing:
+    """Faces of 96x96 grey pixels with their points; PATH is a folder (or tar) of pictures and one CSV of points.
+
+    The table is that of PyTorch's data-loading tutorial: image_name,part_0_x,part_0_y,... Each face is cut out around
+    its points; see `striate.data.faces`.
+    """
+    return _points(read_landmarks(path))
+
+
+@source("kaggle_faces", size=(SIDE, SIDE), task="keypoints")
+def kaggle_faces(path: Path) -> Listing:
+    """Kaggle's facial keypoints; PATH is its CSV: columns NAME_x, NAME_y and Image, empty fields are missing points."""
+    return _points(read_kaggle(path))
+
+
+@source("steering", has_path=False, size=(HEIGHT, WIDTH), task="regress:unit=inverse_radius")
+def steering() -> Listing:
+    """5,000 synthetic views of roads, 66x200 RGB, and the inverse turning radius to steer (1/m, positive: right).
+
+    Drawn by a formula, none of it a photograph; see `striate.data.steering`. A mirrored picture would need the
+    opposite command, which no augmentation gives: leave flip out.
+    """
+    parts = [drives(count, seed) for seed, count in enumerate(DRIVES.values())]
+    pictures, commands = (torch.cat(column) for column in zip(*parts, strict=True))
+    return _in_parts("drive", pictures, commands, Meaning("values", ("inverse_radius",)), DRIVES)
+
+
+def _points(found: Faces) -> Listing:
+    meaning = Meaning("points", found.point_names, mirror_of(found.point_names))
+    return Listing(found.pictures, found.points, meaning, found.names, {"train": np.arange(len(found.names))})
+
+
+def _in_parts(
+    what: str, pictures: torch.Tensor, targets: torch.Tensor, meaning: Meaning, counts: dict[str, int]
+) -> Listing:
+    names = tuple(f"{what} {part} {i}" for part, count in counts.items() for i in range(count))
+    ends = np.cumsum([0, *counts.values()])
+    splits = {part: np.arange(ends[k], ends[k + 1]) for k, part in enumerate(counts)}
+    return Listing(pictures, targets, meaning, names, splits)
