@@ -36,6 +36,12 @@ from striate.runs import conclude, make_folder, record
 from striate.train import averaged, evaluate
 
 CURVE = 200  # points of the training loss that are kept
+TESTED = {
+    "digits": "each with its own split",
+    "moving": "clips of test digits",
+    "strings": "strings of test digits",
+    "isbi_volume": "blocks of the last 10 slices",
+}
 
 
 def run(recipe: striate.Recipe, parts: dict[str, slice], runs: Path | None) -> dict[str, Any]:
@@ -116,7 +122,7 @@ def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | 
     results = path.with_suffix(".json")
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []
-    test = "each with its own split" if recipe.data == "digits" else "the official test set"
+    test = TESTED.get(recipe.data.partition(":")[0], "the official test set")
     parts = {f"the folds of a {recipe.folds}-fold cross-validation" if recipe.folds else test: slice(None)}
     with tempfile.TemporaryDirectory() as folder:
         spec = data or recipe.data
