@@ -34,6 +34,7 @@ class Transcript:
 
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """The text as STEM.txt."""
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{stem}.txt"
         path.write_text(self.text + "\n", encoding="utf-8")
         return [path]
