@@ -59,6 +59,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/countings.md",
         "docs/demonstrations.md",
         "docs/peers.md",
+        "docs/sequences.md",
         "docs/recipes.md",
         "docs/augment/README.md",
         "docs/zoo/README.md",
