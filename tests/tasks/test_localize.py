@@ -13,6 +13,7 @@ from PIL import Image
 
 from striate import zoo
 from striate.data import Data, Items, Meaning, Pictures
+from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.ops.boxes import CONVENTIONS
 from striate.tasks import Localize, task_of
@@ -171,4 +172,4 @@ def test_boxes_need_pictures() -> None:
     volumes = data()
     items = Items(torch.zeros(4, 1, 4, 4, 4, dtype=torch.uint8), volumes.train.targets, volumes.meaning, "abcd")
     with pytest.raises(InputError, match=r"boxes lie in pictures: expected inputs c h w, got shape \(1, 4, 4, 4\)"):
-        Localize.of(Data(items, None, None, Pictures((1, 4, 4, 4), (0.0,), (1.0,))))  # type: ignore[arg-type]
+        Localize.of(Data(items, None, None, Volumes((1, 4, 4, 4), (0.0,), (1.0,))))

@@ -190,7 +190,7 @@ class Localize(Task):
             label[4] = label[5 + self.class_names.index(name)] = 1
         return labels
 
-    def check(self, output: Outputs, target: Float[Tensor, "n v"]) -> None:
+    def check(self, output: Outputs, target: Tensor) -> None:
         """Raise InputError if the network's outputs or the targets do not fit the label."""
         classes = len(self.class_names)
         shapes = [tuple(part.shape[1:]) for part in output] if isinstance(output, tuple) else tuple(output.shape[1:])

@@ -149,7 +149,7 @@ class Regress(Task):
         """Numbers, or rows of them -> the tensor."""
         return torch.tensor(targets, dtype=torch.float32).view(len(targets), len(self.value_names))
 
-    def check(self, output: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> None:
+    def check(self, output: Tensor, target: Tensor) -> None:
         """Raise InputError if the network's outputs or the targets do not fit the quantities."""
         if output.ndim != 2 or output.shape[1] != self.outputs:
             raise InputError(
