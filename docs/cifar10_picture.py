@@ -30,7 +30,9 @@ def main(run: Path) -> None:
     for number, side in enumerate(recipe.train_sizes):
         first = number * steps[-1] / len(recipe.train_sizes)
         left.axvline(first, color="#9aa3ad", linewidth=0.6)
-        left.text(first, 1.0, f" {side} px", transform=left.get_xaxis_transform(), va="top", color="#69727d", fontsize=8)
+        left.text(
+            first, 1.0, f" {side} px", transform=left.get_xaxis_transform(), va="top", color="#69727d", fontsize=8
+        )
     minutes = found["seconds"] / 60
     left.set(title=f"Training loss, {minutes:.1f} minutes", xlabel="updates of 500 images", xlim=(0, steps[-1]))
     left.spines[["top", "right"]].set_visible(False)

@@ -17,7 +17,7 @@ BLOCK, STEP = (16, 64, 64), (2, 64, 64)
 TESTED = 10  # slices at the end of the stack
 
 
-@source("isbi_volume", size=BLOCK, kind="volumes", inputs="volumes", task="segment")
+@source("isbi_volume", size=BLOCK, kind="volumes", inputs="volumes", task="segment", augment=("flip:vertical=true",))
 def isbi_volume(path: Path) -> Listing:
     """The ISBI 2012 stack of electron micrographs as a volume: blocks of 16x64x64, membranes and cells; PATH: files.
 
