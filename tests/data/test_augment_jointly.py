@@ -158,14 +158,19 @@ def test_volumes_are_flipped_cropped_and_darkened_with_their_masks() -> None:
 
 @pytest.mark.parametrize("name", ["rotate", "shift", "scale", "cutout"])
 def test_volumes_cannot_be_warped(name: str) -> None:
-    text = rf"does not fit the inputs: {name}: expected pictures, got inputs of shape \(1, 4, 4, 4\). "
+    text = rf"does not fit the inputs: {name}: expected pictures, got volumes of shape \(1, 4, 4, 4\). "
     with pytest.raises(InputError, match=text + "For volumes: flip, crop, cut, grey"):
         build_augmentation([name], torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8))
 
 
 def test_a_series_cannot_be_flipped() -> None:
-    with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got inputs of shape \(1, 90\)"):
+    with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got signals of shape \(1, 90\)"):
         build_augmentation(["flip"], torch.zeros(1, 1, 90))
+
+
+def test_words_cannot_be_flipped() -> None:
+    with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got inputs of shape \(90,\)"):
+        build_augmentation(["flip"], torch.zeros(1, 90))
 
 
 def test_points_without_partners_cannot_be_flipped() -> None:

@@ -158,7 +158,7 @@ def test_unequal_lengths_are_refused_or_filled_with_the_mean() -> None:
     raw = series(10, 7, 10)
     with pytest.raises(
         InputError,
-        match=r"series 2 of here: series of unequal lengths: expected 10 steps, got 7. Fill .* up with pad=end",
+        match=r"series 2: series of unequal lengths: expected 10 steps, got 7. Fill .* up with pad=end",
     ):
         Series.fit(raw, reading(3))
     for normalize in ("item", "set"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,7 @@ class Pictures(Input):
              [ 2., -2.]]])
     """
 
+    family: ClassVar[str] = "pictures"
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]

@@ -1,6 +1,19 @@
 """Pure tensor functions without parameters, of any rank."""
 
 from striate.ops.algorithms import Choice, calibrate, explain_choice, forget
+from striate.ops.color import (
+    ab_bins,
+    delta_e,
+    delta_e_2000,
+    lab_to_srgb,
+    lab_to_xyz,
+    rgb_to_yuv,
+    srgb_to_lab,
+    srgb_to_xyz,
+    xyz_to_lab,
+    xyz_to_srgb,
+    yuv_to_rgb,
+)
 from striate.ops.convolve import convolve, correlate, output_size
 from striate.ops.edges import ImageGradient, grey_values, sobel
 from striate.ops.functions import BOX, RAMP, Piecewise, convolve_functions, correlate_functions
@@ -9,6 +22,7 @@ from striate.ops.kernels import binomial, random_filters, sobel_kernels
 from striate.ops.local import correlate_locally
 from striate.ops.matching import Match, match_template
 from striate.ops.matrix import convolution_matrix
+from striate.ops.nonlocal_means import non_local_means
 from striate.ops.padding import extend, padding_pairs
 from striate.ops.patches import patches
 from striate.ops.pool import (
@@ -37,6 +51,7 @@ __all__ = [
     "Piecewise",
     "Samples",
     "Separable",
+    "ab_bins",
     "binomial",
     "blur_pool",
     "calibrate",
@@ -50,6 +65,8 @@ __all__ = [
     "correlate_locally",
     "correlate_samples",
     "correlate_separable",
+    "delta_e",
+    "delta_e_2000",
     "difference",
     "expand",
     "explain_choice",
@@ -62,11 +79,14 @@ __all__ = [
     "insert_zeros",
     "is_separable",
     "kernel_gradient",
+    "lab_to_srgb",
+    "lab_to_xyz",
     "laplacian_pyramid",
     "lp_pool",
     "match_template",
     "max_pool_with_indices",
     "max_unpool",
+    "non_local_means",
     "output_size",
     "padding_pairs",
     "patches",
@@ -75,11 +95,17 @@ __all__ = [
     "random_filters",
     "reconstruct",
     "resize",
+    "rgb_to_yuv",
     "sobel",
     "sobel_kernels",
+    "srgb_to_lab",
+    "srgb_to_xyz",
     "stochastic_pool",
     "transposed",
     "weighted_pool",
     "window_pool",
     "windows",
+    "xyz_to_lab",
+    "xyz_to_srgb",
+    "yuv_to_rgb",
 ]

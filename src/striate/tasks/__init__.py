@@ -1,6 +1,9 @@
 """What a network's output means: encode targets, loss, decode, score."""
 
 from striate.tasks.classify import Classify, Prediction
+from striate.tasks.color_scores import ColorizationScores, ColorScore
+from striate.tasks.colorize import Colored, Colorize
+from striate.tasks.fidelity import psnr, ssim
 from striate.tasks.generate import Continuation, Generate, GenerationScores
 from striate.tasks.intervals import intervals
 from striate.tasks.keypoints import FindKeypoints, Keypoints, KeypointScores, PointScore
@@ -9,6 +12,8 @@ from striate.tasks.mask_picture import MaskPicture
 from striate.tasks.overlap import ClassOverlap, SegmentationScores
 from striate.tasks.registry import TASKS, Result, Scores, Task, check_takes, read_task, task, task_of
 from striate.tasks.regress import Regress, RegressionScores, Values, ValueScore
+from striate.tasks.restore import Restore, Restored
+from striate.tasks.restore_scores import RestorationScores
 from striate.tasks.scores import Bin, ClassificationScores, ClassScore
 from striate.tasks.segment import Segment
 from striate.tasks.transcribe import Transcribe, Transcript, TranscriptionScores
@@ -21,6 +26,10 @@ __all__ = [
     "ClassScore",
     "ClassificationScores",
     "Classify",
+    "ColorScore",
+    "Colored",
+    "ColorizationScores",
+    "Colorize",
     "Continuation",
     "FindKeypoints",
     "Generate",
@@ -35,6 +44,9 @@ __all__ = [
     "Prediction",
     "Regress",
     "RegressionScores",
+    "RestorationScores",
+    "Restore",
+    "Restored",
     "Result",
     "Scores",
     "Segment",
@@ -47,7 +59,9 @@ __all__ = [
     "Values",
     "check_takes",
     "intervals",
+    "psnr",
     "read_task",
+    "ssim",
     "task",
     "task_of",
 ]

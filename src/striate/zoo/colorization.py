@@ -33,8 +33,8 @@ BLOCKS = (
     macs=41_772_122_112,
     lectures="[64, 64, 313], enlarged to 224x224, bins mapped back to depth 2 and joined with L",
     note="64 places come of 256 pixels (224 would give 56): the lectures enlarge 64 to 224 only for the image shown. "
-    "The lectures take the likeliest bin, the authors the annealed mean. The 313 bins are the authors' table: rounding "
-    "all 8-bit colors to the grid of 10 reaches 261 of them, so no formula for them stands here.",
+    "The lectures take the likeliest bin, the authors the annealed mean. The 313 bins, the authors' table, are "
+    "computed by `striate.ops.ab_bins`.",
 )
 def colorization(num_classes: int = 313, in_channels: int = 1, width: Width = 1.0) -> nn.Module:
     """From lightness to logits of the quantized ab colors, at a quarter of the image's size, without pooling.

@@ -1,6 +1,6 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import clips, dna, pictures, places, segmentation, series, sound, stack, strings, text
+from striate.data.sources import clips, dna, photos, pictures, places, segmentation, series, sound, stack, strings, text
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
 __all__ = [
@@ -9,6 +9,7 @@ __all__ = [
     "clips",
     "dna",
     "find_source",
+    "photos",
     "pictures",
     "places",
     "read_source",

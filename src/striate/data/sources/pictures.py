@@ -80,11 +80,11 @@ def folder(path: Path) -> Listing:
             paths += classes.get(name, ())
             labels += [label] * len(classes.get(name, ()))
         splits[part] = np.arange(first, len(paths))
-    names = tuple(_printable(file) for file in paths)
+    names = tuple(printable(file) for file in paths)
     return Listing(tuple(paths), torch.tensor(labels), Meaning("class", class_names), names, splits)
 
 
-def _printable(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """The path as text; bytes that are no UTF-8 become \\xNN."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -103,18 +103,21 @@ def _split_folders(path: Path) -> dict[str, Path]:
     return {"train": path}
 
 
-def _class_folders(root: Path) -> dict[str, list[Path]]:
+def find_pictures(root: Path) -> list[Path]:
+    """Every file under `root` that Pillow reads, in order; hidden ones and those in hidden folders are left out."""
     Image.init()
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
+    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
+
+
+def _class_folders(root: Path) -> dict[str, list[Path]]:
     classes = {}
     for inside in sorted(file for file in root.iterdir() if file.is_dir() and not file.name.startswith(".")):
-        if _printable(inside.name) != inside.name:
+        if printable(inside.name) != inside.name:
             fix = "Rename it: class names are written into reports."
-            raise InputError("the name of a class folder is no UTF-8", where=_printable(inside), fix=fix)
-        files = sorted(file for file in inside.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
-        classes[inside.name] = [
-            file for file in files if not any(part.startswith(".") for part in file.relative_to(inside).parts)
-        ]
+            raise InputError("the name of a class folder is no UTF-8", where=printable(inside), fix=fix)
+        classes[inside.name] = find_pictures(inside)
         if not classes[inside.name]:
             fix = "Add images or remove the folder."
             raise InputError("a class folder without images", where=inside, fix=fix)

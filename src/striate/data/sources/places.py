@@ -14,7 +14,7 @@ from striate.data.sources.pictures import mnist
 from striate.data.sources.registry import source
 from striate.data.steering import HEIGHT, WIDTH, drives
 
-SCENES = {"train": 20_000, "test": 2_000}
+SCENES = {"train": 12_000, "test": 2_000}
 DRIVES = {"train": 4_000, "test": 1_000}
 
 
@@ -22,7 +22,7 @@ DRIVES = {"train": 4_000, "test": 1_000}
 def clutter(path: Path) -> Listing:
     """Composed scenes of 64x64 grey pixels: one MNIST digit or none among fragments and noise; PATH as for mnist.
 
-    20,000 scenes of training digits, 2,000 of test digits; see `striate.data.scenes`. They are made anew each time, the
+    12,000 scenes of training digits, 2,000 of test digits; see `striate.data.scenes`. They are made anew each time, the
     same each time.
     """
     digits = mnist(path)
