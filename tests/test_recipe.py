@@ -125,7 +125,7 @@ WRONG_TYPES = [
     ("learning_rate", 10**400, "a finite number"),
     ("model", 5, "text"),
     ("skip_corrupt", 1, "true or false"),
-    ("optimizer", "adam", "sgd or adamw or muon"),
+    ("optimizer", "adam", "sgd or adamw or muon or adadelta"),
     ("augment", "flip", "a list of texts or null"),
     ("augment", [1], "a list of texts or null"),
     ("class_weights", "heavy", "balanced or a list of finite numbers or null"),
