@@ -49,6 +49,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
     [
         "README.md",
         "CONTRIBUTING.md",
+        "docs/clips.md",
         "docs/guide.md",
         "docs/geometry.md",
         "docs/locality.md",
