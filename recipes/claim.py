@@ -4,7 +4,8 @@
     python recipes/claim.py recipes/cifar10.yaml --seeds 2 --hold-out 5000 [--runs FOLDER]
 
 The first line of a recipe stays; the comment lines after it are the claim. Nothing in them is typed by hand. A seed
-that is in the JSON file already, of the same recipe, is not trained again. `--hold-out` takes the last training images
+that is in the JSON file already, of the same recipe, is not trained again. Of a recipe with folds, the folds are
+trained instead of seeds. `--hold-out` takes the last training images
 of CIFAR-10 for a test of their own. Seconds are those of the clock; where other programs ran beside, those of the
 processor divided by the threads say more, and both are written.
 """
@@ -35,6 +36,12 @@ from striate.runs import conclude, make_folder, record
 from striate.train import averaged, evaluate
 
 CURVE = 200  # points of the training loss that are kept
+TESTED = {
+    "digits": "each with its own split",
+    "moving": "clips of test digits",
+    "strings": "strings of test digits",
+    "isbi_volume": "blocks of the last 10 slices",
+}
 
 
 def run(recipe: striate.Recipe, parts: dict[str, slice], runs: Path | None) -> dict[str, Any]:
@@ -48,15 +55,16 @@ def run(recipe: striate.Recipe, parts: dict[str, slice], runs: Path | None) -> d
         if step.number % max(1, step.of // CURVE) == 0 or step.last:
             curve.append((step.number, round(step.loss, 4)))  # noqa: PERF401 - what is appended is a loop's by-product
     found: dict[str, Any] = {
-        "seed": recipe.seed,
+        "seed": recipe.seed if recipe.folds is None else recipe.fold,
         "seconds": round(time.perf_counter() - clock, 1),
         "processor_seconds": round((time.process_time() - processor) / torch.get_num_threads(), 1),
     }
+    items = session.data.tested
     if folder:
-        conclude(session, folder)
-    items, model = session.data.tested, averaged(session.model, recipe.tta)
-    device = next(session.model.parameters()).device
-    kept, targets = evaluate(model, session.task, items, session.data.preprocess, device)
+        kept, targets = conclude(session, folder).kept, items.targets
+    else:
+        model, device = averaged(session.model, recipe.tta), next(session.model.parameters()).device
+        kept, targets = evaluate(model, session.task, items, session.data.preprocess, device)
     found["parts"] = {name: session.task.score(kept[part], targets[part]).summary() for name, part in parts.items()}
     return found | {"curve": curve}
 
@@ -77,22 +85,26 @@ def held_out(spec: str, count: int, folder: Path) -> str:
     return f"cifar10:{folder}"
 
 
-def words(runs: list[dict[str, Any]]) -> list[str]:
-    """The comment lines."""
+def words(runs: list[dict[str, Any]], folds: int | None = None) -> list[str]:
+    """The comment lines; of a cross-validation the runs are its folds."""
     lines = []
     for number, part in enumerate(runs[0]["parts"]):
         rows = [found["parts"][part] for found in runs]
         measure = list(rows[0])[1]
         values = [row[measure] for row in rows]
-        seeds = (
-            f"seed {runs[0]['seed']}" if len(runs) == 1 else f"mean of seeds {runs[0]['seed']} to {runs[-1]['seed']}"
-        )
-        each = f" ({', '.join(f'{100 * value:.2f}' for value in values)})" if len(runs) > 1 else ""
+        first, last = runs[0]["seed"], runs[-1]["seed"]
+        one = "fold" if folds else "seed"
+        seeds = f"{one} {first}" if len(runs) == 1 else f"mean of {one}s {first} to {last}"
+        share = max(values) <= 1  # else a number with a unit, as bits a sample
+        mean = statistics.mean(values)
+        written = f"{mean:.2%}" if share else f"{mean:.3f}"
+        listed = [f"{100 * value:.2f}" if share else f"{value:.3f}" for value in values]
+        each = f" ({', '.join(listed)})" if len(runs) > 1 else ""
         loss = f", loss {statistics.mean(row['loss'] for row in rows):.4f}" if "loss" in rows[0] else ""
         what = f"test {measure.replace('_', ' ')}"
+        items = f"{rows[0]['n']:,} items" + ("" if folds is None else " each")
         lines.append(
-            f"# {'Claim:' if number == 0 else 'And'} {statistics.mean(values):.2%} {what}{loss}, {seeds}{each} on "
-            f"{rows[0]['n']:,} items, {part}."
+            f"# {'Claim:' if number == 0 else 'And'} {written} {what}{loss}, {seeds}{each} on {items}, {part}."
         )
     clock, processor = ([found[key] for found in runs] for key in ("seconds", "processor_seconds"))
     lines.append(
@@ -110,7 +122,8 @@ def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | 
     results = path.with_suffix(".json")
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []
-    parts = {"each with its own split" if recipe.data == "digits" else "the official test set": slice(None)}
+    test = TESTED.get(recipe.data.partition(":")[0], "the official test set")
+    parts = {f"the folds of a {recipe.folds}-fold cross-validation" if recipe.folds else test: slice(None)}
     with tempfile.TemporaryDirectory() as folder:
         spec = data or recipe.data
         if hold_out:
@@ -119,13 +132,14 @@ def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | 
                 f"the last {hold_out:,} training images (not trained on)": slice(hold_out),
                 "test images that are here": slice(hold_out, None),
             }
-        for seed in range(seeds):
+        for seed in range(recipe.folds or seeds):
             if seed in [found["seed"] for found in done]:
                 continue
-            done.append(run(replace(recipe, seed=seed, data=spec), parts, runs))
+            which = {"fold": seed} if recipe.folds else {"seed": seed}
+            done.append(run(replace(recipe, **which, data=spec), parts, runs))
             done.sort(key=lambda found: found["seed"])
             first = path.read_text().splitlines()[0]
-            lines = words(done)
+            lines = words(done, recipe.folds)
             path.write_text("\n".join([first, *lines, *body]) + "\n")
             results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
             print(f"seed {seed}: {done[-1]['parts']}, {done[-1]['seconds']} s", flush=True)

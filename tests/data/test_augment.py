@@ -46,7 +46,8 @@ def apply(spec: str, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
 
 
 def test_the_registry_holds_these() -> None:
-    assert list(AUGMENTATIONS) == NAMES == list(NOTHING)
+    of_pictures = [name for name, entry in AUGMENTATIONS.items() if "pictures" in entry.takes]
+    assert of_pictures == NAMES == list(NOTHING)
 
 
 @pytest.mark.parametrize("name", NAMES)

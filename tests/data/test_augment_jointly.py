@@ -44,6 +44,7 @@ def centers(pictures: torch.Tensor) -> torch.Tensor:
 @settings(max_examples=10, deadline=None)
 @given(seed=st.integers(0, 99), x=st.floats(16, 30), y=st.floats(12, 22))
 def test_points_move_to_where_a_picture_of_a_dot_shows_them(spec: str, seed: int, x: float, y: float) -> None:
+    spec = spec if "flip" in spec else f"{spec},mode=zeros"  # no reflected dots
     points = torch.tensor([[[x, y], [46 - x, 34 - y]]]).repeat(3, 1, 1)
     pictures, moved = change([spec], dots(points, 35, 47), points, Meaning("points", ("a", "b"), mirror=(0, 1)), seed)
     torch.testing.assert_close(moved, centers(pictures), atol=0.15, rtol=0)
@@ -136,7 +137,8 @@ def test_other_targets_and_changes_of_color_leave_targets_alone() -> None:
 
 def test_several_moves_together_keep_dots_and_points_together() -> None:
     points = torch.tensor([[[20.0, 26.0], [30.0, 24.0]]]).repeat(40, 1, 1)
-    specs = ["flip:0.5", "scale:0.2", "rotate:15", "shift:0.1", "crop:2"]
+    zeros = ["scale:0.2", "rotate:15", "shift:0.1", "crop:2"]
+    specs = ["flip:0.5", *(f"{spec},mode=zeros" for spec in zeros)]
     pictures, moved = change(specs, dots(points, 50, 50), points, Meaning("points", ("a", "b"), mirror=(0, 1)))
     torch.testing.assert_close(moved, centers(pictures), atol=0.2, rtol=0)
 
@@ -158,14 +160,19 @@ def test_volumes_are_flipped_cropped_and_darkened_with_their_masks() -> None:
 
 @pytest.mark.parametrize("name", ["rotate", "shift", "scale", "cutout"])
 def test_volumes_cannot_be_warped(name: str) -> None:
-    text = rf"does not fit the inputs: {name}: expected pictures, got inputs of shape \(1, 4, 4, 4\). "
+    text = rf"does not fit the inputs: {name}: expected pictures, got volumes of shape \(1, 4, 4, 4\). "
     with pytest.raises(InputError, match=text + "For volumes: flip, crop, cut, grey"):
         build_augmentation([name], torch.zeros(1, 1, 4, 4, 4, dtype=torch.uint8))
 
 
 def test_a_series_cannot_be_flipped() -> None:
-    with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got inputs of shape \(1, 90\)"):
+    with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got signals of shape \(1, 90\)"):
         build_augmentation(["flip"], torch.zeros(1, 1, 90))
+
+
+def test_words_cannot_be_flipped() -> None:
+    with pytest.raises(InputError, match=r"flip: expected pictures or volumes, got inputs of shape \(90,\)"):
+        build_augmentation(["flip"], torch.zeros(1, 90))
 
 
 def test_points_without_partners_cannot_be_flipped() -> None:

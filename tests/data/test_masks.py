@@ -61,6 +61,10 @@ def test_numbers_in_every_kind_of_file(tmp_path: Path) -> None:
 def test_colors_and_void(tmp_path: Path) -> None:
     file = save(tmp_path / "c.png", [[[9, 8, 7], [1, 2, 3]], [[0, 0, 0], [9, 8, 7]]])
     assert read_mask(file, COLORS).tolist() == [[0, 1], [255, 0]]
+    indices = Image.fromarray(np.array([[1, 0]], np.uint8))
+    indices.putpalette([9, 8, 7, 1, 2, 3] * 128)
+    indices.save(tmp_path / "p.png")
+    assert read_mask(tmp_path / "p.png", COLORS).tolist() == [[1, 0]]
     eleven = save(tmp_path / "v.png", [[0, 10], [11, 11]])
     assert read_mask(eleven, CAMVID).tolist() == [[0, 10], [255, 255]]
 

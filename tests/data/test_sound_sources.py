@@ -156,7 +156,7 @@ def test_a_set_with_missing_parts_or_classes(tmp_path: Path) -> None:
 
 def test_unequal_lengths_of_a_set(tmp_path: Path) -> None:
     folder = archive_set(tmp_path / "C", "1\t1\t2\t3\n2\t1\t2\tNaN\n" * 3, "1\t1\t2\t3\n2\t5\tNaN\tNaN\n")
-    with pytest.raises(InputError, match="series 2 of ucr:.*: series of unequal lengths: expected 3 steps, got 2"):
+    with pytest.raises(InputError, match="C train 1: series of unequal lengths: expected 3 steps, got 2"):
         load_data(f"ucr:{folder}", validation=0)
     data = load_data(f"ucr:{folder}", inputs="series:pad=end,normalize=none", validation=0)
     assert data.preprocess.normalize(data.test.inputs).tolist() == [[[1, 2, 3]], [[5, 0, 0]]]

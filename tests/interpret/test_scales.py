@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +19,11 @@ from striate.errors import InputError
 from striate.interpret import Sighting, many_scales
 from striate.interpret.scales import Level, ScaleMap
 from striate.ops import resize
+from striate.recipe import Recipe
+from striate.runs import open_session
+from striate.train import fit
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
 def classifier(rank: int = 2) -> nn.Module:
@@ -148,3 +156,25 @@ def test_several_images_are_refused() -> None:
 def test_sizes_that_do_not_fit_are_refused(size: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="cannot resize: size: expected 2 sides of 1 or more"):
         resize(torch.rand(1, 1, 4, 4), size)
+
+
+@pytest.mark.slow
+def test_digits_of_several_sizes_are_found_by_a_classifier_of_single_ones(shared_data: Path) -> None:
+    """Each with its class, at its place, at the scale that brings it to 28 pixels; and nothing else."""
+    recipe = replace(Recipe.read(RECIPES / "mnist.yaml"), data=f"mnist:{shared_data / 'mnist'}", device="cpu")
+    session = open_session(recipe)
+    for _ in fit(session.model, session.task, session.data, recipe):
+        pass
+    items, image = session.data.test, torch.zeros(1, 1, 160, 240)
+    places = [(28, 10, 12), (40, 60, 20), (80, 20, 140), (28, 120, 30)]
+    expected = []
+    for number, (side, top, left) in zip((0, 1, 3, 4), places, strict=True):
+        digit = session.data.preprocess.units(items.inputs[number : number + 1])
+        image[0, :, top : top + side, left : left + side] = resize(digit, (side, side))[0]
+        expected.append((int(items.targets[number]), side, top, left))
+    found = many_scales(session.model.eval(), session.data.preprocess.standardize(image), stride=2).find(0.9)
+    assert sorted(seen.target for seen in found) == sorted(target for target, *_ in expected)
+    for target, side, top, left in expected:
+        (seen,) = (seen for seen in found if seen.target == target)
+        assert max(abs(seen.place[0] - top), abs(seen.place[1] - left)) < 0.2 * side
+        assert 0.7 < seen.size[0] / side < 1.45

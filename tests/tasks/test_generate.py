@@ -142,14 +142,15 @@ def test_a_recording_goes_on_from_its_end(tmp_path: Path) -> None:
     torch.testing.assert_close(results[2].made, mu_law_decode(made[0], 16))
     torch.testing.assert_close(results[2].given, mu_law_decode(levels, 16))
     assert len(results[1].given) == 8
-    (path,) = results[2].save(tmp_path, "spoken", "given.wav")
-    assert path == tmp_path / "spoken.wav"
+    path, picture = results[2].save(tmp_path / "new", "spoken", "given.wav")
+    assert path == tmp_path / "new" / "spoken.wav"
+    assert picture.read_bytes()[1:4] == b"PNG"
     heard, rate = read_sound(path)
     assert rate == 1000
     torch.testing.assert_close(heard, torch.cat([results[2].given, results[2].made]), atol=1e-4, rtol=0)
     row = results[2].row()
     assert (row["given_seconds"], row["made_seconds"]) == (0.009, 0.02)
-    assert len(results[2].json()["samples"]) == 20
+    assert results[2].json() == {**row, "rate": 1000}
 
 
 def test_silence_goes_on_from_silence() -> None:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from striate.data import Data, Items, Meaning, Pictures
+from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.tasks import FindKeypoints, task_of
 from striate.tasks.keypoints import find_group, mean_points
@@ -107,9 +108,9 @@ def test_results_are_written_and_drawn(tmp_path: Path) -> None:
     assert found.json()["points"]["nose"] == pytest.approx([40, 50])
 
 
-def data(shape: tuple[int, ...] = (1, 80, 96)) -> Data:
-    items = Items(torch.zeros(2, *shape, dtype=torch.uint8), POINTS_HERE, Meaning("points", NAMES), "ab")
-    return Data(items, None, None, Pictures(shape, (0.0,), (1.0,)))  # type: ignore[arg-type]
+def data() -> Data:
+    items = Items(torch.zeros(2, 1, 80, 96, dtype=torch.uint8), POINTS_HERE, Meaning("points", NAMES), "ab")
+    return Data(items, None, None, Pictures((1, 80, 96), (0.0,), (1.0,)))
 
 
 def test_the_task_of_data() -> None:
@@ -140,5 +141,6 @@ def test_what_does_not_fit(make: object, text: str) -> None:
 
 
 def test_points_need_pictures() -> None:
+    items = Items(torch.zeros(2, 1, 2, 80, 96, dtype=torch.uint8), POINTS_HERE, Meaning("points", NAMES), "ab")
     with pytest.raises(InputError, match=r"points lie in pictures: expected inputs c h w, got shape \(1, 2, 80, 96\)"):
-        FindKeypoints.of(data((1, 2, 80, 96)))
+        FindKeypoints.of(Data(items, None, None, Volumes((1, 2, 80, 96), (0.0,), (1.0,))))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from striate import zoo
 from striate.data import Data, Items, Meaning, Pictures
+from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.ops.boxes import CONVENTIONS
 from striate.tasks import Localize, task_of
@@ -45,7 +46,7 @@ def perfect(task: Localize, labels: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("convention", CONVENTIONS)
 @pytest.mark.parametrize("box_loss", ["smooth", "squared"])
 def test_a_perfect_network_has_no_loss_and_every_score(convention: str, box_loss: str) -> None:
-    task = Localize(NAMES, (48, 64), convention, box_loss)  # type: ignore[arg-type]
+    task = Localize(NAMES, (48, 64), convention, box_loss)
     labels = task.encode([{"class": "dog", "box": BOX}, None, {"class": "cat", "box": (0, 0, 64, 48)}])
     said = perfect(task, labels)
     assert task.loss(said, labels).item() == pytest.approx(0, abs=1e-6)
@@ -148,7 +149,7 @@ def test_the_task_of_data_fits_the_zoos_localizer() -> None:
     ("make", "text"),
     [
         (lambda: Localize((), (8, 8)), "cannot localize: expected at least one class, got 0"),
-        (lambda: Localize(NAMES, (8,)), r"the pictures' size: expected height and width, got \(8,\)"),
+        (lambda: Localize(NAMES, (8, 0)), r"the pictures' size: expected height and width, got \(8, 0\)"),
         (lambda: Localize(NAMES, (8, 8), "middle"), "unknown convention of boxes: got 'middle'. Known: center"),
         (lambda: Localize(NAMES, (8, 8), box_loss="squred"),
          "unknown loss of boxes: got 'squred'. Did you mean squared"),
@@ -171,4 +172,4 @@ def test_boxes_need_pictures() -> None:
     volumes = data()
     items = Items(torch.zeros(4, 1, 4, 4, 4, dtype=torch.uint8), volumes.train.targets, volumes.meaning, "abcd")
     with pytest.raises(InputError, match=r"boxes lie in pictures: expected inputs c h w, got shape \(1, 4, 4, 4\)"):
-        Localize.of(Data(items, None, None, Pictures((1, 4, 4, 4), (0.0,), (1.0,))))  # type: ignore[arg-type]
+        Localize.of(Data(items, None, None, Volumes((1, 4, 4, 4), (0.0,), (1.0,))))

@@ -105,7 +105,8 @@ def test_the_task_of_data_measures_its_training_part() -> None:
         (lambda: Regress.of(data(torch.tensor([[1.0, 2]] * 3 + [[math.nan, 1]]))),
          "a quantity is no number: d: expected finite numbers"),
         (lambda: TASK.check(torch.zeros(3, 1), torch.zeros(3, 2)),
-         r"outputs do not fit the quantities: expected 2 outputs for each item, got shape \(1,\). Build the network with num_classes=2"),
+         r"outputs do not fit the quantities: expected 2 outputs for each item, got shape \(1,\). "
+         r"Build the network with num_classes=2"),
         (lambda: TASK.check(torch.zeros(3, 2), torch.zeros(3, 1)), r"targets do not fit the task: expected \(3, 2\)"),
         (lambda: TASK.score(torch.zeros(0, 2), torch.zeros(0, 2)), "cannot score an empty set"),
     ],

@@ -187,3 +187,59 @@ def test_class_names_are_printed_as_they_are() -> None:
     console = Console(file=io.StringIO(), width=200)
     console.print(Classify(names).score(torch.eye(3), torch.arange(3)).table())
     assert all(name in console.file.getvalue() for name in names)  # type: ignore[attr-defined]
+
+
+@checked
+@given(sets)
+def test_areas_under_the_curves_of_labels(case: tuple[int, int, int]) -> None:
+    output, target, scores = labels(*case)
+    whole = [i for i in range(case[0]) if 0 < target[:, i].sum() < len(target)]
+    for i, row in enumerate(scores.per_class):
+        assert (row.auroc is None) == (row.auprc is None) == (i not in whole)
+        if i in whole:
+            column, true = output[:, i].sigmoid().double(), target[:, i].int()
+            assert row.auroc == pytest.approx(tm.auroc(column, true, "binary").item(), abs=1e-5)
+            assert row.auprc == pytest.approx(tm.average_precision(column, true, "binary").item(), abs=1e-5)
+    if whole:
+        assert list(scores.summary())[:3] == ["n", "auroc", "auprc"]
+        assert scores.summary()["auroc"] == pytest.approx(np.mean([scores.per_class[i].auroc for i in whole]))
+        assert scores.table().columns[-2].header == "auroc"
+
+
+def test_areas_by_hand_and_of_two_classes() -> None:
+    """Of 2 x 2 pairs of a positive and a negative three are in order; hits at rank 1 (of 1) and 3 (2 of 3)."""
+    task = Classify(("bound",), multi_label=True)
+    scores = task.score(torch.tensor([[4.0], [3.0], [2.0], [1.0]]), torch.tensor([[1.0], [0.0], [1.0], [0.0]]))
+    assert scores.areas == {"auroc": 0.75, "auprc": pytest.approx((1 + 2 / 3) / 2)}
+    output, target, two = single(2, 40, 3)
+    assert two.per_class[0].auroc == pytest.approx(two.per_class[1].auroc)
+    assert two.per_class[1].auroc == pytest.approx(sk.roc_auc_score(target, output.softmax(1)[:, 1]))
+    assert list(two.summary())[1] == "accuracy"
+    assert single(3, 40, 3)[2].areas == {}
+
+
+def test_unknown_labels_count_nowhere() -> None:
+    """A set with unknown labels has the scores and the loss of its known ones, label by label."""
+    output, target, _ = labels(3, 60, 1)
+    unknown = torch.rand(60, 3, generator=torch.Generator().manual_seed(2)) < 0.4
+    target = target.masked_fill(unknown, torch.nan)
+    task = Classify(("a", "b", "c"), multi_label=True)
+    scores = task.score(output, target)
+    alone, losses = [], []
+    for i, name in enumerate("abc"):
+        known = ~unknown[:, i]
+        own = Classify((name,), multi_label=True)
+        part = own.score(output[known, i : i + 1], target[known, i : i + 1])
+        assert scores.per_class[i] == part.per_class[0]
+        assert scores.confusion[i] == part.confusion[0]
+        alone.append(part.n * part.loss)
+        losses.append(part.n)
+    loss = sum(alone) / sum(losses)
+    assert scores.loss == pytest.approx(loss)
+    assert task.loss(output, target).item() == pytest.approx(loss, rel=1e-5)
+    assert task.metrics(output, target)["loss"] == pytest.approx(loss, rel=1e-5)
+    output = output.requires_grad_()
+    task.loss(output, target).backward()
+    assert output.grad is not None
+    assert (output.grad[unknown] == 0).all()
+    assert (output.grad[~unknown] != 0).all()

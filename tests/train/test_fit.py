@@ -302,3 +302,36 @@ def test_only_images_of_classes_are_resized(small) -> None:
     data = replace(small.data, train=weighed, validation=None)
     with pytest.raises(InputError, match="only images of classes are resized in training.*targets of kind values"):
         fit(nn.Linear(8, 10), small.task, data, replace(small.recipe, train_sizes=(8,)))
+
+
+def test_a_network_that_constrains_itself_does_so_after_each_update(small) -> None:
+    class Bounded(nn.Sequential):
+        def constrain(self) -> None:
+            with torch.no_grad():
+                self[1].weight.copy_(self[1].weight.renorm(2, 0, 0.3))
+
+    norms = []
+    model = Bounded(nn.Flatten(), nn.Linear(64, 10))
+    small.train(model, lambda _: norms.append(model[1].weight.norm(dim=1).max().item()), optimizer="sgd", epochs=1)
+    assert len(norms) > 5
+    assert max(norms) == pytest.approx(0.3, rel=1e-5)
+
+
+def test_without_a_validation_part_the_training_loss_is_watched(small) -> None:
+    """The weights kept are those of the epoch with the lowest mean loss, and plateaus lower the rate."""
+    data = replace(small.data, validation=None)
+    recipe = replace(
+        small.recipe, validation=0.0, epochs=6, patience=7, schedule="plateau", step_epochs=1, learning_rate=1.5
+    )
+    model, kept, losses, rates = small.model(dropout=0), [], [], []
+    for step in fit(model, small.task, data, recipe):
+        if step.ends_epoch:
+            assert step.validation is None
+            losses.append(step.train_loss)
+            rates.append(step.learning_rate)
+            kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+    best = losses.index(min(losses))
+    assert all(torch.equal(tensor, kept[best][name]) for name, tensor in model.state_dict().items())
+    rises = [epoch for epoch in range(1, 5) if losses[epoch] >= min(losses[:epoch])]
+    for epoch in rises:
+        assert rates[epoch + 1] < rates[epoch]

@@ -24,7 +24,7 @@ def train(model: nn.Module, optimizers: list[torch.optim.Optimizer], steps: int 
             optimizer.zero_grad()
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon", "adadelta"])
 def test_only_weights_decay(name: str) -> None:
     model = network()
     decayed = {
@@ -77,7 +77,7 @@ def test_frozen_parameters_are_left_out() -> None:
     assert torch.equal(model[0].weight, before)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon", "adadelta"])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_state_survives_a_round_trip(name: str, channels_last: bool) -> None:
     kind = torch.channels_last if channels_last else torch.contiguous_format
@@ -99,3 +99,22 @@ def test_rates_reach_every_group() -> None:
     for group in (g for o in optimizers for g in o.param_groups):
         assert group["lr"] == 0.25
         assert group.get("momentum", group.get("betas", [0])[0]) == 0.6
+
+
+def test_adadelta_is_zeilers_rule() -> None:
+    """Algorithm 1 of the paper, by hand; the momentum of a schedule is not its business."""
+    weight = nn.Parameter(torch.tensor([[1.0, -2.0]]))
+    model = nn.Module()
+    model.weight = weight
+    optimizers = build_optimizers(model, Recipe(optimizer="adadelta", beta2=0.95, weight_decay=0))
+    set_rates(optimizers, 1.0, 0.5)
+    x, squares, updates = weight.detach().clone(), torch.zeros(1, 2), torch.zeros(1, 2)
+    for k in range(1, 4):
+        gradient = torch.tensor([[0.5 * k, -1.0]])
+        weight.grad = gradient.clone()
+        optimizers[0].step()
+        squares = 0.95 * squares + 0.05 * gradient**2
+        step = -((updates + 1e-6).sqrt() / (squares + 1e-6).sqrt()) * gradient
+        updates = 0.95 * updates + 0.05 * step**2
+        x += step
+        torch.testing.assert_close(weight.detach(), x)

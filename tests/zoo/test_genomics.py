@@ -39,6 +39,19 @@ def test_deepbind_finds_a_planted_motif_wherever_it_is() -> None:
     assert scores == [1, 1, 0]
 
 
+def test_both_strands_share_the_weights_and_have_one_score() -> None:
+    torch.manual_seed(0)
+    one = zoo.build("deepbind", hidden=5, motif_length=6).eval()
+    both = zoo.build("deepbind", hidden=5, motif_length=6, strands="both").eval()
+    both.net.load_state_dict(one.state_dict())
+    texts = ["GATTACAGGTTC", "CCCCATGNNACG".replace("N", "A"), "ACGTACGTACGT"]
+    turned = [text[::-1].translate(str.maketrans("ACGT", "TGCA")) for text in texts]
+    x, y = (torch.cat([one_hot(text) for text in some]) for some in (texts, turned))
+    torch.testing.assert_close(both(x), both(y))
+    torch.testing.assert_close(both(x), torch.maximum(one(x), one(y)))
+    assert (one(x) - one(y)).abs().max() > 1e-3
+
+
 def shapes(net: nn.Module, x: torch.Tensor, kinds: tuple[type, ...]) -> list[tuple[int, ...]]:
     seen: list[tuple[int, ...]] = []
     for layer in net.modules():

@@ -8,7 +8,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,8 +18,9 @@ from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
 from striate.cli.screen import SCREEN, print_line, print_rows, print_table, say
-from striate.errors import InputError
+from striate.errors import InputError, did_you_mean
 from striate.recipe import Recipe
+from striate.registry import parse_spec
 
 if TYPE_CHECKING:
     from striate.train import Step
@@ -51,6 +52,8 @@ class Train:
         with showing_progress() as progress:
             session = open_session(recipe, progress)
         report_skipped(session.data.skipped)
+        for note in session.data.notes:
+            say(note)
         checkpoint = None if self.resume is None else self.resume / CHECKPOINT
         resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         steps = fit(session.model, session.task, session.data, session.recipe, resume=resume)
@@ -138,6 +141,8 @@ class Predict:
     """Folder for predictions.csv, predictions.jsonl and the files of the task (masks, pictures, sounds ...)."""
     top_k: int | None = None
     """Classification: how many classes to tell for each item; by default 3."""
+    task: str | None = None
+    """Options of the task, as key=value,...: seconds=2,temperature=0.8 for generated sound."""
     batch_size: int = 16
     """Items per forward pass."""
     device: str = "auto"
@@ -154,9 +159,11 @@ class Predict:
             raise InputError("nothing to predict", expected="files", fix="striate predict RUN FILES...")
         model, card = load(self.run_folder)
         model.to(find_device(self.device))
-        options = self._options(card.task["name"])
+        options = self._options(card.task["name"], card.task)
+        items = [pair for file in self.files for pair in card.preprocess.expand(file)]
+        for note in card.preprocess.notes([item for _, item in items]):
+            say(note)
         if self.out is None:
-            items = [pair for file in self.files for pair in card.preprocess.expand(file)]
             results = predict(model, card, [item for _, item in items], batch_size=self.batch_size, **options)
             lines = [
                 {"file": name, **result.json(), "row": result.row()}
@@ -175,13 +182,17 @@ class Predict:
             if self.out is not None:
                 print_line(f"predictions: {self.out}")
 
-    def _options(self, task: str) -> dict[str, Any]:
+    def _options(self, task: str, known: Collection[str]) -> dict[str, Any]:
         """What the task is told."""
+        given = parse_spec(f"{task}:{self.task or ''}")[1]
+        if strangers := [key for key in given if key not in known or key == "name"]:
+            fix = did_you_mean(strangers[0], [key for key in known if key != "name"])
+            raise InputError(f"task {task} has no option", got=repr(strangers[0]), fix=fix)
         if task == "classify":
-            return {"top_k": 3 if self.top_k is None else self.top_k}
+            return {"top_k": 3 if self.top_k is None else self.top_k, **given}
         if self.top_k is not None:
             raise InputError("top_k is for classification", where=f"task {task}", fix="Leave --top-k out.")
-        return {}
+        return given
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Files to tensors: data sources, kinds of input, splits, batches and augmentation."""
 
 from striate.data.augment import AUGMENTATIONS, build_augmentation
-from striate.data.edits import EDITS
 from striate.data.images import Pictures
 from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
@@ -14,7 +13,6 @@ from striate.data.volumes import Volumes
 
 __all__ = [
     "AUGMENTATIONS",
-    "EDITS",
     "INPUTS",
     "SOURCES",
     "VOID",

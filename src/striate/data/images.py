@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,7 @@ class Pictures(Input):
              [ 2., -2.]]])
     """
 
+    family: ClassVar[str] = "pictures"
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -84,7 +85,7 @@ class Pictures(Input):
     @classmethod
     def fit(
         cls,
-        raw: UInt8[Tensor, "n c h w"] | tuple[Path, ...],
+        raw: UInt8[Tensor, "n _ _ _"] | tuple[Path, ...],
         reading: Reading,
         image_size: int | tuple[int, int] | None = None,
         channels: int | None = None,
@@ -100,7 +101,7 @@ class Pictures(Input):
         return images, plain.measured(images, reading.train(corrupt)), corrupt
 
     def store(
-        self, raw: UInt8[Tensor, "n c h w"] | tuple[Path, ...], reading: Reading
+        self, raw: UInt8[Tensor, "n _ _ _"] | tuple[Path, ...], reading: Reading
     ) -> tuple[UInt8[Tensor, "n c h w"], list[int]]:
         """All pictures through `read`, and the positions of the broken ones (black, to be left out)."""
         return decode(raw, self, skip_corrupt=reading.skip_corrupt, cache=reading.cache, progress=reading.progress)

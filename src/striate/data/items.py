@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -189,7 +189,7 @@ class Listing:
     must not be torn apart by cross-validation (a speaker's recordings, neighboring slices).
     """
 
-    inputs: Tensor | tuple[Path, ...] | tuple[Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
+    inputs: Tensor | tuple[Path | Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
     targets: Tensor
     meaning: Meaning
     names: Sequence[str]
@@ -227,6 +227,8 @@ class Input(ABC):
     and `from_json`, the inverse of `json`. What is not abstract has the usual answer here.
     """
 
+    family: ClassVar[str]
+    """What its units are, for augmentations: pictures, volumes, signals, bases, words, characters."""
     shape: tuple[int, ...]
     """Of one network input: (c, *space), or (length,) for numbers of words."""
 
@@ -270,6 +272,10 @@ class Input(ABC):
     def start(self, model: nn.Module) -> None:  # noqa: B027
         """What a new network gets from the input before it is trained: nothing, or word vectors."""
 
+    def notes(self, raw: Sequence[Any]) -> tuple[str, ...]:
+        """What is done to these items of a listing, or of a user, that people should be told (another rate, say)."""
+        return ()
+
     @abstractmethod
     def json(self) -> dict[str, Any]:
         """As plain types, for a card, with its name as "kind"."""
@@ -279,8 +285,8 @@ class Input(ABC):
 class Data:
     """A data source, split and ready to train on; `skipped` names the corrupt files that were left out.
 
-    `augment` are the augmentations of a recipe that names none, `groups` has, for each part, the numbers of its items'
-    groups, where the source has any.
+    `augment` are the augmentations of a recipe that names none, `notes` say what was done to some items (resampled,
+    say), `groups` has, for each part, the numbers of its items' groups, where the source has any.
     """
 
     train: Items
@@ -289,6 +295,7 @@ class Data:
     preprocess: Input
     skipped: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     groups: Mapping[str, Int64[Tensor, " n"]] = field(default_factory=dict)
 
     @property

@@ -11,13 +11,12 @@ import torch
 
 from striate.data.augment import build_augmentation
 from striate.data.cache import gather
-from striate.data.edits import Change, build_edits
 from striate.data.images import Pictures
 from striate.data.inputs import fit_input
 from striate.data.items import Data, Input, Items, Listing, Meaning, Progress, Reading
+from striate.data.loader import Change
 from striate.data.sources import find_source, read_source
 from striate.data.splits import Positions, fold_of, split
-from striate.data.symbols import Symbols
 from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.shapes import Tensor
@@ -86,7 +85,16 @@ def load_data(
     sets = {name: _subset(spec, name, listing, stored, positions, cache) for name, positions in parts.items()}
     groups = {} if listing.groups is None else {name: listing.groups[where] for name, where in parts.items()}
     skipped = tuple(listing.names[i] for i in corrupt)
-    return Data(sets["train"], sets.get("validation"), sets.get("test"), fitted, skipped, entry.augment, groups)
+    return Data(
+        sets["train"],
+        sets.get("validation"),
+        sets.get("test"),
+        fitted,
+        skipped,
+        entry.augment,
+        fitted.notes(listing.inputs) if isinstance(listing.inputs, tuple) else (),
+        groups,
+    )
 
 
 def open_items(
@@ -120,9 +128,7 @@ def open_items(
 def augmentation_of(specs: Sequence[str] | None, data: Data) -> Change | None:
     """The augmentation that `specs` name (None: those of the data), for its training items; None without any."""
     specs = data.augment if specs is None else specs
-    if isinstance(data.preprocess, Symbols):
-        return build_edits(specs, data.preprocess)
-    return build_augmentation(specs, data.train.inputs, data.meaning)
+    return build_augmentation(specs, data.train.inputs, data.meaning, data.preprocess)
 
 
 def strata(listing: Listing) -> tuple[Positions, tuple[str, ...]]:

@@ -63,7 +63,7 @@ def read_legend(path: Path) -> Legend:
     palette: list[Color | None] = []
     values: dict[int, int] = {}
     colors: dict[Color, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         name, code = _class_line(line, f"{path}, line {number}")
@@ -101,8 +101,9 @@ def _class_line(line: str, where: str) -> tuple[str, tuple[int, ...]]:
 def read_mask(file: Path | BytesIO, legend: Legend, name: str = "") -> Mask:
     """The class of each pixel (h w), 255 where it is void.
 
-    The file holds numbers (grey, palette, black-and-white or 16-bit), or the colors of the legend. Raises InputError
-    for a file that cannot be read, and for a value or color that the legend does not have, with its pixels counted.
+    The file holds numbers (grey, palette, black-and-white or 16-bit), or, where the legend has colors, colors. Raises
+    InputError for a file that cannot be read, and for a value or color that the legend does not have, with its pixels
+    counted.
     """
     where = name or str(file)
     try:
@@ -110,7 +111,8 @@ def read_mask(file: Path | BytesIO, legend: Legend, name: str = "") -> Mask:
             if (frames := getattr(picture, "n_frames", 1)) > 1:
                 fix = "Save each picture in a file of its own."
                 raise InputError("a mask of several pictures", where=where, got=frames, fix=fix)
-            stored = np.asarray(picture.convert("RGB") if picture.mode in ("RGBA", "LA", "CMYK") else picture)
+            colored = picture.mode in ("RGBA", "LA", "CMYK") or (picture.mode == "P" and bool(legend.colors))
+            stored = np.asarray(picture.convert("RGB") if colored else picture)
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ import torch
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Reading
 from striate.data.mel import log_mel, mel_filters
-from striate.data.sound import Packed, centered, read_sound, resample
+from striate.data.sound import Packed, centered, read_header, read_sound, resample
 from striate.errors import InputError
 from striate.shapes import Float, Int16, Int64, Tensor
 
@@ -30,6 +30,7 @@ class Sound(Input):
     the middle is kept; a shorter one lies between two halves of silence.
     """
 
+    family: ClassVar[str] = "signals"
     rate: int
     length: int
 
@@ -65,6 +66,18 @@ class Sound(Input):
                 reading.progress(position + 1, len(raw), "reading sound")
         return stored, corrupt
 
+    def notes(self, raw: Sequence[Any]) -> tuple[str, ...]:
+        """How many recordings are resampled, mixed and cut."""
+        known = [found for file in raw if isinstance(file, str | Path | Packed) and (found := read_header(file))]
+        rates = sorted({found.rate for found in known} - {self.rate})
+        seconds = self.length / self.rate
+        counts = {
+            f"resampled from {', '.join(map(str, rates))} to {self.rate} Hz": [f.rate != self.rate for f in known],
+            "of several channels: averaged to one": [f.channels > 1 for f in known],
+            f"longer than {seconds:g} s: only the middle is kept": [f.samples > seconds * f.rate for f in known],
+        }
+        return tuple(f"{sum(rows)} of {len(raw)} recordings {what}" for what, rows in counts.items() if any(rows))
+
     def units(self, stored: Int16[Tensor, "n 1 t"]) -> Float[Tensor, "n 1 t"]:
         """Samples in -1..1."""
         return stored.float() / LOUDEST
@@ -76,31 +89,18 @@ class Sound(Input):
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Any:
         """The inverse of `json`."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        del values["kind"]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "kind"}
         return cls(**values)
 
 
 def sizes(raw: Raw, rate: int | None, seconds: float | None) -> tuple[int, int]:
     """Rate and length of the input: as given, else the rate of most recordings and the length of the longest."""
-    import soundfile
-
-    known = []
-    for file in raw if rate is None or seconds is None else ():
-        try:
-            samples, own = read_sound(file) if isinstance(file, Packed) else (None, 0)
-            info = (len(samples), own) if samples is not None else _measure(soundfile.info(str(file)))
-            known.append(info)
-        except (InputError, RuntimeError):  # reading it says what is wrong with it
-            continue
-    rates = [own for _, own in known]
+    wanted = rate is None or seconds is None
+    known = [found for file in raw if wanted and (found := read_header(file))]
+    rates = [found.rate for found in known]
     rate = rate or max(sorted(set(rates)), key=rates.count, default=8000)
-    length = max((math.ceil(count * rate / own) for count, own in known), default=rate)
-    return rate, length if seconds is None else round(seconds * rate)
-
-
-def _measure(info: Any) -> tuple[int, int]:
-    return info.frames, info.samplerate
+    longest = max((math.ceil(found.samples * rate / found.rate) for found in known), default=rate)
+    return rate, longest if seconds is None else round(seconds * rate)
 
 
 @input_kind("waveform", reads=("sound",))
@@ -125,7 +125,7 @@ class Waveform(Sound):
         return stored, replace(plain, scale=float(train.square().mean().sqrt()) or 1.0), corrupt
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """(1, samples)."""
         return 1, self.length
 
@@ -190,7 +190,7 @@ class Spectrogram(Sound):
     def measured(self, stored: Int16[Tensor, "n 1 t"], where: Int64[Tensor, " m"]) -> Spectrogram:
         """The same with the mean and the standard deviation (population) of each band over the items at `where`."""
         total = torch.zeros(2, self.bands, dtype=torch.float64)
-        for part in where.split(256):
+        for part in torch.split(where, 256):
             levels = self.levels(self.units(stored[part])).double()
             total += torch.stack([levels.sum((0, 2)), levels.square().sum((0, 2))])
         mean, square = total / (len(where) * self.frames)
@@ -213,7 +213,7 @@ class Spectrogram(Sound):
         return 1 + self.length // self.samples_a_hop
 
     @property
-    def shape(self) -> tuple[int, ...]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """(1, bands, frames) or (bands, frames)."""
         return (1, self.bands, self.frames) if self.form == "picture" else (self.bands, self.frames)
 
@@ -246,6 +246,7 @@ class Series(Input):
     neighbors, or are equal to the nearest value at an end.
     """
 
+    family: ClassVar[str] = "signals"
     rows: int
     length: int
     normalization: str = "item"
@@ -285,7 +286,7 @@ class Series(Input):
         return stored, replace(plain, mean=tuple(mean.tolist()), std=tuple(std.tolist())), corrupt
 
     @property
-    def shape(self) -> tuple[int, int]:
+    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """(c, t)."""
         return self.rows, self.length
 
@@ -343,7 +344,8 @@ class Series(Input):
                 stored[position] = self.read(series)
             except InputError as error:
                 if not reading.skip_corrupt:
-                    raise InputError(f"series {position + 1} of {reading.where}: {error}") from None
+                    name = reading.names[position] if reading.names else f"series {position + 1}"
+                    raise InputError(f"{name}: {error}") from None
                 corrupt.append(position)
         return stored, corrupt
 
@@ -369,8 +371,7 @@ class Series(Input):
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Series:
         """The inverse of `json`."""
-        values = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        del values["kind"]
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored.items() if k != "kind"}
         return cls(**values)
 
 

@@ -51,6 +51,26 @@ def read_sound(file: str | Path | Packed) -> tuple[Float[Tensor, " t"], int]:
     return torch.from_numpy(samples.mean(1)), int(rate)
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a sound file says of itself: samples a channel, their rate in Hz, channels."""
+
+    samples: int
+    rate: int
+    channels: int
+
+
+def read_header(file: str | Path | Packed) -> Header | None:
+    """The header of a sound file; None where it cannot be read, which `read_sound` explains."""
+    import soundfile
+
+    try:
+        found = soundfile.info(io.BytesIO(file.content) if isinstance(file, Packed) else str(file))
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError):
+        return None
+    return Header(int(found.frames), int(found.samplerate), int(found.channels))
+
+
 def write_sound(path: Path, samples: Float[Tensor, " t"], rate: int) -> Path:
     """Write samples in -1..1 (others are clipped) with 16 bits, in the format that the path's ending names."""
     import soundfile

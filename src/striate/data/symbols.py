@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
+from striate.data.augment.symbols import PADDING, UNKNOWN
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Reading
 from striate.data.sequences import is_fasta, read_fasta, read_lines, read_seq
@@ -23,7 +24,6 @@ from striate.data.vectors import read_vectors
 from striate.errors import InputError
 from striate.shapes import Tensor
 
-PADDING, UNKNOWN = 0, 1  # numbers of words; the vocabulary follows
 # Zhang et al. 2015, section 2.2: 26 letters, 10 digits, 33 other characters (the hyphen twice) and the new line.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{}\n"
 BASES = "ACGT"
@@ -102,10 +102,11 @@ class Words(Symbols):
     with which a network starts.
     """
 
+    family: ClassVar[str] = "words"
     vocabulary: tuple[str, ...]
     length: int
     padding: int = 4
-    align: Literal["start", "end"] = "start"
+    align: str = "start"
     vectors: str | None = None
 
     def __post_init__(self) -> None:
@@ -124,7 +125,7 @@ class Words(Symbols):
         skip: int = 0,
         length: int | None = None,
         padding: int = 4,
-        align: Literal["start", "end"] = "start",
+        align: str = "start",
         vectors: str | None = None,
     ) -> tuple[Tensor, Words, list[int]]:
         """The vocabulary of the training texts: words of rank `skip` + 1 to `keep` by frequency (all: None).
@@ -211,6 +212,7 @@ class Characters(Symbols):
     characters are kept. As the author's code (Crepe) has it, the second place of the hyphen is the one that is used.
     """
 
+    family: ClassVar[str] = "characters"
     length: int = 1014
 
     @classmethod
@@ -265,9 +267,10 @@ class Bases(Symbols):
     refused (case=upper).
     """
 
+    family: ClassVar[str] = "bases"
     length: int
     unknown: float = 0.25
-    case: Literal["any", "mask", "upper"] = "any"
+    case: str = "any"
     fits: bool = False
 
     def __post_init__(self) -> None:
@@ -285,7 +288,7 @@ class Bases(Symbols):
         reading: Reading,
         length: int | None = None,
         unknown: float = 0.25,
-        case: Literal["any", "mask", "upper"] = "any",
+        case: str = "any",
     ) -> tuple[Tensor, Bases, list[int]]:
         """`length` is by default that of all sequences, which then must have one."""
         fitted = cls(length or max(len(raw[0]), 1), unknown, case, fits=length is not None)
@@ -304,12 +307,25 @@ class Bases(Symbols):
         return len(BASES)
 
     def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
-        """The sequences of a FASTA or .seq file, or one for each line of another."""
+        """The sequences of a FASTA or .seq file, or one for each line of another.
+
+        A longer one than the network takes becomes windows of that length, half a length apart, the last one at its
+        end, named NAME:START-END as in a BED file (from 0, without the end).
+        """
         if is_fasta(file):
-            return [(f"{file}, {name}", text) for name, text in read_fasta(file).items()]
-        if file.name.removesuffix(".gz").endswith(".seq"):
-            return [(f"{file}, {name}", text) for name, text in zip(*read_seq(file)[:2], strict=True)]
-        return super().expand(file)
+            found = [(f"{file}, {name}", text) for name, text in read_fasta(file).items()]
+        elif file.name.removesuffix(".gz").endswith(".seq"):
+            found = [(f"{file}, {name}", text) for name, text in zip(*read_seq(file)[:2], strict=True)]
+        else:
+            found = list(super().expand(file))
+        return [window for name, text in found for window in self._windows(name, text)]
+
+    def _windows(self, name: str, text: str) -> list[tuple[str, str]]:
+        last = len(text) - self.length
+        if last <= 0 or self.fits:
+            return [(name, text)]
+        starts = [*range(0, last, max(1, self.length // 2)), last]
+        return [(f"{name}:{start}-{start + self.length}", text[start : start + self.length]) for start in starts]
 
     def number(self, text: str, where: str = "") -> Tensor:
         """UInt8[length]: 0 to 3 for A, C, G and T, 4 for N."""

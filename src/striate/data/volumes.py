@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -32,6 +32,7 @@ class Volumes(Input):
     tensor([ 2., -2.])
     """
 
+    family: ClassVar[str] = "volumes"
     shape: tuple[int, int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]

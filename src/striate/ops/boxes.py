@@ -12,15 +12,12 @@ As a target it is (x, y, height, width), as in the lectures' label; where x and 
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 
 from striate.errors import InputError
 from striate.shapes import Float, Tensor
 
-Convention = Literal["upper_left", "lower_left", "upward", "center"]
-CONVENTIONS: tuple[str, ...] = get_args(Convention)
+CONVENTIONS = ("upper_left", "lower_left", "upward", "center")
 
 
 def edges(boxes: Float[Tensor, "n 4"], convention: str = "upper_left", height: float = 0) -> Float[Tensor, "n 4"]:

@@ -2,6 +2,7 @@
 
 predictions.jsonl    a line an item: its name, all that the model says of it, the files that were written for it
 predictions.csv      a row an item, written at the end
+*.bedGraph           probabilities along sequences that are longer than what the network takes
 *                    whatever the task gives its users: masks, drawn boxes, sounds ...
 """
 
@@ -21,6 +22,7 @@ from striate.data.items import Progress
 from striate.errors import InputError, StorageError
 from striate.runs.card import Card
 from striate.runs.evaluation import predicting
+from striate.runs.tracks import write_tracks
 from striate.train import write_atomically
 
 LINES, TABLE = "predictions.jsonl", "predictions.csv"
@@ -61,6 +63,7 @@ def answer_files(
             progress(count, len(left), "predicting")
     lines = [done[name] for name in names]
     write_atomically(folder / TABLE, _table(lines).encode())
+    write_tracks(lines, folder)
     return lines
 
 

@@ -163,7 +163,7 @@ def _with_losses(recipe: Recipe) -> tuple[str, dict[str, Any]]:
     name, options = parse_spec(recipe.task or "")
     known = inspect.signature(TASKS[name].form.of).parameters
     shared = {key: getattr(recipe, key) for key in ("label_smoothing", "class_weights") if key in known}
-    return name, shared | options
+    return name, {key: value for key, value in shared.items() if value is not None} | options
 
 
 def network_options(entry: zoo.Architecture, own: dict[str, Any], data: Data, task: Task) -> dict[str, Any]:

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from rich.table import Table
 from torch import nn
 
 from striate.data import Data
+from striate.data.mel import log_mel, mel_filters
 from striate.data.signals import Waveform
 from striate.data.sound import write_sound
 from striate.errors import InputError
@@ -71,12 +73,30 @@ class Continuation:
         return seconds | {"root_mean_square": self.made.square().mean().sqrt().item()}
 
     def json(self) -> dict[str, Any]:
-        """The row, and the samples."""
-        return self.row() | {"rate": self.rate, "samples": self.made.tolist()}
+        """The row and the rate; the samples are in the wav file that `save` writes."""
+        return self.row() | {"rate": self.rate}
 
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
-        """The given sound and its continuation as one wav file."""
-        return [write_sound(folder / f"{stem}.wav", torch.cat([self.given, self.made]), self.rate)]
+        """The given sound and its continuation as one wav file, and their spectrogram as a picture."""
+        folder.mkdir(parents=True, exist_ok=True)
+        sound = torch.cat([self.given, self.made])
+        picture = folder / f"{stem}.png"
+        self.figure().savefig(picture, metadata={"Software": None})
+        return [write_sound(folder / f"{stem}.wav", sound, self.rate), picture]
+
+    def figure(self) -> Figure:
+        """The log mel spectrogram over time, windows of 32 ms; what was made up begins at the line."""
+        sound = torch.cat([self.given, self.made])
+        half, hop = round(0.016 * self.rate), round(0.005 * self.rate)
+        padded = F.pad(sound, (0, max(0, 2 * half - len(sound))))  # at least a window
+        levels = log_mel(padded[None], mel_filters(min(40, half // 4), 2 * half, self.rate), max(1, hop), 1e-4)[0]
+        figure = Figure((7.2, 2.6), dpi=120, layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(levels.numpy(), origin="lower", aspect="auto", extent=(0, len(padded) / self.rate, 0, len(levels)))
+        axes.axvline(len(self.given) / self.rate, color="#d55e00", linewidth=1.2)
+        axes.set_xlabel("seconds", fontsize=9)
+        axes.set_ylabel("mel band", fontsize=9)
+        return figure
 
 
 @task("generate", takes=("class", "labels", "values", "text", "none"))

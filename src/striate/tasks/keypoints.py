@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -124,15 +124,13 @@ class FindKeypoints(Task):
     mean of the squared errors in those units over what is known (the tutorial of the zoo's `facial_points`).
 
     `learned` are the positions of those points among `point_names`: all, or one specialist's (`group=`: a name from
-    `zoo.landmarks`' groups, or names of points apart by +). Pictures reach the network in 0..1.
+    `zoo.landmarks`' groups, or names of points apart by +).
     Raises InputError for no point, unknown groups or points, a size that is none.
     """
 
     point_names: tuple[str, ...]
     size: tuple[int, int]
     learned: tuple[int, ...] = ()
-
-    scaled: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.point_names:
@@ -181,7 +179,7 @@ class FindKeypoints(Task):
                 row[self.point_names.index(name)] = torch.tensor(place, dtype=torch.float32)
         return points
 
-    def check(self, output: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> None:
+    def check(self, output: Tensor, target: Tensor) -> None:
         """Raise InputError if the network's outputs or the targets do not fit the points."""
         if output.ndim != 2 or output.shape[1] != self.outputs:
             raise InputError(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +14,13 @@ from rich.table import Table
 
 from striate.data import Data
 from striate.errors import InputError, did_you_mean
-from striate.ops.boxes import CONVENTIONS, Convention, boxes, edges, overlap
+from striate.ops.boxes import CONVENTIONS, boxes, edges, overlap
 from striate.shapes import Float, Tensor
 from striate.tasks.drawing import draw_box
 from striate.tasks.registry import Task, task
 from striate.zoo.localizer import label_vector
 
-BoxLoss = Literal["smooth", "squared"]
+BOX_LOSSES = ("smooth", "squared")
 # The distance, as a share of the picture's side, from which the smooth loss grows no faster than linearly.
 SMOOTH_FROM = 0.05
 Outputs = tuple[Float[Tensor, "n k"], Float[Tensor, "n 4"], Float[Tensor, "n 1"]] | Float[Tensor, "n v"]
@@ -95,6 +95,8 @@ class LocalizationScores:
     loss: float
     per_class: tuple[ClassPlaces, ...]
 
+    shares: ClassVar[tuple[str, ...]] = ("right", "presence")
+
     def summary(self) -> dict[str, float]:
         """The single numbers."""
         return {key: value for key, value in asdict(self).items() if key != "per_class"}
@@ -132,8 +134,8 @@ class Localize(Task):
 
     class_names: tuple[str, ...]
     size: tuple[int, int]
-    convention: Convention = "lower_left"
-    box_loss: BoxLoss = "smooth"
+    convention: str = "lower_left"
+    box_loss: str = "smooth"
     box_weight: float = 10.0
 
     def __post_init__(self) -> None:
@@ -143,7 +145,7 @@ class Localize(Task):
             raise InputError("the pictures' size", expected="height and width", got=self.size)
         for what, known, given in (
             ("convention of boxes", CONVENTIONS, self.convention),
-            ("loss of boxes", get_args(BoxLoss), self.box_loss),
+            ("loss of boxes", BOX_LOSSES, self.box_loss),
         ):
             if given not in known:
                 raise InputError(f"unknown {what}", got=repr(given), fix=did_you_mean(str(given), known))
@@ -154,8 +156,8 @@ class Localize(Task):
     def of(
         cls,
         data: Data,
-        convention: Convention = "lower_left",
-        box_loss: BoxLoss = "smooth",
+        convention: str = "lower_left",
+        box_loss: str = "smooth",
         box_weight: float = 10.0,
     ) -> Localize:
         """For the classes and the size of the pictures of `data`."""
@@ -188,7 +190,7 @@ class Localize(Task):
             label[4] = label[5 + self.class_names.index(name)] = 1
         return labels
 
-    def check(self, output: Outputs, target: Float[Tensor, "n v"]) -> None:
+    def check(self, output: Outputs, target: Tensor) -> None:
         """Raise InputError if the network's outputs or the targets do not fit the label."""
         classes = len(self.class_names)
         shapes = [tuple(part.shape[1:]) for part in output] if isinstance(output, tuple) else tuple(output.shape[1:])
@@ -213,9 +215,7 @@ class Localize(Task):
         return presence + classes + self.box_weight * self._distance(found[there, :4], target[there, :4])
 
     def _distance(self, found: Float[Tensor, "m 4"], target: Float[Tensor, "m 4"]) -> Float[Tensor, ""]:
-        height, width = self.size
-        sides = found.new_tensor([width, height, height, width])
-        wanted = boxes(edges(target), self.convention, height) / sides
+        wanted = self.boxes_said(edges(target))
         if self.box_loss == "squared":
             return (found - wanted).square().sum(1).mean()
         return F.smooth_l1_loss(found, wanted, beta=SMOOTH_FROM, reduction="none").sum(1).mean()
@@ -223,6 +223,11 @@ class Localize(Task):
     def keep(self, output: Outputs, target: Tensor) -> Float[Tensor, "n v"]:
         """The outputs as one row a picture, in the label's order."""
         return joined(output).float()
+
+    def boxes_said(self, sides: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4"]:
+        """What a network says of boxes (left, top, right, bottom): shares of the picture, in the convention."""
+        height, width = self.size
+        return boxes(sides, self.convention, height) / sides.new_tensor([width, height, height, width])
 
     def edges_of(self, kept: Float[Tensor, "n v"]) -> Float[Tensor, "n 4"]:
         """The boxes of outputs: (left, top, right, bottom) in pixels."""

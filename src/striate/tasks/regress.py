@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +17,8 @@ from striate.errors import InputError, did_you_mean
 from striate.shapes import Float, Tensor
 from striate.tasks.registry import Task, task
 
-Loss = Literal["squared", "huber"]
-Unit = Literal["plain", "degrees", "radians", "inverse_radius"]
+LOSSES = ("squared", "huber")
+UNITS = ("plain", "degrees", "radians", "inverse_radius")
 WHEELBASE = 2.7  # meters between a usual car's axles
 
 
@@ -110,8 +110,8 @@ class Regress(Task):
     value_names: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    criterion: Loss = "squared"
-    unit: Unit = "plain"
+    criterion: str = "squared"
+    unit: str = "plain"
 
     scaled: ClassVar[bool] = False
 
@@ -124,12 +124,12 @@ class Regress(Task):
                 expected=f"{len(self.value_names)} means and as many positive deviations",
                 got=f"{self.mean}, {self.std}",
             )
-        for what, known, given in (("loss", Loss, self.criterion), ("unit", Unit, self.unit)):
-            if given not in get_args(known):
-                raise InputError(f"unknown {what}", got=repr(given), fix=did_you_mean(str(given), get_args(known)))
+        for what, known, given in (("loss", LOSSES, self.criterion), ("unit", UNITS, self.unit)):
+            if given not in known:
+                raise InputError(f"unknown {what}", got=repr(given), fix=did_you_mean(given, known))
 
     @classmethod
-    def of(cls, data: Data, loss: Loss = "squared", unit: Unit = "plain") -> Regress:
+    def of(cls, data: Data, loss: str = "squared", unit: str = "plain") -> Regress:
         """For the quantities of `data`, with the mean and the deviation of its training part."""
         values = data.train.targets.double()
         if not values.isfinite().all():
@@ -149,7 +149,7 @@ class Regress(Task):
         """Numbers, or rows of them -> the tensor."""
         return torch.tensor(targets, dtype=torch.float32).view(len(targets), len(self.value_names))
 
-    def check(self, output: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> None:
+    def check(self, output: Tensor, target: Tensor) -> None:
         """Raise InputError if the network's outputs or the targets do not fit the quantities."""
         if output.ndim != 2 or output.shape[1] != self.outputs:
             raise InputError(
@@ -205,7 +205,7 @@ class Regress(Task):
         return tuple(Values(self.value_names, tuple(row)) for row in self.values(output.float().cpu()).tolist())
 
 
-def angle_errors(found: Float[Tensor, "n k"], true: Float[Tensor, "n k"], unit: Unit) -> Float[Tensor, "n k"]:
+def angle_errors(found: Float[Tensor, "n k"], true: Float[Tensor, "n k"], unit: str) -> Float[Tensor, "n k"]:
     """Absolute differences between angles in degrees, at most 180; NaN for `plain` quantities.
 
     >>> angle_errors(torch.tensor([[350.0]]), torch.tensor([[10.0]]), "degrees")

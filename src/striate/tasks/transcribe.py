@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from rich.table import Table
@@ -34,6 +34,7 @@ class Transcript:
 
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """The text as STEM.txt."""
+        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{stem}.txt"
         path.write_text(self.text + "\n", encoding="utf-8")
         return [path]
@@ -115,7 +116,7 @@ class Transcribe(Task):
             raise InputError("beam is out of range", expected="at least 1", got=self.beam)
 
     @classmethod
-    def of(cls, data: Data, beam: int = 1) -> Self:
+    def of(cls, data: Data, beam: int = 1) -> Transcribe:
         """For the letters of `data`; `beam` above 1 searches for the most probable text."""
         return cls(data.meaning.names, beam)
 

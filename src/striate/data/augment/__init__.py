@@ -1,18 +1,17 @@
-"""Random changes of pictures and of what they mean: whole batches at once, each picture with its own draw."""
+"""Random changes of items and of what they mean: whole batches at once, each item with its own draw."""
 
 from striate.data.augment.bend import cut, elastic
 from striate.data.augment.color import color, color_axes, color_matrix, cutout, grey, pca_color
 from striate.data.augment.joint import build_augmentation
 from striate.data.augment.move import Move, crop, flip, rotate, scale, shift, turned, warp
 from striate.data.augment.registry import AUGMENTATIONS, Augmentation, words
-from striate.data.augment.signals import SIGNAL_AUGMENTATIONS, augment_signals
+from striate.data.augment.signals import delay, excerpt, gain, hiss, mask_band, mask_time
+from striate.data.augment.symbols import drop_words, jitter, reverse_complement
 
 __all__ = [
     "AUGMENTATIONS",
-    "SIGNAL_AUGMENTATIONS",
     "Augmentation",
     "Move",
-    "augment_signals",
     "build_augmentation",
     "color",
     "color_axes",
@@ -20,10 +19,19 @@ __all__ = [
     "crop",
     "cut",
     "cutout",
+    "delay",
+    "drop_words",
     "elastic",
+    "excerpt",
     "flip",
+    "gain",
     "grey",
+    "hiss",
+    "jitter",
+    "mask_band",
+    "mask_time",
     "pca_color",
+    "reverse_complement",
     "rotate",
     "scale",
     "shift",

@@ -79,7 +79,7 @@ class Cut(Move):
         return windows[index]
 
 
-@augmentation("cut:0.5", volumes=True, fraction=Between(0.01, 1))
+@augmentation("cut:0.5", takes=("pictures", "volumes"), fraction=Between(0.01, 1))
 def cut(images: Pictures, generator: torch.Generator, fraction: float = 0.5) -> Move:
     """Keep a window of that fraction of the height and of the width at a random place, for networks of any size.
 

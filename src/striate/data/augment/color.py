@@ -58,7 +58,7 @@ def color_matrix(
 
 @augmentation(
     "grey:brightness=0.2,contrast=0.3,gamma=0.3",
-    volumes=True,
+    takes=("pictures", "volumes"),
     brightness=Between(0, 1),
     contrast=Between(0, 1),
     gamma=Between(0, 4),
@@ -89,7 +89,7 @@ def color_axes(images: UInt8[Tensor, "n c h w"]) -> Float[Tensor, "c c"]:
     return axes.float()
 
 
-@augmentation("pca_color:0.5", rgb_only=True, fit=color_axes, sigma=Between(0, 10))
+@augmentation("pca_color:0.5", rgb_only=True, fit=lambda images, _: color_axes(images), sigma=Between(0, 10))
 def pca_color(images: Pictures, generator: torch.Generator, axes: Float[Tensor, "c c"], sigma: float = 0.1) -> Pictures:
     """Add one random color per picture, along the principal components of the training set (paper: 0.1).
 

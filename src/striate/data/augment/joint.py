@@ -9,8 +9,7 @@ import torch
 
 from striate.data.augment.move import Move
 from striate.data.augment.registry import AUGMENTATIONS, Augmentation, words
-from striate.data.augment.signals import augment_signals
-from striate.data.items import Meaning
+from striate.data.items import Input, Meaning
 from striate.errors import InputError
 from striate.ops.boxes import area, boxes, edges
 from striate.registry import bind_options, parse_spec
@@ -20,14 +19,17 @@ Step = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor |
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 # An object of which less than this share of its box is left in the picture counts as gone.
 LEAST_VISIBLE = 0.25
+BY_AXES = {3: "signals", 4: "pictures", 5: "volumes"}
 
 
-def build_augmentation(specs: Sequence[str], inputs: Tensor, meaning: Meaning | None = None) -> Augment | None:
+def build_augmentation(
+    specs: Sequence[str], inputs: Tensor, meaning: Meaning | None = None, preprocess: Input | None = None
+) -> Augment | None:
     """One function (inputs, targets, generator) -> (inputs, targets) that applies `specs` in order; None without specs.
 
-    `inputs` is the training set, n c h w or n c d h w: its shape is checked against each augmentation, and `pca_color`
-    measures it. (Signals, n c t, have augmentations of their own: `augment_signals`.) What moves pixels draws one
-    motion a picture and moves the targets that `meaning` says lie in it:
+    `inputs` is the training set as it is stored, `preprocess` its kind of input (without it: pictures n c h w, volumes
+    n c d h w or signals n c t). What moves pixels draws one motion a picture and moves the targets that `meaning` says
+    lie in it:
 
     mask     the class of the nearest pixel; the outside is filled as the picture's is (a reflected mask under a
              reflected picture), and void (255) where that is filled with zeros
@@ -37,7 +39,7 @@ def build_augmentation(specs: Sequence[str], inputs: Tensor, meaning: Meaning | 
              in a mirror image (an odd number of flips) each point takes the place of its partner `meaning.mirror`
 
     Targets of other kinds, and all targets under changes of color, stay what they are.
-    An unknown name or option, a value out of range or a picture that does not fit raises InputError here.
+    An unknown name or option, a value out of range or inputs that do not fit raise InputError here.
 
     >>> pixels = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
     >>> change = build_augmentation(["flip:1", "rotate:0"], pixels, Meaning("points", ("nose",), mirror=(0,)))
@@ -47,20 +49,19 @@ def build_augmentation(specs: Sequence[str], inputs: Tensor, meaning: Meaning | 
     """
     if not specs:
         return None
-    if inputs.ndim == 3:  # n c t
-        return augment_signals(specs)
-    steps = [_step(spec, inputs, meaning) for spec in specs]
+    steps = [_step(spec, inputs, meaning, preprocess) for spec in specs]
 
     def apply(inputs: Tensor, targets: Any, generator: torch.Generator) -> tuple[Tensor, Any]:
         for step in steps:
             inputs, targets = step(inputs, targets, generator)
         return inputs, targets
 
-    apply(inputs[:1] / 255, None, torch.Generator())  # what does not fit these pictures fails now
+    few = inputs[:1] / 255 if preprocess is None else preprocess.units(inputs[:1])
+    apply(few, None, torch.Generator())  # what does not fit these inputs fails now
     return apply
 
 
-def _step(spec: str, inputs: Tensor, meaning: Meaning | None) -> Step:
+def _step(spec: str, inputs: Tensor, meaning: Meaning | None, preprocess: Input | None) -> Step:
     name, given = parse_spec(spec)
     entry = AUGMENTATIONS[name]
     options = bind_options("augmentation", name, entry.function, given, skip=2 + (entry.fit is not None))
@@ -68,7 +69,7 @@ def _step(spec: str, inputs: Tensor, meaning: Meaning | None) -> Step:
         if value not in entry.allowed[key]:
             where = f"{name}:{key}"
             raise InputError("augmentation option", where=where, expected=words(entry.allowed[key]), got=value)
-    _check_inputs(entry, inputs)
+    _check_inputs(entry, inputs, BY_AXES.get(inputs.ndim, "") if preprocess is None else preprocess.family)
     if name == "flip" and meaning is not None and meaning.kind == "points" and not meaning.mirror:
         raise InputError(
             "points without mirror partners cannot be flipped",
@@ -76,7 +77,7 @@ def _step(spec: str, inputs: Tensor, meaning: Meaning | None) -> Step:
             expected="the partner of each point in a mirrored picture",
             fix="Leave flip out, or give the source's meaning a mirror.",
         )
-    fitted = () if entry.fit is None else (entry.fit(inputs),)
+    fitted = () if entry.fit is None else (entry.fit(inputs, preprocess),)
 
     def step(inputs: Tensor, targets: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
         changed = entry.function(inputs, generator, *fitted, **options)
@@ -91,15 +92,15 @@ def _step(spec: str, inputs: Tensor, meaning: Meaning | None) -> Step:
     return step
 
 
-def _check_inputs(entry: Augmentation, inputs: Tensor) -> None:
-    ranks = (4, 5) if entry.volumes else (4,)
-    if inputs.ndim not in ranks:
+def _check_inputs(entry: Augmentation, inputs: Tensor, form: str) -> None:
+    if form not in entry.takes:
+        fitting = [other.name for other in AUGMENTATIONS.values() if form in other.takes]
         raise InputError(
             "an augmentation that does not fit the inputs",
             where=entry.name,
-            expected="pictures or volumes" if entry.volumes else "pictures",
-            got=f"inputs of shape {tuple(inputs.shape[1:])}",
-            fix=f"For volumes: {', '.join(other.name for other in AUGMENTATIONS.values() if other.volumes)}.",
+            expected=" or ".join(entry.takes),
+            got=f"{form or 'inputs'} of shape {tuple(inputs.shape[1:])}",
+            fix=f"For {form}: {', '.join(fitting)}." if fitting else "Leave it out.",
         )
     if entry.rgb_only and inputs.shape[1] != 3:
         fix = "Use grey, or load the images with 3 channels."

@@ -148,14 +148,14 @@ def rows(*entries: tuple[Tensor, ...]) -> Tensor:
     return torch.stack([torch.stack(row, dim=-1) for row in entries], dim=-2)
 
 
-@augmentation("flip", volumes=True, p=Between(0, 1), vertical=(False, True))
+@augmentation("flip", takes=("pictures", "volumes"), p=Between(0, 1), vertical=(False, True))
 def flip(images: Pictures, generator: torch.Generator, p: float = 0.5, vertical: bool = False) -> Move:
     """Mirror left and right with probability p; with vertical=True also, independently, top and bottom."""
     axes = (-1, -2) if vertical else (-1,)
     return flipped(images, tuple((axis, uniform(images, generator, 0, 1).flatten() < p) for axis in axes))
 
 
-@augmentation("crop:pad=4", volumes=True, pad=Between(0, 512, whole=True), mode=MODES)
+@augmentation("crop:pad=4", takes=("pictures", "volumes"), pad=Between(0, 512, whole=True), mode=MODES)
 def crop(images: Pictures, generator: torch.Generator, pad: int = 4, mode: str = "reflect") -> Move:
     """Pad every side by `pad` pixels (mode reflect, edge or zeros) and cut a picture of the old size out."""
     space = images.shape[2:]

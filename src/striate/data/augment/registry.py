@@ -1,8 +1,9 @@
 """The registry of augmentations, and the draws that they share.
 
-Every augmentation takes pictures in 0..1 and a generator and leaves them as they are at zero strength. Draws come from
-the generator's own device, so a CPU generator gives the same changes on any device. One that changes colors gives the
-changed pictures; one that moves pixels gives a `Move`, which moves masks, boxes and points alike.
+Every augmentation takes units (`Input.units`: pictures in 0..1, say) and a generator and leaves them as they are at
+zero strength. Draws come from the generator's own device, so a CPU generator gives the same changes on any device. One
+that leaves places alone gives the changed units; one that moves pixels gives a `Move`, which moves masks, boxes and
+points alike.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 
+from striate.data.items import Input
 from striate.registry import Between, Registry
 from striate.shapes import Float, Int64, Tensor
 
@@ -22,22 +24,23 @@ Allowed = Between | tuple[Any, ...]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A registered augmentation: the values its options may have, and what it needs of the pictures.
+    """A registered augmentation: the values its options may have, and what it changes.
 
-    `fit` measures the training set once; its result is the third argument of `function`. `volumes`: it also takes
-    n c d h w.
+    `takes` names families of input (`Input.family`): pictures, volumes, signals, bases, words. `fit(inputs,
+    preprocess)` looks at the training set once; its result is the third argument of `function`.
     """
 
     name: str
     function: Callable[..., Any]
     example: str
+    takes: tuple[str, ...]
     allowed: Mapping[str, Allowed]
     rgb_only: bool
-    volumes: bool
-    fit: Callable[[Tensor], Tensor] | None
+    fit: Callable[[Tensor, Input | None], Any] | None
 
     @property
     def summary(self) -> str:
+        """First line of the function's docstring."""
         return (self.function.__doc__ or "").partition("\n")[0]
 
 
@@ -48,15 +51,15 @@ Function = Callable[..., Any]
 def augmentation(
     example: str,
     *,
+    takes: tuple[str, ...] = ("pictures",),
     rgb_only: bool = False,
-    volumes: bool = False,
-    fit: Callable[[Tensor], Tensor] | None = None,
+    fit: Callable[[Tensor, Input | None], Any] | None = None,
     **allowed: Allowed,
 ) -> Callable[[Function], Function]:
     """Register the decorated function under its name, with an `example` spec and the `allowed` values."""
 
     def add(function: Function) -> Function:
-        AUGMENTATIONS.add(Augmentation(function.__name__, function, example, allowed, rgb_only, volumes, fit))
+        AUGMENTATIONS.add(Augmentation(function.__name__, function, example, takes, allowed, rgb_only, fit))
         return function
 
     return add

@@ -7,74 +7,13 @@ strength.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-
 import torch
 
-from striate.errors import InputError
-from striate.registry import Between, Registry, bind_options, parse_spec
+from striate.data.augment.registry import augmentation
+from striate.registry import Between
 from striate.shapes import Float, Tensor
 
 Signals = Float[Tensor, "n c t"]
-Function = Callable[..., Signals]
-
-
-@dataclass(frozen=True)
-class SignalAugmentation:
-    """A registered augmentation of signals, and the values that its options may have."""
-
-    name: str
-    function: Function
-    example: str
-    allowed: Mapping[str, Between]
-
-    @property
-    def summary(self) -> str:
-        """First line of the function's docstring."""
-        return (self.function.__doc__ or "").partition("\n")[0]
-
-
-SIGNAL_AUGMENTATIONS: Registry[SignalAugmentation] = Registry("augmentation of signals")
-
-
-def augmentation(example: str, **allowed: Between) -> Callable[[Function], Function]:
-    """Register the decorated function under its name, with an `example` spec and the `allowed` values."""
-
-    def add(function: Function) -> Function:
-        SIGNAL_AUGMENTATIONS.add(SignalAugmentation(function.__name__, function, example, allowed))
-        return function
-
-    return add
-
-
-def augment_signals(specs: Sequence[str]) -> Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]:
-    """One function (signals, targets, generator) -> (signals, targets) that applies `specs` in order.
-
-    An unknown name or option, or a value out of range, raises InputError here.
-
-    >>> change = augment_signals(["delay:0.1", "gain:6"])
-    >>> change(torch.zeros(2, 1, 100), torch.zeros(2), torch.Generator().manual_seed(0))[0].shape
-    torch.Size([2, 1, 100])
-    """
-    steps = [_step(spec) for spec in specs]
-
-    def augment(signals: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        for step in steps:
-            signals = step(signals, generator)
-        return signals, targets
-
-    return augment
-
-
-def _step(spec: str) -> Callable[[Tensor, torch.Generator], Tensor]:
-    name, given = parse_spec(spec)
-    entry = SIGNAL_AUGMENTATIONS[name]
-    options = bind_options("augmentation of signals", name, entry.function, given, skip=2)
-    for key, value in options.items():
-        if value not in entry.allowed[key]:
-            raise InputError("augmentation option", where=f"{name}:{key}", expected=entry.allowed[key], got=value)
-    return lambda signals, generator: entry.function(signals, generator, **options)
 
 
 def each(signals: Signals, generator: torch.Generator, low: float, high: float) -> Float[Tensor, "n 1 1"]:
@@ -91,7 +30,7 @@ def span(signals: Signals, generator: torch.Generator, length: int, share: float
     return (places >= first) & (places < first + size)
 
 
-@augmentation("delay:0.1", share=Between(0, 1))
+@augmentation("delay:0.1", takes=("signals",), share=Between(0, 1))
 def delay(signals: Signals, generator: torch.Generator, share: float = 0.1) -> Signals:
     """Move in time by up to `share` of the length either way; zeros come in, and what leaves is lost."""
     length = signals.shape[-1]
@@ -101,13 +40,13 @@ def delay(signals: Signals, generator: torch.Generator, share: float = 0.1) -> S
     return signals.gather(2, source.clamp(0, length - 1).expand_as(signals)).where(inside, signals.new_zeros(()))
 
 
-@augmentation("gain:6", decibels=Between(0, 60))
+@augmentation("gain:6", takes=("signals",), decibels=Between(0, 60))
 def gain(signals: Signals, generator: torch.Generator, decibels: float = 6) -> Signals:
     """Make louder or softer by up to so many decibels (times 10^(dB / 20)); 6 are a factor of 2."""
     return signals * 10 ** (each(signals, generator, -decibels, decibels) / 20)
 
 
-@augmentation("hiss:0.1", share=Between(0, 10))
+@augmentation("hiss:0.1", takes=("signals",), share=Between(0, 10))
 def hiss(signals: Signals, generator: torch.Generator, share: float = 0.1) -> Signals:
     """Add white Gaussian noise, of up to `share` of each signal's root mean square."""
     drawn = torch.randn(signals.shape, generator=generator, device=generator.device).to(signals)
@@ -115,7 +54,7 @@ def hiss(signals: Signals, generator: torch.Generator, share: float = 0.1) -> Si
     return signals + drawn * loudness * each(signals, generator, 0, share)
 
 
-@augmentation("mask_time:0.15", share=Between(0, 1))
+@augmentation("mask_time:0.15", takes=("signals",), share=Between(0, 1))
 def mask_time(signals: Signals, generator: torch.Generator, share: float = 0.15) -> Signals:
     """Silence a stretch of up to `share` of the time.
 
@@ -124,7 +63,7 @@ def mask_time(signals: Signals, generator: torch.Generator, share: float = 0.15)
     return signals.masked_fill(span(signals, generator, signals.shape[-1], share), 0)
 
 
-@augmentation("mask_band:0.15", share=Between(0, 1))
+@augmentation("mask_band:0.15", takes=("signals",), share=Between(0, 1))
 def mask_band(signals: Signals, generator: torch.Generator, share: float = 0.15) -> Signals:
     """Take a band of up to `share` of the frequencies out, by the Fourier transform of the whole signal.
 
@@ -132,10 +71,11 @@ def mask_band(signals: Signals, generator: torch.Generator, share: float = 0.15)
     """
     spectrum = torch.fft.rfft(signals)
     lost = span(signals, generator, spectrum.shape[-1], share)
-    return torch.fft.irfft(spectrum.masked_fill(lost, 0), signals.shape[-1])
+    kept: Tensor = torch.fft.irfft(spectrum.masked_fill(lost, 0), signals.shape[-1])
+    return kept
 
 
-@augmentation("excerpt:2000", samples=Between(1, 1 << 30, whole=True))
+@augmentation("excerpt:2000", takes=("signals",), samples=Between(1, 1 << 30, whole=True))
 def excerpt(signals: Signals, generator: torch.Generator, samples: int = 2000) -> Float[Tensor, "n c t2"]:
     """Keep so many samples from a random place of what sounds; silence (exact zeros) only where that is shorter."""
     length = signals.shape[-1]

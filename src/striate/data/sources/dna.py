@@ -12,7 +12,7 @@ import torch
 from striate.data.items import Listing, Meaning
 from striate.data.sequences import FASTA_ENDINGS, is_fasta, read_fasta, read_lines, read_seq, shuffle_pairs
 from striate.data.sources.registry import source
-from striate.data.sources.text import SPLITS
+from striate.data.sources.text import parts_of
 from striate.errors import InputError
 
 UNKNOWN = math.nan  # the label of a sequence that was not measured
@@ -67,10 +67,7 @@ def fasta(path: Path) -> Listing:
     if path.is_file():
         labels, rows = _labeled(path)
         return _listing({"train": rows}, labels)
-    inside = {SPLITS[file.name]: file for file in sorted(path.iterdir()) if file.is_dir() and file.name in SPLITS}
-    if inside and "train" not in inside:
-        raise InputError("no training part", where=path, expected="a folder train", got=", ".join(inside))
-    return _listing({part: _two_files(found) for part, found in (inside or {"train": path}).items()}, ["bound"])
+    return _listing({part: _two_files(found) for part, found in parts_of(path).items()}, ["bound"])
 
 
 def _only(number: int, label: float, count: int) -> tuple[float, ...]:

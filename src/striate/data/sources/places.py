@@ -14,15 +14,15 @@ from striate.data.sources.pictures import mnist
 from striate.data.sources.registry import source
 from striate.data.steering import HEIGHT, WIDTH, drives
 
-SCENES = {"train": 20_000, "test": 2_000}
-DRIVES = {"train": 4_000, "test": 1_000}
+SCENES = {"train": 8_000, "test": 1_000}
+DRIVES = {"train": 3_000, "test": 500}
 
 
 @source("clutter", size=(64, 64), task="localize")
 def clutter(path: Path) -> Listing:
     """Composed scenes of 64x64 grey pixels: one MNIST digit or none among fragments and noise; PATH as for mnist.
 
-    20,000 scenes of training digits, 2,000 of test digits; see `striate.data.scenes`. They are made anew each time, the
+    8,000 scenes of training digits, 1,000 of test digits; see `striate.data.scenes`. They are made anew each time, the
     same each time.
     """
     digits = mnist(path)
@@ -55,7 +55,7 @@ def kaggle_faces(path: Path) -> Listing:
 
 @source("steering", has_path=False, size=(HEIGHT, WIDTH), task="regress:unit=inverse_radius")
 def steering() -> Listing:
-    """5,000 synthetic views of roads, 66x200 RGB, and the inverse turning radius to steer (1/m, positive: right).
+    """3,500 synthetic views of roads, 66x200 RGB, and the inverse turning radius to steer (1/m, positive: right).
 
     Drawn by a formula, none of it a photograph; see `striate.data.steering`. A mirrored picture would need the
     opposite command, which no augmentation gives: leave flip out.

@@ -13,7 +13,7 @@ from striate.data.sequences import read_lines
 from striate.data.sources.registry import source
 from striate.errors import InputError
 
-SPLITS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
+SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 # For each class, what each text is called and the text.
 Texts = Mapping[str, Sequence[tuple[str, str]]]
 
@@ -63,10 +63,15 @@ def lines(path: Path) -> Listing:
     """
     if path.is_file():
         return _listing({"train": _table(path)})
-    inside = {SPLITS[file.name]: file for file in sorted(path.iterdir()) if file.is_dir() and file.name in SPLITS}
-    if inside and "train" not in inside:
-        raise InputError("no training part", where=path, expected="a folder train", got=", ".join(inside))
-    return _listing({part: _files(folder) for part, folder in (inside or {"train": path}).items()})
+    return _listing({part: _files(folder) for part, folder in parts_of(path).items()})
+
+
+def parts_of(path: Path) -> dict[str, Path]:
+    """The folders train, validation (or val) and test of a folder; or itself as the training part, without any."""
+    found = {part: path / name for name, part in SPLITS.items() if (path / name).is_dir()}
+    if found and "train" not in found:
+        raise InputError("no training part", where=path, expected="a folder train", got=", ".join(found))
+    return found or {"train": path}
 
 
 def _files(folder: Path) -> Texts:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from striate.data import Bases, Characters, Words, load_data
-from striate.data.edits import EDITS, build_edits
+from striate.data import AUGMENTATIONS, Bases, Characters, Words, build_augmentation
 from striate.errors import InputError
 from striate.interpret.sequences import letters_of
 
 BASES = Bases(12)
 WORDS = Words(("a", "b", "c"), 12)
+STORED = {form: form.read("ACGTACGTACGT" if form is BASES else "a b")[None] for form in (BASES, WORDS, Characters(9))}
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -20,7 +20,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def changed(spec: str, texts: list[str], seed: int = 0) -> list[str]:
     units = torch.stack([BASES(text) for text in texts])
-    change = build_edits([spec], BASES)
+    change = build_augmentation([spec], STORED[BASES], preprocess=BASES)
     assert change is not None
     after, targets = change(units, torch.arange(len(texts)), seeded(seed))
     assert targets.tolist() == list(range(len(texts)))
@@ -40,16 +40,16 @@ def test_the_other_strand() -> None:
     assert 140 < many.count(texts[0]) < 260
 
 
-def test_shifts_bring_in_unknown_bases() -> None:
+def test_jitter_brings_in_unknown_bases() -> None:
     text = "AACGTTTGCATG"
-    found = changed("shift:2", [text] * 200)
+    found = changed("jitter:2", [text] * 200)
     assert set(found) == {"NN" + text[:-2], "N" + text[:-1], text, text[1:] + "N", text[2:] + "NN"}
-    assert changed("shift:0", [text]) == [text]
+    assert changed("jitter:0", [text]) == [text]
 
 
 def test_dropped_words_are_unknown_and_padding_stays() -> None:
     units = WORDS.normalize(torch.stack([WORDS.read("a b c a")] * 500))
-    change = build_edits(["drop_words:0.3"], WORDS)
+    change = build_augmentation(["drop_words:0.3"], STORED[WORDS], preprocess=WORDS)
     assert change is not None
     after, _ = change(units, torch.zeros(500), seeded())
     assert ((after == units) | ((after == 1) & (units != 0))).all()
@@ -57,14 +57,13 @@ def test_dropped_words_are_unknown_and_padding_stays() -> None:
     assert torch.equal(change(units, torch.zeros(500), seeded())[0], after)
 
 
-@pytest.mark.parametrize("name", list(EDITS))
+@pytest.mark.parametrize("name", [name for name, entry in AUGMENTATIONS.items() if {"bases", "words"} & {*entry.takes}])
 def test_every_entry_runs_on_its_example_and_says_what_it_does(name: str) -> None:
-    entry = EDITS[name]
-    form = {Bases: BASES, Words: WORDS}[entry.form]
-    text = "ACGTACGTACGT" if entry.form is Bases else "a b"
-    change = build_edits([entry.example], form)
+    entry = AUGMENTATIONS[name]
+    form = BASES if "bases" in entry.takes else WORDS
+    change = build_augmentation([entry.example], STORED[form], preprocess=form)
     assert change is not None
-    units = form.normalize(form.read(text)[None])
+    units = form.units(STORED[form])
     after, _ = change(units, torch.zeros(1), seeded())
     assert after.shape == units.shape
     assert after.dtype == units.dtype
@@ -74,18 +73,25 @@ def test_every_entry_runs_on_its_example_and_says_what_it_does(name: str) -> Non
 @pytest.mark.parametrize(
     ("spec", "form", "said"),
     [
-        ("reverse_complement", WORDS, "another kind of input: reverse_complement: expected bases, got words"),
-        ("drop_words", Characters(9), "another kind of input: drop_words: expected words, got characters"),
-        ("shift:-1", BASES, r"augmentation option: shift:places: expected a whole number in 0..10000, got -1"),
+        (
+            "reverse_complement",
+            WORDS,
+            "reverse_complement: expected bases, got words .*For words: drop_words",
+        ),
+        (
+            "drop_words",
+            Characters(9),
+            "drop_words: expected words, got characters .*Leave it out",
+        ),
+        ("jitter:-1", BASES, r"augmentation option: jitter:places: expected a whole number in 0..10000, got -1"),
         ("reverse_complement:q=1", BASES, "augmentation reverse_complement has no option: got 'q'"),
-        ("flip", BASES, "unknown augmentation of sequences: got 'flip'"),
+        ("flip", BASES, "does not fit the inputs: flip: expected pictures or volumes, got bases"),
     ],
 )
 def test_errors(spec: str, form: Bases | Words | Characters, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        build_edits([spec], form)
+        build_augmentation([spec], STORED[form], preprocess=form)
 
 
 def test_no_specs_change_nothing() -> None:
-    assert build_edits([], BASES) is None
-    assert load_data("digits").preprocess is not None
+    assert build_augmentation([], STORED[BASES], preprocess=BASES) is None

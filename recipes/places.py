@@ -1,0 +1,204 @@
+"""Train a recipe of places (clutter, faces, steering), score it beside its baseline, and draw what it says.
+
+    python recipes/places.py recipes/faces.yaml [--data faces:PATH] [--seed 0] [--runs FOLDER]
+
+Every fold of a cross-validation is trained. Written: the claim into the recipe's head, its numbers into a JSON file
+beside it, a table into docs/places.md with a picture beside it, and with --runs the run folders. Nothing in them is
+typed by hand. Seconds are those of the training by the clock and, where other programs ran beside, of the processor
+divided by the threads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import torch
+from matplotlib import pyplot as plt
+
+import striate
+from striate.ops.boxes import edges
+from striate.runs import conclude, make_folder
+from striate.tasks import FindKeypoints, Localize, Regress, Task
+from striate.tasks.keypoints import mean_points
+from striate.train import evaluate
+
+PAGE = Path(__file__).parents[1] / "docs" / "places.md"
+FOLDER = PAGE.with_suffix("")
+SHOWN = 18
+TRUE, SAID = "#40dc60", "#ff4020"
+
+
+def train(recipe: striate.Recipe, runs: Path | None) -> dict[str, Any]:
+    """One training: session, kept outputs, targets and the mean of the training targets, seconds."""
+    session = striate.open_session(recipe)
+    clock, processor = time.perf_counter(), time.process_time()
+    for step in striate.fit(session.model, session.task, session.data, session.recipe):
+        if step.ends_epoch:
+            print(f"epoch {step.epoch} loss {step.train_loss:.4f} {time.perf_counter() - clock:.0f} s", flush=True)
+    seconds = (time.perf_counter() - clock, (time.process_time() - processor) / torch.get_num_threads())
+    if runs is not None:
+        conclude(session, make_folder(recipe, runs))
+    data, device = session.data, next(session.model.parameters()).device
+    kept, targets = evaluate(session.model, session.task, data.tested, data.preprocess, device)
+    said = baseline(session.task, data.train.targets, targets)
+    return {"session": session, "kept": kept, "targets": targets, "baseline": said, "seconds": seconds}
+
+
+def baseline(task: Task, training: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """The outputs of an answer that looks at no picture: the mean of the training targets (of boxes: where one is)."""
+    if isinstance(task, FindKeypoints):
+        return task.answer_of(mean_points(training).expand_as(targets))
+    if isinstance(task, Regress):
+        return torch.zeros_like(targets)
+    assert isinstance(task, Localize)
+    mean = training[training[:, 4] > 0].mean(0)
+    said = torch.cat([task.boxes_said(edges(mean[None, :4])), torch.ones(1, 1), mean[None, 5:]], 1)
+    return said.expand(len(targets), -1)
+
+
+def draw_scenes(task: Localize, pictures: torch.Tensor, kept: torch.Tensor, targets: torch.Tensor) -> plt.Figure:
+    """Scenes with the true box and the one that was said."""
+    figure, axes = sheet(3, 6, 1.5)
+    for axis, picture, said, true in zip(axes, pictures, task.decode(kept), targets, strict=False):
+        axis.imshow(picture[0], cmap="gray", vmin=0, vmax=255, extent=(0, 64, 64, 0))
+        if true[4] > 0:
+            box(axis, edges(true[None, :4])[0].tolist(), TRUE)
+        if said.there:
+            box(axis, list(said.box), SAID)
+        named = f"{said.name} {said.probability:.2f}" if said.there else "nothing"
+        truth = task.class_names[int(true[5:].argmax())] if true[4] > 0 else "nothing"
+        axis.set_title(f"{named} (is {truth})", fontsize=7)
+    return figure
+
+
+def draw_faces(task: FindKeypoints, pictures: torch.Tensor, kept: torch.Tensor, targets: torch.Tensor) -> plt.Figure:
+    """Faces with the true points and those that were said."""
+    figure, axes = sheet(3, 6, 1.5)
+    errors = task.score(kept, targets).per_picture
+    for axis, picture, said, true, error in zip(axes, pictures, task.pixels(kept), targets, errors, strict=False):
+        axis.imshow(picture[0], cmap="gray")
+        axis.plot(*true.T, ".", color=TRUE, markersize=2)
+        axis.plot(*said.T, ".", color=SAID, markersize=2)
+        axis.set_title(f"{error:.1f} pixels", fontsize=7)
+    return figure
+
+
+def draw_roads(task: Regress, pictures: torch.Tensor, kept: torch.Tensor, targets: torch.Tensor) -> plt.Figure:
+    """Roads with both commands, and all commands against each other."""
+    figure = plt.figure(figsize=(9, 4.2), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.4, 1))
+    said = task.values(kept)
+    for axis, picture, one, true in zip(left.subplots(6, 2).flat, pictures, said, targets, strict=False):
+        axis.imshow(picture.permute(1, 2, 0))
+        axis.set_title(f"says {one.item():+.4f}, is {true.item():+.4f} 1/m", fontsize=7)
+        axis.axis("off")
+    plot = right.subplots()
+    plot.plot(targets, said, ".", markersize=2, color=SAID)
+    ends = [targets.min().item(), targets.max().item()]
+    plot.plot(ends, ends, color="gray", linewidth=1)
+    plot.set_xlabel("true 1/r [1/m]")
+    plot.set_ylabel("said 1/r [1/m]")
+    return figure
+
+
+def sheet(rows: int, columns: int, inches: float) -> tuple[plt.Figure, list[Any]]:
+    """A figure of empty axes."""
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * inches, rows * inches * 1.1), layout="constrained")
+    for axis in axes.flat:
+        axis.axis("off")
+    return figure, list(axes.flat)
+
+
+def box(axis: Any, sides: list[float], color: str) -> None:
+    """One box in a picture."""
+    left, top, right, bottom = sides
+    axis.add_patch(plt.Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=color))
+
+
+DRAW: dict[type[Task], Callable[..., plt.Figure]] = {
+    Localize: draw_scenes,
+    FindKeypoints: draw_faces,
+    Regress: draw_roads,
+}
+
+
+def table(rows: dict[str, dict[str, float]]) -> list[str]:
+    """Rows of numbers as a Markdown table."""
+    columns = list(next(iter(rows.values())))
+    lines = [["", *(column.replace("_", " ") for column in columns)], ["---"] * (len(columns) + 1)]
+    lines += [[name, *(f"{row[column]:.4g}" for column in columns)] for name, row in rows.items()]
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def into_page(name: str, lines: list[str]) -> None:
+    """Put the lines after the page's mark <!-- name -->, for what stood there up to the next empty line."""
+    head, mark, rest = PAGE.read_text().partition(f"<!-- {name} -->\n")
+    _, _, tail = rest.partition("\n\n") if not rest.startswith("\n") else ("", "", rest[1:])
+    PAGE.write_text(head + mark + "\n".join(lines) + "\n\n" + tail)
+
+
+def main() -> None:
+    """Train, score, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--data", help="the data, where they lie elsewhere than the recipe says")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", type=Path, help="keep the run folders here")
+    given = parser.parse_args()
+    recipe = replace(striate.Recipe.read(given.recipe), seed=given.seed, device="cpu")
+    recipe = replace(recipe, data=given.data or recipe.data)
+    runs: list[dict[str, Any]] = []
+    for fold in range(recipe.folds or 1):
+        runs.append(train(replace(recipe, fold=fold), given.runs))
+        write(given.recipe, recipe, runs)
+
+
+def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> None:
+    """The claim, the JSON file and the picture."""
+    task = runs[0]["session"].task
+    kept, targets, guessed = (torch.cat([run[key] for run in runs]) for key in ("kept", "targets", "baseline"))
+    scores, blind = task.score(kept, targets), task.score(guessed, targets)
+    clock, processor = (sum(run["seconds"][k] for run in runs) for k in (0, 1))
+    found = {
+        "scores": scores.summary(),
+        "baseline": blind.summary(),
+        "folds": [run["session"].task.score(run["kept"], run["targets"]).summary() for run in runs],
+        "seed": recipe.seed,
+        "seconds": round(clock, 1),
+        "processor_seconds": round(processor, 1),
+    }
+    numbers = [f"{key.replace('_', ' ')} {value:.4g}" for key, value in scores.summary().items() if key != "n"]
+    name, value = list(blind.summary().items())[1]
+    how = f"{len(runs)} of {recipe.folds} folds," if recipe.folds else "the test part's"
+    lines = [
+        path.read_text().splitlines()[0],
+        f"# Claim: {', '.join(numbers)}; {how} {scores.n:,} items, seed {recipe.seed}.",
+        f"# Without looking (the mean of the training targets): {name.replace('_', ' ')} {value:.4g}.",
+        f"# Training: {clock:.0f} s (processor {processor:.0f} s a thread) on {torch.get_num_threads()} threads; "
+        f"striate {striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
+        *[line for line in path.read_text().splitlines()[1:] if not line.startswith("#")],
+    ]
+    path.write_text("\n".join(lines) + "\n")
+    path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    into_page(path.stem, table({"network": scores.summary(), "mean of the training targets": blind.summary()}))
+    pictures = torch.cat([run["session"].data.tested.inputs for run in runs])
+    FOLDER.mkdir(exist_ok=True)
+    figure = DRAW[type(task)](task, pictures[:SHOWN], kept if isinstance(task, Regress) else kept[:SHOWN],
+                              targets if isinstance(task, Regress) else targets[:SHOWN])  # fmt: skip
+    figure.savefig(FOLDER / f"{path.stem}.png", dpi=110)
+    plt.close(figure)
+    print("\n".join(lines[1:4]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Time series of the UCR archive: FCN and ResNet (Wang et al. 2017) beside their published accuracies.
+
+    python recipes/ucr.py PATH --out FOLDER [--sets GunPoint ...] [--networks ts_fcn ...] [--updates 400]
+
+PATH is the archive's folder, or a tar of it. The recipe is that of the published accuracies (H. I. Fawaz et al.,
+"Deep learning for time series classification: a review", 2019, github.com/hfawaz/dl-4-tsc), with far fewer updates:
+batches of 16, Adam at 0.001, halved after 50 epochs without a lower training loss, and the weights of the epoch with
+the lowest one are kept. Writes FOLDER/ucr.json and FOLDER/ucr.md; what is in the file already is not trained again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+warnings.simplefilter("ignore")
+
+import torch
+
+import striate
+from striate.train import evaluate
+
+NETWORKS = ("ts_fcn", "ts_resnet")
+# Test accuracy (%) of the authors' five runs, ts_fcn and ts_resnet: results/results-ucr-128.csv of their repository.
+PUBLISHED = {
+    "GunPoint": ((100.0, 100.0, 100.0, 100.0, 100.0), (99.3, 99.3, 98.0, 98.7, 100.0)),
+    "ECG200": ((90.0, 88.0, 88.0, 89.0, 89.0), (89.0, 85.0, 88.0, 89.0, 86.0)),
+    "Coffee": ((100.0, 100.0, 100.0, 100.0, 100.0), (100.0, 100.0, 100.0, 100.0, 100.0)),
+    "CBF": ((99.4, 99.4, 99.3, 99.2, 99.4), (99.2, 99.7, 99.7, 99.7, 99.7)),
+    "ECGFiveDays": ((98.7, 98.5, 98.5, 98.1, 98.8), (99.3, 99.7, 89.3, 96.1, 98.8)),
+    "ItalyPowerDemand": ((96.1, 96.4, 96.2, 96.4, 96.3), (96.6, 96.2, 95.9, 96.0, 96.0)),
+    "SyntheticControl": ((98.7, 99.3, 99.3, 98.7, 98.3), (99.7, 99.3, 99.7, 100.0, 99.7)),
+    "Trace": ((100.0, 100.0, 100.0, 100.0, 100.0), (100.0, 100.0, 100.0, 100.0, 100.0)),
+    "SwedishLeaf": ((96.5, 97.1, 96.5, 97.0, 96.6), (95.5, 96.5, 96.3, 96.6, 96.3)),
+    "TwoLeadECG": ((100.0, 100.0, 99.9, 99.9, 99.9), (100.0, 100.0, 100.0, 100.0, 100.0)),
+}
+
+
+def train(network: str, data: str, updates: int, seed: int) -> dict[str, Any]:
+    """Test accuracy of one network on one set."""
+    batch, rows = 16, len(striate.load_data(data, validation=0).train)
+    epochs = math.ceil(updates / max(1, rows // batch))
+    recipe = striate.Recipe(
+        model=network, data=data, epochs=epochs, batch_size=batch, validation=0.0, seed=seed, device="cpu",
+        optimizer="adamw", learning_rate=0.001, weight_decay=0.0, label_smoothing=0.0,
+        schedule="plateau", step_epochs=50, step_factor=0.5, final_learning_rate=0.1, patience=epochs + 1,
+    )  # fmt: skip
+    session = striate.open_session(recipe)
+    began = time.perf_counter()
+    steps = [step.number for step in striate.fit(session.model, session.task, session.data, recipe)]
+    seconds = time.perf_counter() - began
+    tested = session.data.test
+    kept, targets = evaluate(session.model, session.task, tested, session.data.preprocess, torch.device("cpu"))
+    accuracy = session.task.score(kept, targets).accuracy
+    return {
+        "accuracy": round(100 * accuracy, 2),
+        "updates": len(steps),
+        "seconds": round(seconds, 1),
+        "test_series": len(tested),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Ours beside the authors' mean and range."""
+    lines = ["| set | test series | network | accuracy, % | published mean (5 runs) | lowest to highest | seconds |"]
+    lines += ["|---|---:|---|---:|---:|---:|---:|"]
+    for name, both in PUBLISHED.items():
+        for network, runs in zip(NETWORKS, both, strict=True):
+            if result := results.get(f"{name} {network}"):
+                lines.append(
+                    f"| {name} | {result['test_series']} | `{network}` | {result['accuracy']:.1f} | "
+                    f"{statistics.mean(runs):.1f} | {min(runs):.1f} to {max(runs):.1f} | {result['seconds']:.0f} |"
+                )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Train what is missing, then write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("path", type=Path, help="the archive's folder, or a tar of it")
+    parser.add_argument("--out", type=Path, default=Path("ucr"))
+    parser.add_argument("--sets", nargs="+", default=list(PUBLISHED))
+    parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
+    parser.add_argument("--updates", type=int, default=400)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "ucr.json"
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    setting = {
+        "updates": options.updates, "seed": options.seed, "threads": torch.get_num_threads(),
+        "torch": torch.__version__, "striate": striate.__version__,
+    }  # fmt: skip
+    if stored.get("setting", setting) != setting:
+        raise SystemExit(f"{path} holds another setting, {stored['setting']}: choose another --out")
+    results = stored.get("results", {})
+    for name in options.sets:
+        for network in options.networks:
+            if f"{name} {network}" in results:
+                continue
+            data = f"ucr:{options.path / name}" if options.path.is_dir() else f"ucr:{options.path}:{name}"
+            results[f"{name} {network}"] = result = train(network, data, options.updates, options.seed)
+            print(f"{name} {network}: {result['accuracy']:.1f} % in {result['seconds']} s", flush=True)
+            path.write_text(json.dumps({"setting": setting, "results": results}, indent=1) + "\n")
+            (options.out / "ucr.md").write_text(table(results))
+
+
+if __name__ == "__main__":
+    main()

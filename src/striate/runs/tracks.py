@@ -1,0 +1,51 @@
+"""Scores along sequences as bedGraph files, which genome browsers show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from striate.train import write_atomically
+
+# What `striate.data.Bases.expand` calls a window: FILE, SEQUENCE:START-END.
+WINDOW = re.compile(r"^.*, (?P<sequence>\S+):(?P<start>\d+)-(?P<end>\d+)$")
+Window = tuple[int, int, float]
+
+
+def write_tracks(lines: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Write LABEL.bedGraph into `folder` for each label that was predicted for windows of a long sequence.
+
+    `lines` are those of predictions.jsonl; items that are no windows, and tasks without labels, have no track. Every
+    base gets the probability of the window whose middle is the nearest, so that the intervals do not overlap, as the
+    format has it; they count from 0 and leave out their end.
+    """
+    found: dict[str, dict[str, list[Window]]] = {}
+    for line in lines:
+        if (window := WINDOW.match(line["file"])) is None:
+            continue
+        start, end = int(window["start"]), int(window["end"])
+        for label, probability in line.get("labels", {}).items():
+            found.setdefault(label, {}).setdefault(window["sequence"], []).append((start, end, probability))
+    paths = []
+    for label, sequences in found.items():
+        rows = [f'track type=bedGraph name="{label}"']
+        for name, windows in sequences.items():
+            rows += [f"{name}\t{start}\t{end}\t{value:.6g}" for start, end, value in nearest(windows)]
+        paths.append(folder / (re.sub(r"[^A-Za-z0-9._-]+", "_", label) + ".bedGraph"))
+        write_atomically(paths[-1], ("\n".join(rows) + "\n").encode())
+    return paths
+
+
+def nearest(windows: Iterable[Window]) -> list[Window]:
+    """Intervals that do not overlap: each window's part is where its middle is the nearest.
+
+    >>> nearest([(0, 100, 0.5), (50, 150, 0.7)])
+    [(0, 75, 0.5), (75, 150, 0.7)]
+    """
+    ordered = sorted(windows)
+    edges = [(a[0] + a[1] + b[0] + b[1]) // 4 for a, b in pairwise(ordered)]
+    starts, ends = [ordered[0][0], *edges], [*edges, ordered[-1][1]]
+    return [(start, end, window[2]) for start, end, window in zip(starts, ends, ordered, strict=True) if start < end]
