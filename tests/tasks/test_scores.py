@@ -163,7 +163,7 @@ def test_scores_are_plain_data_and_a_table(multi_label: bool) -> None:
     assert stored["confusion"] == [list(row) for row in scores.confusion]
     table = scores.table()
     assert table.row_count == 4
-    assert f"30 images  accuracy {scores.accuracy:.4f}" in str(table.title)
+    assert f"30 items  accuracy {scores.accuracy:.4f}" in str(table.title)
     assert set(scores.summary()) >= {"n", "accuracy", "loss", "macro_f1", "brier", "calibration_error"}
 
 
