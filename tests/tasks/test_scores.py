@@ -111,7 +111,7 @@ def test_multi_label_accuracy_confusion_and_f1(case: tuple[int, int, int]) -> No
     assert np.array_equal(scores.confusion, sk.multilabel_confusion_matrix(true, given_).reshape(-1, 4))
     want = sk.precision_recall_fscore_support(true, given_, zero_division=0)
     np.testing.assert_allclose(np.array([(c.precision, c.recall, c.f1, c.support) for c in scores.per_class]).T, want)
-    macro = tm.f1_score(output, target.int(), "multilabel", num_labels=case[0], average="none").mean()
+    macro = tm.f1_score(output.sigmoid(), target.int(), "multilabel", num_labels=case[0], average="none").mean()
     assert scores.macro_f1 == pytest.approx(macro.item())
     assert scores.top_k == {}
 
@@ -172,7 +172,7 @@ def test_an_empty_set_has_no_scores() -> None:
         (Classify(("a", "b")), torch.zeros(0, dtype=torch.int64)),
         (Classify(("a", "b"), multi_label=True), torch.zeros(0, 2)),
     ):
-        with pytest.raises(InputError, match="^cannot score an empty set: expected at least one image, got 0"):
+        with pytest.raises(InputError, match="^cannot score an empty set: expected at least one item, got 0"):
             task.score(torch.zeros(0, 2), target)
 
 
