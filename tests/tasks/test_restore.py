@@ -25,7 +25,9 @@ def drawn(seed: int = 0) -> torch.Generator:
 def pictures(n: int = 4, channels: int = 3, side: int = 16) -> torch.Tensor:
     """Smooth: sums of a few waves."""
     place = torch.linspace(0, 3, side)
-    waves = [torch.outer(torch.sin(place * (1 + i % 7) / 7 + i), torch.cos(place * (i % 3) / 2)) for i in range(n * channels)]
+    waves = [
+        torch.outer(torch.sin(place * (1 + i % 7) / 7 + i), torch.cos(place * (i % 3) / 2)) for i in range(n * channels)
+    ]
     return (torch.stack(waves).view(n, channels, side, side) + 1) / 2
 
 
