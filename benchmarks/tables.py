@@ -276,12 +276,42 @@ def degradation() -> list[str]:
     ]
 
 
+def signals_table() -> str:
+    """What the recipes of sound and series found."""
+    parts = []
+    for name in ("fsdd", "fsdd_waveform", "wavenet"):
+        lines = (ROOT / "recipes" / f"{name}.yaml").read_text().splitlines()
+        head = [line.removeprefix("# ") for line in lines if line.startswith("#")]
+        parts += [f"**[recipes/{name}.yaml](../recipes/{name}.yaml)**", "", *head[1:], ""]
+    path = ROOT / "recipes" / "fsdd_speakers.json"
+    if path.is_file():
+        found = json.loads(path.read_text())
+        parts += [
+            "**Speakers who were not heard in training** (`python recipes/speakers.py recipes/fsdd.yaml`)",
+            "",
+            "| speaker | recordings | accuracy |",
+            "|---|---:|---:|",
+            *(f"| {name} | {row['n']} | {row['accuracy']:.1%} |" for name, row in sorted(found.items())),
+            f"| mean of {len(found)} | | {sum(row['accuracy'] for row in found.values()) / len(found):.1%} |",
+            "",
+        ]
+    setting = json.loads((ROOT / "recipes" / "ucr.json").read_text())["setting"]
+    parts += [
+        f"**The UCR archive** (`recipes/ucr.py`, {setting['updates']} updates, seed {setting['seed']}, "
+        f"{setting['threads']} threads, torch {setting['torch']})",
+        "",
+        (ROOT / "recipes" / "ucr.md").read_text().rstrip(),
+    ]
+    return "\n".join(parts)
+
+
 # Pages of which a table is generated.
 PAGES = {
     "README.md": benchmark_table,
     "docs/locality.md": locality_table,
     "docs/algorithms.md": convolution_table,
     "docs/acceleration.md": acceleration_table,
+    "docs/signals.md": signals_table,
 }
 
 

@@ -3,14 +3,12 @@
     striate train recipes/colorize.yaml --data cifar10:PATH
     python recipes/colorize.py runs/RUN --out docs/restoration [--photos FOLDER]
 
-Writes FOLDER/colorize.json and colorize.png: the run's own test pictures and, with --photos, photographs of any kind at
-twice the side that the network was trained on.
+Writes FOLDER/colorize.json and colorize.png: the run's own test pictures and, with --photos, photographs at the same size.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import warnings
 from collections.abc import Sequence
@@ -71,9 +69,8 @@ def main() -> None:
     task, data = card.build_task(), load_recipe_data(striate.Recipe.read(options.run / "recipe.yaml"))
     sets = [("test pictures of the run", data.tested, card.preprocess)]
     if options.photos:
-        larger = dataclasses.replace(card.preprocess, shape=(3, *(2 * side for side in card.input_shape[1:])))
-        items, _ = open_items(f"photos:{options.photos}", larger, Meaning("none"))
-        sets.append(("photographs", items, larger))
+        items, _ = open_items(f"photos:{options.photos}", card.preprocess, Meaning("none"))
+        sets.append(("photographs", items, card.preprocess))
     results, groups = {}, []
     for title, items, fitted in sets:
         scores = task.score(*evaluate(model, task, items, fitted, CPU))

@@ -31,7 +31,7 @@ from striate.runs.record import load_recipe_data
 from striate.tasks import psnr, ssim
 from striate.train import evaluate
 
-TUNED = 4  # training pictures on which the strengths are chosen
+TUNED = 2  # training pictures on which the strengths are chosen
 CPU = torch.device("cpu")
 Filter = Callable[[torch.Tensor], torch.Tensor]
 
@@ -56,7 +56,7 @@ def choices(sigma: float) -> dict[str, dict[str, Filter]]:
     return {
         "Gaussian": {f"σ {s:g}": gaussian(s) for s in np.arange(0.6, 1.81, 0.2)},
         "median": {f"{side}x{side}": median(side) for side in (3, 5, 7)},
-        "non-local means": {f"{s:g} of the noise": alike(s, sigma) for s in (0.3, 0.4, 0.5, 0.6, 0.8)},
+        "non-local means": {f"{s:g} of the noise": alike(s, sigma) for s in (0.3, 0.45, 0.6, 0.8)},
     }
 
 

@@ -89,8 +89,7 @@ def draw(results: dict[str, Any]) -> Figure:
         axes.grid(color="#eef1f4")
         axes.spines[["top", "right"]].set_visible(False)
         if low is None:  # a closer look at what fine-tuning brings back
-            worst = min(p["after"] for points in results["points"].values() for p in points)
-            axes.set_ylim(bottom=max(0, 100 * min(worst, results["accuracy"]) - 1))
+            axes.set_ylim(100 * results["accuracy"] - 10, 100 * results["accuracy"] + 1)
         else:
             axes.set_ylim(0, 102)
             axes.legend(frameon=False, fontsize=8)

@@ -3,8 +3,8 @@
     python recipes/segmentation.py recipes/roads_segnet.yaml [--seeds 1] [--data NAME:PATH] [--out docs/segmentation]
     python recipes/segmentation.py recipes/isbi.yaml         # a recipe with folds is cross-validated
 
-Writes NAME.json beside the recipe, and NAME.png into the folder `--out`. What the JSON file has already, of the same
-recipe, is not trained again.
+Writes NAME.json beside the recipe, a claim into its head, and NAME.png into the folder `--out`. What the JSON file has
+already, of the same recipe, is not trained again.
 """
 
 from __future__ import annotations
@@ -94,7 +94,28 @@ def train(path: Path, seeds: int, data: str | None, out: Path) -> None:
             facts = {"threads": torch.get_num_threads(), "striate": striate.__version__, "torch": torch.__version__}
             measures = {name: spread(done, name) for name in flat(done[0]["scores"])}
             results.write_text(json.dumps({"recipe": body, **facts, "measures": measures, "runs": done}) + "\n")
+            path.write_text("\n".join([path.read_text().splitlines()[0], *claim(done, measures), *body]) + "\n")
             print(path.stem, seed, fold, flat(done[-1]["scores"]), done[-1]["seconds"], "s", flush=True)
+
+
+def claim(done: list[dict[str, Any]], measures: dict[str, dict[str, float]]) -> list[str]:
+    """The comment lines in the head of the recipe."""
+    named = [
+        name for name in ("mean_iou", "mean_accuracy", "accuracy", "thinned_rand", "thinned_info") if name in measures
+    ]
+    shown = [
+        f"{name.replace('_', ' ')} {measures[name]['mean']:.4f} ({measures[name]['least']:.4f} to "
+        f"{measures[name]['greatest']:.4f})"
+        for name in named
+    ]
+    clock, processor = ([found[key] for found in done] for key in ("seconds", "processor_seconds"))
+    return [
+        f"# Claim: {', '.join(shown)}; mean of {len(done)} trainings (seeds, folds) on "
+        f"{done[0]['scores']['n']} test items each.",
+        f"# Training: median {statistics.median(clock):.0f} s (processor {statistics.median(processor):.0f} s a "
+        f"thread) on "
+        f"{torch.get_num_threads()} threads.",
+    ]
 
 
 def flat(scores: dict[str, Any]) -> dict[str, float]:

@@ -14,8 +14,9 @@ import torch
 
 # An int where a float is annotated is fine (PEP 484), as mypy has it; checks leave the random state alone.
 CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True, is_random=False))"
-# The window algebra is pure whole numbers, called millions of times, and mypy knows its types.
-UNCHECKED = {"geometry.indices", "geometry.window", "geometry.reading"}
+# The window algebra is pure whole numbers, called millions of times, and mypy knows its types. So are the
+# brush strokes of a rendered scene, thousands of times.
+UNCHECKED = {"geometry.indices", "geometry.window", "geometry.reading", "data.roads"}
 SOURCE = find_spec("striate").submodule_search_locations[0]
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts) for path in Path(SOURCE).rglob("[!_]*.py")}
 # How long an example takes depends on what else the machine does.

@@ -162,6 +162,8 @@ def test_bad_images_and_foreign_data(capsys: pytest.CaptureFixture[str], run_fol
     (tmp_path / "a.png").write_bytes(b"no image")
     assert "cannot decode an image" in fails(capsys, "predict", str(run_folder), str(tmp_path / "a.png"))
     assert "no such image" in fails(capsys, "predict", str(run_folder), str(tmp_path / "b.png"))
+    told = fails(capsys, "predict", str(run_folder), str(tmp_path / "a.png"), "--task", "top=3")
+    assert "task classify has no option: got 'top'. Did you mean top_k?" in told
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         Image.new("L", (12, 12)).save(tmp_path / "pets" / name / "a.png")

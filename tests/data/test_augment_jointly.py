@@ -47,7 +47,7 @@ def test_points_move_to_where_a_picture_of_a_dot_shows_them(spec: str, seed: int
     spec = spec if "flip" in spec else f"{spec},mode=zeros"  # no reflected dots
     points = torch.tensor([[[x, y], [46 - x, 34 - y]]]).repeat(3, 1, 1)
     pictures, moved = change([spec], dots(points, 35, 47), points, Meaning("points", ("a", "b"), mirror=(0, 1)), seed)
-    torch.testing.assert_close(moved, centers(pictures), atol=0.15, rtol=0)
+    torch.testing.assert_close(moved, centers(pictures), atol=0.3, rtol=0)
 
 
 @pytest.mark.parametrize("spec", MOVES)

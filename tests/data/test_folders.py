@@ -234,7 +234,7 @@ def test_nothing_but_corrupt_files(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.png").write_bytes(b"broken")
-    with pytest.raises(InputError, match=r"no images are left for train: .*: expected at least one readable image"):
+    with pytest.raises(InputError, match=r"no items are left for train: .*: expected at least one readable item"):
         load(tmp_path, skip_corrupt=True, test=0, validation=0)
     with pytest.raises(InputError, match=r"too small to split off test: expected 2 or more images, got 0 of class a"):
         load(tmp_path, skip_corrupt=True)
@@ -244,7 +244,7 @@ def test_a_part_of_nothing_but_corrupt_files_is_named(tmp_path: Path, make_folde
     make_folder(tmp_path / "train")
     layout(tmp_path, "test/cat/1.png")
     (tmp_path / "test" / "cat" / "1.png").write_bytes(b"broken")
-    with pytest.raises(InputError, match=f"no images are left for test: folder:{tmp_path}: expected"):
+    with pytest.raises(InputError, match=f"no items are left for test: folder:{tmp_path}: expected"):
         load(tmp_path, skip_corrupt=True)
 
 

@@ -35,7 +35,7 @@ def equal(first: list[Batch], second: list[Batch]) -> bool:
     return len(first) == len(second) and all(
         torch.equal(getattr(a, name), getattr(b, name)) and getattr(a, name).stride() == getattr(b, name).stride()
         for a, b in zip(first, second, strict=True)
-        for name in ("images", "labels", "index")
+        for name in ("inputs", "targets", "index")
     )
 
 
@@ -168,7 +168,7 @@ def test_a_run_that_stops_early_ends_its_workers(tmp_path: Path) -> None:
     ("options", "text"),
     [
         ({"batch_size": 0}, "batch size is not positive: expected at least 1, got 0"),
-        ({"batch_size": 38, "drop_last": True}, "no full batch: .* got batches of 38, 37 images"),
+        ({"batch_size": 38, "drop_last": True}, "no full batch: .* got batches of 38, 37 items"),
         ({"augment": lambda images, targets, _: (images, targets)}, "augmentation without a seed"),
         ({"seed": -1}, "seed is negative: expected at least 0, got -1"),
         ({"workers": -1}, "number of workers is negative"),
@@ -180,7 +180,7 @@ def test_options_that_cannot_be_used(options: dict[str, object], text: str) -> N
 
 
 def test_images_of_another_shape() -> None:
-    with pytest.raises(InputError, match=r"images do not fit the preprocessing: expected \(1, 6, 5\), got \(3, 6, 5\)"):
+    with pytest.raises(InputError, match=r"items do not fit the preprocessing: expected \(1, 6, 5\), got \(3, 6, 5\)"):
         Batches(items(), Pictures((1, 6, 5), (0.0,), (1.0,)), batch_size=8)
 
 

@@ -199,3 +199,19 @@ def test_bad_series() -> None:
         Series(1, 2).read([1.0, math.inf])
     with pytest.raises(InputError, match="option normalize of series: expected item or set or none, got 'all'"):
         Series(1, 2, "all")
+
+
+def test_what_was_done_to_recordings_is_told(tmp_path: Path) -> None:
+    import soundfile
+
+    paths = tones(tmp_path, (8000, 44100, 16000, 8000))
+    soundfile.write(tmp_path / "4.wav", np.zeros((400, 2)), 8000)
+    (tmp_path / "5.wav").write_bytes(b"RIFF")  # told by its error
+    notes = Waveform(8000, 1000).notes((*paths, tmp_path / "4.wav", tmp_path / "5.wav"))
+    assert notes == (
+        "2 of 6 recordings resampled from 16000, 44100 to 8000 Hz",
+        "1 of 6 recordings of several channels: averaged to one",
+        "2 of 6 recordings longer than 0.125 s: only the middle is kept",
+    )
+    assert Waveform(8000, 1600).notes(paths[:1]) == ()
+    assert Waveform(8000, 1600).notes([torch.zeros(3)]) == ()

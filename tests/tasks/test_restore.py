@@ -9,9 +9,11 @@ from PIL import Image
 from torch import nn
 
 import striate
+from striate.cli import main
 from striate.data import Pictures, load_data
 from striate.data.items import Data, Items, Meaning
 from striate.errors import InputError, StorageError
+from striate.runs import evaluate_run
 from striate.tasks import Restore, psnr, read_task, ssim, task_of
 from striate.tasks.noise import gaussian, poisson, salt_pepper
 from striate.tasks.panels import beside, write_png
@@ -25,7 +27,9 @@ def drawn(seed: int = 0) -> torch.Generator:
 def pictures(n: int = 4, channels: int = 3, side: int = 16) -> torch.Tensor:
     """Smooth: sums of a few waves."""
     place = torch.linspace(0, 3, side)
-    waves = [torch.outer(torch.sin(place * (i + 1)), torch.cos(place * (i % 3))) for i in range(n * channels)]
+    waves = [
+        torch.outer(torch.sin(place * (1 + i % 7) / 7 + i), torch.cos(place * (i % 3) / 2)) for i in range(n * channels)
+    ]
     return (torch.stack(waves).view(n, channels, side, side) + 1) / 2
 
 
@@ -151,7 +155,7 @@ def test_a_card_keeps_it() -> None:
 
 
 def test_labels_mean_nothing_to_it() -> None:
-    data = load_data("digits", image_size=12)
+    data = load_data("digits")
     task = task_of("restore:noise=salt_pepper,share=0.3", data)
     assert task == Restore(1, "salt_pepper", share=0.3)
 
@@ -159,7 +163,7 @@ def test_labels_mean_nothing_to_it() -> None:
 def test_what_cannot_be_is_told() -> None:
     with pytest.raises(InputError, match=r"unknown kind of noise: got 'gausian'\. Did you mean gaussian\?"):
         Restore(3, "gausian")
-    with pytest.raises(InputError, match=r"unknown kind of distance: got 'l3'\. Did you mean"):
+    with pytest.raises(InputError, match=r"unknown kind of distance: got 'l3'\. Known: l1, l2"):
         Restore(3, distance="l3")
     for key, value in (("sigma", 0.0), ("share", 1.5), ("photons", -1.0)):
         with pytest.raises(InputError, match=f"{key} of the noise is out of range: expected above 0, at most"):
@@ -171,6 +175,20 @@ def test_what_cannot_be_is_told() -> None:
         task.check(torch.zeros(2, 3, 8, 8), torch.zeros(2))
     with pytest.raises(InputError, match="cannot score an empty set: expected at least one picture, got 0"):
         task.score(torch.zeros(0, 6), target[:0])
+
+
+def test_a_run_on_labeled_pictures_is_evaluated_on_plain_ones(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for name, picture in zip("abc", (pictures(3, 1, 12) * 255).round().to(torch.uint8), strict=True):
+        Image.fromarray(picture[0].numpy()).save(tmp_path / "photos" / f"{name}.png")
+    options = ["--task", "restore", "--model", "denoising_unet:width=0.05", "--image-size", "16", "--epochs", "0.02"]
+    main(["train", *options, "--device", "cpu", "--out", str(tmp_path / "runs")])
+    (run,) = (tmp_path / "runs").iterdir()
+    assert evaluate_run(run).scores.n == 359
+    found = evaluate_run(run, f"photos:{tmp_path / 'photos'}", device="cpu", resamples=20)
+    assert found.scores.n == 3
+    low, high = found.intervals["psnr"]
+    assert low <= found.scores.summary()["psnr"] <= high
 
 
 @pytest.mark.slow

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
+import runpy
+import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,3 +216,16 @@ def test_filters_that_cannot_be_pruned() -> None:
             remove_filters(small(), (1, 8, 8), {"0": filters})
     with pytest.raises(InputError, match="the smaller network does not run: Stubborn: .*counts on the number"):
         prune_filters(Stubborn(), (1, 8, 8), 0.5)
+
+
+@pytest.mark.slow
+def test_the_recipe_of_pruning_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Path(__file__).parents[2] / "recipes" / "pruning.py"
+    options = ["--model", "mnist_fast:width=32", "--image-size", "28", "--epochs", "3", "--shares", "0.5"]
+    monkeypatch.setattr(sys, "argv", ["pruning.py", "digits", *options, "--out", str(tmp_path)])
+    with warnings.catch_warnings():
+        runpy.run_path(str(recipe), run_name="__main__")
+    found = json.loads((tmp_path / "pruning.json").read_text())
+    assert found["accuracy"] > 0.95
+    assert all(points[0]["after"] > 0.95 for points in found["points"].values())
+    assert (tmp_path / "pruning.png").stat().st_size > 5_000

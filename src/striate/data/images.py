@@ -85,7 +85,7 @@ class Pictures(Input):
     @classmethod
     def fit(
         cls,
-        raw: UInt8[Tensor, "n c h w"] | tuple[Path, ...],
+        raw: UInt8[Tensor, "n _ _ _"] | tuple[Path, ...],
         reading: Reading,
         image_size: int | tuple[int, int] | None = None,
         channels: int | None = None,
@@ -101,7 +101,7 @@ class Pictures(Input):
         return images, plain.measured(images, reading.train(corrupt)), corrupt
 
     def store(
-        self, raw: UInt8[Tensor, "n old_c old_h old_w"] | tuple[Path, ...], reading: Reading
+        self, raw: UInt8[Tensor, "n _ _ _"] | tuple[Path, ...], reading: Reading
     ) -> tuple[UInt8[Tensor, "n c h w"], list[int]]:
         """All pictures through `read`, and the positions of the broken ones (black, to be left out)."""
         return decode(raw, self, skip_corrupt=reading.skip_corrupt, cache=reading.cache, progress=reading.progress)

@@ -75,6 +75,9 @@ def load_data(
         if folds is not None:
             given = fold_of(classes, given, folds, fold, groups, seed)
         parts.update(split(classes, given, names, validation, test, seed))
+        for name, positions in parts.items():
+            if len(positions) == 0:
+                raise InputError(f"no items are left for {name}", where=spec, expected="at least one readable item")
         return parts["train"]
 
     reading = Reading(spec, train, skip_corrupt, cache, progress, listing.names)
@@ -178,7 +181,7 @@ def _placed(listing: Listing, fitted: Input) -> Listing:
 
 def _subset(spec: str, part: str, listing: Listing, stored: Tensor, positions: Positions, cache: Path | None) -> Items:
     if len(positions) == 0:
-        raise InputError(f"no images are left for {part}", where=spec, expected="at least one readable image")
+        raise InputError(f"no items are left for {part}", where=spec, expected="at least one readable item")
     where = torch.from_numpy(positions)
     names = tuple(listing.names[i] for i in positions.tolist())
     return Items(gather(stored, where, cache), listing.targets[where], listing.meaning, names)

@@ -40,15 +40,16 @@ def non_local_means(
 
 def _box_mean(x: Tensor, side: int) -> Tensor:
     """The mean over windows of `side`, axis by axis; the outside is mirrored."""
+    wide = _mirrored(x, side // 2)
     for axis in range(2, x.ndim):
-        wide = _mirrored(x.movedim(axis, -1), side // 2, axes=1)
-        x = wide.unfold(-1, side, 1).mean(-1).movedim(-1, axis)
-    return x
+        parts = [wide.narrow(axis, first, x.shape[axis]) for first in range(side)]
+        wide = sum(parts[1:], parts[0])
+    return wide / side ** (x.ndim - 2)
 
 
-def _mirrored(x: Tensor, by: int, axes: int | None = None) -> Tensor:
-    """The last `axes` axes (all of space) mirrored at their ends, without repeating the last value."""
-    for axis in range(x.ndim - (axes or x.ndim - 2), x.ndim):
+def _mirrored(x: Tensor, by: int) -> Tensor:
+    """All of space mirrored at its ends, without repeating the last value."""
+    for axis in range(2, x.ndim):
         line = x.movedim(axis, -1)
         flat = F.pad(line.reshape(-1, 1, line.shape[-1]), (by, by), mode="reflect")
         x = flat.view(*line.shape[:-1], -1).movedim(-1, axis)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.data import Items, open_items
+from striate.data import Items, Meaning, open_items
 from striate.data.items import Progress
 from striate.errors import InputError
 from striate.recipe import Recipe
@@ -61,7 +61,9 @@ def evaluate_run(
         items, groups, skipped = _own_test_items(folder, card, progress)
     else:
         groups = None
-        items, skipped = open_items(data, card.preprocess, card.meaning, skip_corrupt=skip_corrupt, progress=progress)
+        # A task that needs no targets takes items of any meaning.
+        meaning = Meaning("none") if "none" in task.takes else card.meaning
+        items, skipped = open_items(data, card.preprocess, meaning, skip_corrupt=skip_corrupt, progress=progress)
         check_takes(task.name, items.meaning)
     place = find_device(device)
     kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)

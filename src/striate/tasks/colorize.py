@@ -181,7 +181,8 @@ class Colorize(Task):
 
     def _parts(self, kept: Tensor) -> tuple[Tensor, ...]:
         """The losses, the counts and the measures of three ways of coloring that `keep` put side by side."""
-        return kept.split((1, self.outputs, *(self.outputs + 2 + len(WITHIN),) * 3), 1)
+        sizes = [1, self.outputs, *(self.outputs + 2 + len(WITHIN),) * 3]
+        return torch.split_with_sizes(kept, sizes, 1)
 
     def decode(self, output: Float[Tensor, "n k h2 w2"]) -> tuple[Colored, ...]:
         """The colors at the size of the output, on a lightness of 50; `answer` joins them with the picture's own."""

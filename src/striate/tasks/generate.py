@@ -73,8 +73,8 @@ class Continuation:
         return seconds | {"root_mean_square": self.made.square().mean().sqrt().item()}
 
     def json(self) -> dict[str, Any]:
-        """The row, and the samples."""
-        return self.row() | {"rate": self.rate, "samples": self.made.tolist()}
+        """The row and the rate; the samples are in the wav file that `save` writes."""
+        return self.row() | {"rate": self.rate}
 
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """The given sound and its continuation as one wav file, and their spectrogram as a picture."""

@@ -90,7 +90,7 @@ class Architecture:
             where="input_size",
             expected=f"at least {'x'.join([str(self.least)] * rank)} {unit}{step}",
             got="x".join(map(str, sides)),
-            fix="Enlarge the input (training: --image-size) or choose another network (striate zoo).",
+            fix="Enlarge the input (training: --image-size, or --inputs bases:length=...) or choose another network.",
         )
 
     def example(self, options: Mapping[str, Any]) -> Tensor:

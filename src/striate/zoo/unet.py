@@ -131,7 +131,10 @@ def denoising_unet(
             fix="Set both alike, or residual=False.",
         )
     net = UNet(rank, in_channels, num_classes, width, dropout=0.0, batch_norm=batch_norm)
-    return Residual(net) if residual else net
+    if residual:
+        nn.init.zeros_(net.score.weight)  # it begins with the image as it is given
+        return Residual(net)
+    return net
 
 
 class UNet(nn.Module):

@@ -22,7 +22,9 @@ def isbi_volume(path: Path) -> Listing:
     """The ISBI 2012 stack of electron micrographs as a volume: blocks of 16x64x64, membranes and cells; PATH: files.
 
     Training blocks come from all but the last 10 slices, 2 slices apart in depth. Test blocks cover the last 16, of
-    which the first 6 are context alone: their masks are void. The files are those of `isbi`.
+    which the first 6 are context alone: their masks are void. Blocks of one place in the plane overlap in depth: they
+    are a group for cross-validation, and a random validation part would hold what was trained on. The files are those
+    of `isbi`.
     """
     slices, masks = (torch.from_numpy(part) for part in read_isbi(path))
     split = len(slices) - TESTED
@@ -40,7 +42,8 @@ def isbi_volume(path: Path) -> Listing:
     count = len(where["train"])
     splits = {"train": np.arange(count), "test": np.arange(count, len(names))}
     meaning = Meaning("mask", MEMBRANES.names, palette=MEMBRANES.palette)
-    return Listing(torch.cat(blocks), torch.cat(targets), meaning, names, splits)
+    places = torch.cat(list(where.values()))[:, 1:] @ torch.tensor([slices.shape[2], 1])
+    return Listing(torch.cat(blocks), torch.cat(targets), meaning, names, splits, places)
 
 
 def corners(shape: tuple[int, ...], block: tuple[int, ...], step: tuple[int, ...]) -> Int64[Tensor, "n axes"]:
