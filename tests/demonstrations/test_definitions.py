@@ -179,7 +179,7 @@ def test_padding_modes_are_those_of_numpy(mode: str, name: str, row: str) -> Non
     assert scene.numbers[mode] == row
     digits = load_digits()
     assert digits.target[5] == 5
-    assert (scene.data[f"{mode} image"].numpy() == np.pad(digits.inputs[5], 4, mode=name)).all()
+    assert (scene.data[f"{mode} image"].numpy() == np.pad(digits.images[5], 4, mode=name)).all()
 
 
 def test_shrinking_is_the_course_of_the_sizes() -> None:
