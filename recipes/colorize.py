@@ -3,7 +3,8 @@
     striate train recipes/colorize.yaml --data cifar10:PATH
     python recipes/colorize.py runs/RUN --out docs/restoration [--photos FOLDER]
 
-Writes FOLDER/colorize.json and colorize.png: the run's own test pictures and, with --photos, photographs at the same size.
+Writes FOLDER/colorize.json and colorize.png: the run's own test pictures and, with --photos, photographs at the same
+size.
 """
 
 from __future__ import annotations

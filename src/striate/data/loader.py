@@ -45,6 +45,7 @@ class Batches:
     batches bit for bit.
 
     >>> pixels = torch.arange(5, dtype=torch.uint8).view(5, 1, 1, 1)
+    >>> from striate.data import Meaning, Pictures
     >>> items = Items(pixels, torch.arange(5) % 2, Meaning("class", ("even", "odd")), "abcde")
     >>> batches = Batches(items, Pictures((1, 1, 1), mean=(0.0,), std=(1.0,)), batch_size=2)
     >>> [batch.index.tolist() for batch in batches.epoch(0)]

@@ -106,7 +106,7 @@ def shuffle_pairs(sequences: Sequence[str], seed: int = 0) -> list[str]:
     Source: Altschul & Erickson 1985, "Significance of nucleotide sequence alignments", dinucleotide shuffling.
 
     >>> shuffle_pairs(["ACGACTACGGT"], seed=1)
-    ['ACTACGACGGT']
+    ['ACGTACGGACT']
     """
     shuffled = [""] * len(sequences)
     by_length: dict[int, list[int]] = {}

@@ -27,6 +27,7 @@ class Volumes(Input):
     array. Of more frames than `shape` has the middle ones are taken, as pictures are cut in the middle; fewer are an
     error. `shape` is (c, d, h, w) with c 1 or 3; `mean` and `std` have one value per channel, in units of 0..1.
 
+    >>> import numpy as np
     >>> to_input = Volumes((1, 2, 1, 1), mean=(0.5,), std=(0.25,))
     >>> to_input(np.array([0, 255, 0, 255], dtype=np.uint8).reshape(4, 1, 1)).flatten()
     tensor([ 2., -2.])

@@ -151,7 +151,7 @@ def many_scales(
 
     >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4 * 13 * 13, 10))
     >>> [(round(level.scale, 2), *level.scores.shape) for level in many_scales(net, torch.rand(1, 1, 60, 100)).levels]
-    [(1, 10, 17, 37), (0.71, 10, 8, 22), (0.5, 10, 2, 12)]
+    [(1.0, 10, 17, 37), (0.71, 10, 8, 22), (0.5, 10, 2, 12)]
     """
     scanner = scan(model, patch=patch, borders=borders, budget_bytes=budget_bytes)
     if image.dim() != len(scanner.patch) + 2 or len(image) != 1:

@@ -44,7 +44,8 @@ def _box_mean(x: Tensor, side: int) -> Tensor:
     for axis in range(2, x.ndim):
         parts = [wide.narrow(axis, first, x.shape[axis]) for first in range(side)]
         wide = sum(parts[1:], parts[0])
-    return wide / side ** (x.ndim - 2)
+    mean: Tensor = wide / side ** (x.ndim - 2)
+    return mean
 
 
 def _mirrored(x: Tensor, by: int) -> Tensor:

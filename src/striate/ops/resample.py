@@ -18,7 +18,7 @@ def resize(x: Float[Tensor, "n c *space"], size: Sequence[int]) -> Float[Tensor,
     Raises InputError for a size with other axes than x, or with a side below 1.
 
     >>> resize(torch.tensor([[[0.0, 4.0, 8.0, 12.0]]]), (2,))
-    tensor([[[ 2.2857,  9.7143]]])
+    tensor([[[2.8571, 9.1429]]])
     """
     if len(size) != x.ndim - 2 or min(size, default=0) < 1:
         expected = f"{x.ndim - 2} sides of 1 or more"

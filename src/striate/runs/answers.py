@@ -9,10 +9,12 @@ predictions.csv      a row an item, written at the end
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import re
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,8 @@ def answer_files(
     """Write what the model says of every item of `files` into `folder`; the lines of predictions.jsonl.
 
     Items that are in predictions.jsonl already are not computed again. Raises InputError where a file is missing or
-    broken (what was written before stays), and StorageError where `folder` cannot be written.
+    broken (what was written before stays) and where `folder` holds predictions of another model or with other options,
+    and StorageError where it cannot be written.
     """
     items = [pair for file in files for pair in card.preprocess.expand(file)]
     names = [name for name, _ in items]
@@ -51,16 +54,20 @@ def answer_files(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror}. Choose another --out.") from error
+    by = hashlib.sha256(json.dumps([card.json(), options], sort_keys=True).encode()).hexdigest()[:12]
     done = {line["file"]: line for line in _read_lines(folder / LINES)}
+    if any(line["by"] != by for line in done.values()):
+        fix = "Choose another --out, or remove this folder."
+        raise InputError("the folder holds predictions of another model or with other options", where=folder, fix=fix)
     left = [(name, item) for name, item in items if name not in done]
     stems = _stems(names)
     made = predicting(model, card, [item for _, item in left], batch_size=batch_size, **options)
-    for count, ((name, _), (_, result, units)) in enumerate(zip(left, made, strict=True), 1):
+    for number, ((name, _), (_, result, units)) in enumerate(zip(left, made, strict=True), 1):
         saved = [path.name for path in result.save(folder, stems[name], units)]
-        done[name] = {"file": name, **result.json(), "row": result.row(), "saved": saved}
+        done[name] = {"file": name, **result.json(), "row": result.row(), "saved": saved, "by": by}
         _append(folder / LINES, done[name])
         if progress is not None:
-            progress(count, len(left), "predicting")
+            progress(number, len(left), "predicting")
     lines = [done[name] for name in names]
     write_atomically(folder / TABLE, _table(lines).encode())
     write_tracks(lines, folder)
@@ -70,12 +77,12 @@ def answer_files(
 def _stems(names: Sequence[str]) -> dict[str, str]:
     """A file name of its own for each item, as like its name as can be."""
     stems: dict[str, str] = {}
+    taken: set[str] = set()
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).stem).strip("_") or "item"
-        taken, stem, number = set(stems.values()), plain, 2
-        while stem in taken:
-            stem, number = f"{plain}_{number}", number + 1
+        stem = next(stem for number in count(1) if (stem := f"{plain}_{number}" if number > 1 else plain) not in taken)
         stems[name] = stem
+        taken.add(stem)
     return stems
 
 

@@ -15,7 +15,7 @@ def psnr(estimate: Float[Tensor, "n c *space"], truth: Float[Tensor, "n c *space
     """10 log10(1 / mean squared error) in decibels, of values in 0..1; infinite where nothing differs.
 
     >>> psnr(torch.full((1, 1, 4), 0.6), torch.full((1, 1, 4), 0.5)).round()
-    tensor([20.])
+    tensor([20.], dtype=torch.float64)
     """
     return -10 * (estimate.double() - truth.double()).square().flatten(1).mean(1).log10()
 

@@ -194,12 +194,9 @@ def read_task(stored: Mapping[str, Any]) -> Task:
     values = dict(stored)
     form = TASKS[str(values.pop("name", ""))].form
     names = {f.name for f in dataclasses.fields(form)}  # type: ignore[arg-type]
-    if set(values) - names:
+    if strange := sorted(set(values) - names):
         raise InputError(
-            "unknown fields of a task",
-            where=form.name,
-            expected=", ".join(sorted(names)),
-            got=", ".join(sorted(set(values) - names)),
+            "unknown fields of a task", where=form.name, expected=", ".join(sorted(names)), got=", ".join(strange)
         )
     return form(**{key: _tuples(value) for key, value in values.items()})
 

@@ -20,7 +20,7 @@ SCALE = 16  # the logits are divided by it: they start small, and one learning r
     least=9,
     parameters=1_972_768,
     macs=118_147_360,
-    note="As in the paper, but: the whitening layer has no bias, the head starts as torch draws it and is divided by 16 "
+    note="As in the paper, but: the whitening layer has no bias, the head starts as torch draws it, divided by 16 "
     "(paper: unit variance, by 9), and the last pooling takes the whole map (the same at 32 pixels).",
 )
 def cifar_fast(num_classes: int = 10, in_channels: int = 3, width: Width = 1.0) -> nn.Module:

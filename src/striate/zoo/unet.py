@@ -132,6 +132,7 @@ def denoising_unet(
         )
     net = UNet(rank, in_channels, num_classes, width, dropout=0.0, batch_norm=batch_norm)
     if residual:
+        assert isinstance(net.score.weight, Tensor)
         nn.init.zeros_(net.score.weight)  # it begins with the image as it is given
         return Residual(net)
     return net
