@@ -112,8 +112,8 @@ def compare(run: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
 
 def draw(pictures: dict[str, torch.Tensor], results: dict[str, Any], rows: Sequence[int]) -> Figure:
     """A row a picture, a column a method; under each its PSNR."""
-    side = 2.0
-    figure = Figure((side * len(pictures), (side + 0.25) * len(rows)), dpi=130, layout="constrained")
+    side = 1.7
+    figure = Figure((side * len(pictures), (side + 0.25) * len(rows)), dpi=110, layout="constrained")
     for axes_row, row in zip(figure.subplots(len(rows), len(pictures), squeeze=False), rows, strict=True):
         for axes, (name, made) in zip(axes_row, pictures.items(), strict=True):
             axes.imshow(made[row].clamp(0, 1).permute(1, 2, 0).numpy(), interpolation="nearest")
@@ -132,7 +132,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run of recipes/denoise.yaml")
     parser.add_argument("--out", type=Path, default=Path("denoise"))
-    parser.add_argument("--rows", type=int, nargs="+", default=(0, 1, 2), help="test pictures to show")
+    parser.add_argument("--rows", type=int, nargs="+", default=(0, 1), help="test pictures to show")
     options = parser.parse_args()
     results, pictures = compare(options.run)
     options.out.mkdir(parents=True, exist_ok=True)
