@@ -241,8 +241,8 @@ def test_a_small_network_learns_which_lightness_has_which_color(tmp_path: Path) 
         pixels = (rgb * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(folder / f"{i}.png")
     recipe = striate.Recipe(
-        model="colorization:width=0.06", data=f"photos:{folder}", task="colorize", image_size=32, epochs=25,
-        batch_size=16, optimizer="adamw", learning_rate=0.004, device="cpu",
+        model="colorization:width=0.06", data=f"photos:{folder}", task="colorize", image_size=32, epochs=120,
+        batch_size=8, optimizer="adamw", learning_rate=0.004, device="cpu",
     )  # fmt: skip
     session = striate.open_session(recipe)
     for _ in striate.fit(session.model, session.task, session.data, session.recipe):

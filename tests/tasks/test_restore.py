@@ -193,7 +193,7 @@ def test_a_run_on_labeled_pictures_is_evaluated_on_plain_ones(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_a_small_unet_beats_the_noise_on_digits() -> None:
-    """Ten epochs on 1,400 digits of 16x16: at least 4 dB above the noisy ones."""
+    """Ten epochs on 1,295 digits of 16x16: at least 4 dB above the noisy ones."""
     recipe = striate.Recipe(
         model="denoising_unet:width=0.125,residual=true", data="digits", task="restore", image_size=16, epochs=10,
         optimizer="adamw", learning_rate=0.004, augment=("flip",), device="cpu",
