@@ -203,7 +203,7 @@ def test_an_interrupted_training_goes_on_bit_by_bit(name: str, tmp_path: Path) -
         k: (v,) if k == "augment" else float(v) if k == "epochs" else int(v) if v.isdigit() else v
         for k, v in given.items()
     }
-    recipe = Recipe(**({"model": case.model, "data": data, "epochs": 1, "batch_size": 4, "device": "cpu"} | given))
+    recipe = Recipe(**({"model": case.model, "data": data, "epochs": 3, "batch_size": 4, "device": "cpu"} | given))
     models = []
     for stop in (None, 2):
         session = open_session(recipe)
