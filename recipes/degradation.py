@@ -57,7 +57,7 @@ def train(network: str, data: str, epochs: float, seed: int) -> dict[str, Any]:
 
 def measure(session: Any, items: Any) -> float:
     """Share of images that are classified wrongly."""
-    outputs, targets = evaluate(session.model, items, session.data.preprocess, torch.device("cpu"))
+    outputs, targets = evaluate(session.model, session.task, items, session.data.preprocess, torch.device("cpu"))
     return 1 - session.task.score(outputs, targets).accuracy
 
 

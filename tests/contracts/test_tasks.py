@@ -156,7 +156,7 @@ CASES = {
     ),
     "generate waveforms": Case(
         recordings,
-        "wavenet:width=0.1",
+        "wavenet:stacks=1,layers=4,residual=8,skip=8",
         ("--task", "generate:seconds=0.01", "--inputs", "waveform:rate=2000,seconds=0.2"),
     ),
     "transcribe pictures": Case(lines_of_digits, "crnn:width=0.1", ("--epochs", "0.05")),

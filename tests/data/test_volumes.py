@@ -165,8 +165,8 @@ def test_a_small_c3d_tells_the_direction(mnist: Path) -> None:
 def test_a_small_crnn_reads(mnist: Path) -> None:
     """recipes/reading.yaml, small: the first 3,000 strings, and digits that come with scikit-learn."""
     recipe = striate.Recipe(
-        data=f"strings:{mnist}", model="crnn:width=0.15", validation=0.0, epochs=8, batch_size=32,
-        optimizer="adamw", learning_rate=0.003, gradient_clip=1.0, device="cpu",
+        data=f"strings:{mnist}", model="crnn:width=0.25", validation=0.0, epochs=8, batch_size=32,
+        optimizer="adamw", learning_rate=0.002, weight_decay=0.01, gradient_clip=1.0, device="cpu",
     )  # fmt: skip
     data = load_data(recipe.data, validation=0.0)
     few = replace(data, train=data.train.subset(range(3000)), test=data.test.subset(range(300)))

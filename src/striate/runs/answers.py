@@ -54,30 +54,37 @@ def answer_files(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror}. Choose another --out.") from error
-    by = hashlib.sha256(json.dumps([card.json(), options], sort_keys=True).encode()).hexdigest()[:12]
+    by = _identity(model, card, options)
     done = {line["file"]: line for line in _read_lines(folder / LINES)}
     if any(line["by"] != by for line in done.values()):
         fix = "Choose another --out, or remove this folder."
         raise InputError("the folder holds predictions of another model or with other options", where=folder, fix=fix)
     left = [(name, item) for name, item in items if name not in done]
-    stems = _stems(names)
+    stems = _stems([name for name, _ in left], {line["stem"] for line in done.values()})
     made = predicting(model, card, [item for _, item in left], batch_size=batch_size, **options)
     for number, ((name, _), (_, result, units)) in enumerate(zip(left, made, strict=True), 1):
         saved = [path.name for path in result.save(folder, stems[name], units)]
-        done[name] = {"file": name, **result.json(), "row": result.row(), "saved": saved, "by": by}
+        done[name] = {"file": name, **result.json(), "row": result.row(), "saved": saved, "stem": stems[name], "by": by}
         _append(folder / LINES, done[name])
         if progress is not None:
             progress(number, len(left), "predicting")
     lines = [done[name] for name in names]
-    write_atomically(folder / TABLE, _table(lines).encode())
+    write_atomically(folder / TABLE, _table(lines).encode("utf-8", "surrogateescape"))
     write_tracks(lines, folder)
     return lines
 
 
-def _stems(names: Sequence[str]) -> dict[str, str]:
-    """A file name of its own for each item, as like its name as can be."""
+def _identity(model: nn.Module, card: Card, options: dict[str, Any]) -> str:
+    """A hash of all that decides what the model says."""
+    digest = hashlib.sha256(json.dumps([card.json(), options], sort_keys=True).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _stems(names: Sequence[str], taken: set[str]) -> dict[str, str]:
+    """A file name of its own for each item, as like its name as can be and none of those `taken`."""
     stems: dict[str, str] = {}
-    taken: set[str] = set()
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).stem).strip("_") or "item"
         stem = next(stem for number in count(1) if (stem := f"{plain}_{number}" if number > 1 else plain) not in taken)
@@ -109,5 +116,5 @@ def _table(lines: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(columns), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"file": line["file"], **line["row"]} for line in lines)
+    writer.writerows({**line["row"], "file": line["file"]} for line in lines)
     return text.getvalue()

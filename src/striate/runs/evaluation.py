@@ -28,7 +28,7 @@ class Evaluation:
     """Scores of a model on a set, what was `kept` of its outputs, and the names of files that could not be read.
 
     `intervals` has both ends of an interval for each number of `scores.summary()` but n (see `tasks.intervals`), where
-    they were asked for.
+    they were asked for and the items are of more than one group.
     """
 
     scores: Scores
@@ -69,7 +69,9 @@ def evaluate_run(
     kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)
     kept, targets = kept.cpu(), targets.cpu()
     scores = task.score(kept, targets)
-    ends = intervals(task, kept, targets, resamples=resamples, groups=groups) if resamples and len(items) > 1 else {}
+    units = len(items) if groups is None else len(set(groups.tolist()))
+    # One item, or one group (a held-out speaker), says nothing of how others differ.
+    ends = intervals(task, kept, targets, resamples=resamples, groups=groups) if resamples and units > 1 else {}
     return Evaluation(scores, ends, kept, targets, skipped)
 
 
@@ -107,6 +109,8 @@ def predicting(
 
     The items are read by `card.preprocess`, unless they are `stored` ones of a set.
     """
+    if batch_size < 1:
+        raise InputError("batch size is not positive", expected="at least 1", got=batch_size)
     task = dataclasses.replace(card.build_task(), **options)  # type: ignore[type-var]
     place = next(model.parameters()).device
     seen = averaged(model, card.tta)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from statistics import NormalDist
 from typing import Any
 
@@ -60,7 +61,7 @@ def intervals(
     return {name: found[name] for name in summary}
 
 
-def draws(n: int, groups: Int64[Tensor, " n"] | None, resamples: int, seed: int) -> list[Positions]:
+def draws(n: int, groups: Int64[Tensor, " n"] | None, resamples: int, seed: int) -> Iterator[Positions]:
     """Positions of items drawn with replacement, `resamples` times; with `groups`, of whole groups.
 
     >>> [positions.tolist() for positions in draws(4, torch.tensor([7, 7, 8, 8]), resamples=2, seed=1)]
@@ -68,12 +69,12 @@ def draws(n: int, groups: Int64[Tensor, " n"] | None, resamples: int, seed: int)
     """
     random = np.random.default_rng(seed)
     if groups is None:
-        return [random.integers(n, size=n) for _ in range(resamples)]
+        yield from (random.integers(n, size=n) for _ in range(resamples))
+        return
     labels = groups.cpu().numpy()
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    return [
-        np.concatenate([members[i] for i in random.integers(len(members), size=len(members))]) for _ in range(resamples)
-    ]
+    for _ in range(resamples):
+        yield np.concatenate([members[i] for i in random.integers(len(members), size=len(members))])
 
 
 def percentiles(values: list[float], level: float) -> Interval:

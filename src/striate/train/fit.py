@@ -219,9 +219,9 @@ class _Training:
         """Forward, backward and optimizer step; the mean loss of the group."""
         items = sum(len(batch) for batch in group)
         total = torch.zeros((), device=self.device)
+        side = schedules.train_size(self.recipe, self.progress.updates, self.steps)
         for batch in group:
-            inputs = _resized(batch.inputs, schedules.train_size(self.recipe, self.progress.updates, self.steps))
-            loss = self.task.loss(self.forward(inputs), batch.targets) * (len(batch) / items)
+            loss = self.task.loss(self.forward(_resized(batch.inputs, side)), batch.targets) * (len(batch) / items)
             total += loss.detach()
             self._check_finite(total)
             self.fabric.backward(loss)
