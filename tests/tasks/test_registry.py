@@ -46,6 +46,8 @@ def test_what_cannot_be_made_is_refused() -> None:
         task_of("classfy", CLASSES)
     with pytest.raises(InputError, match=r"^task classify has no option: got 'topk'\. Did you mean top_k\?"):
         task_of("classify:topk=1", CLASSES)
+    with pytest.raises(InputError, match=r"^wrong type: task classify: top_k: expected a whole number, got 'abc'"):
+        task_of("classify:top_k=abc", CLASSES)
     with pytest.raises(InputError, match=r"^class weights: expected balanced, or one number .*, got 'even'"):
         task_of("classify:class_weights=even", CLASSES)
     with pytest.raises(

@@ -74,7 +74,7 @@ def load_data(
         groups = None if listing.groups is None else listing.groups.numpy()
         if folds is not None:
             given = fold_of(classes, given, folds, fold, groups, seed)
-        parts.update(split(classes, given, names, validation, test, seed))
+        parts.update(split(classes, given, names, validation, test, seed, groups))
         for name, positions in parts.items():
             if len(positions) == 0:
                 raise InputError(f"no items are left for {name}", where=spec, expected="at least one readable item")

@@ -20,12 +20,14 @@ def split(
     validation: float,
     test: float,
     seed: int,
+    groups: npt.NDArray[np.int64] | None = None,
 ) -> dict[str, Positions]:
     """Positions of "train", "validation" and "test": those given, the others drawn from the training part.
 
     Of each class its share is drawn, rounded, but at least one image, and at least one stays in training. A class
     with a single training image cannot be tested, which raises InputError; without a validation image it stays in
-    training. Which images of a class are drawn depends on the seed and on that class alone.
+    training. Which images of a class are drawn depends on the seed and on that class alone. With `groups`, a share of
+    the groups is drawn instead, whole ones, whatever their classes: at least one, and one stays in training.
 
     >>> parts = split(np.array([0, 0, 0, 0, 1, 1]), {"train": np.arange(6)}, ["a", "b"], 0, 0.25, seed=0)
     >>> len(parts["train"]), len(parts["test"])
@@ -34,6 +36,10 @@ def split(
     parts = dict(given)
     for key, (name, fraction) in enumerate((("test", test), ("validation", validation))):
         if name in parts or fraction == 0:
+            continue
+        if groups is not None:
+            drawn = _draw_groups(name, parts["train"], groups, fraction, (seed, key))
+            parts["train"], parts[name] = np.setdiff1d(parts["train"], drawn), drawn
             continue
         counts = np.bincount(labels[parts["train"]], minlength=len(class_names))
         rare = int(counts.argmin())
@@ -70,6 +76,22 @@ def _draw(
         order = np.random.default_rng((*key, label)).permutation(count)
         drawn.append(positions[labels[positions] == label][order[:wanted]])
     return np.sort(np.concatenate(drawn))
+
+
+def _draw_groups(
+    name: str, positions: Positions, groups: npt.NDArray[np.int64], fraction: float, key: tuple[int, ...]
+) -> Positions:
+    own = np.unique(groups[positions])
+    if len(own) < 2:
+        raise InputError(
+            f"no group is left to split off {name} {fraction:g}",
+            expected="2 or more groups in training: a group's items stay together",
+            got=len(own),
+            fix=f"Set {name} to 0.",
+        )
+    wanted = min(max(round(fraction * len(own)), 1), len(own) - 1)
+    chosen = np.random.default_rng(key).permutation(own)[:wanted]
+    return np.sort(positions[np.isin(groups[positions], chosen)])
 
 
 def fold_of(

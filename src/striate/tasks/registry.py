@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 import torch
 from rich.table import Table
@@ -16,6 +16,7 @@ from torch import nn
 
 from striate.data import Data, Meaning
 from striate.errors import InputError
+from striate.recipe import read_as
 from striate.registry import Registry, bind_options, parse_spec
 from striate.shapes import Tensor
 
@@ -172,7 +173,11 @@ def task_of(spec: str | tuple[str, Mapping[str, Any]], data: Data) -> Task:
     name, options = parse_spec(spec) if isinstance(spec, str) else spec
     form = TASKS[name].form
     check_takes(name, data.meaning)
-    known: Task = form.of(data, **bind_options("task", name, form.of, options, skip=1))
+    hints = get_type_hints(form.of)
+    bound = bind_options("task", name, form.of, options, skip=1)
+    known: Task = form.of(
+        data, **{key: read_as(hints[key], value, f"task {name}: {key}") for key, value in bound.items()}
+    )
     return known
 
 
