@@ -7,8 +7,8 @@ mutagenesis, variants         the output after changes of a sequence, letter by 
 filter_motifs, match_motifs   what the filters of a sequence network look for, and which known motifs are like it
 """
 
-from striate.interpret.filters import feature_maps, first_filters
-from striate.interpret.map import Map
+from striate.interpret.features.filters import feature_maps, first_filters
+from striate.interpret.map import Changes, Map
 from striate.interpret.matching import Match, Matches, match_motifs
 from striate.interpret.motifs import Motif, filter_motifs, read_motifs, write_motifs
 from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, variants
@@ -16,6 +16,7 @@ from striate.interpret.occlusion import OcclusionMap, occlusion
 from striate.interpret.scales import ScaleMap, Sighting, many_scales
 
 __all__ = [
+    "Changes",
     "Map",
     "Match",
     "Matches",

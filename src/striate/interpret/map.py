@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Map(ABC):
-    """Outputs of a network for many changes of one input (or of several), on the CPU.
+    """What one method says of one input (or of several), on the CPU.
 
-    `x`: what was explained, (n, c, *space). `base`: the outputs for `x` itself, any axes, none for a single number.
-    `scores`: those for each change, the axes of `base` and then one for each of `axes`, which name the coordinates of
-    the changes. `parameters`: how it was made. `plan`: what the engine did with each layer; `plan.whole` says why
-    all was run on whole inputs, if it was (of several inputs the plan of the first, or of one that was run whole).
+    `x`: what was explained, (n, c, *space). `base`: the outputs that are explained, any axes, none for one number.
+    `scores`: what the method found, the axes of `base` and then one for each of `axes`, which name the coordinates:
+    of the changes, or of x. `parameters`: how it was made.
     """
 
     method: str
@@ -39,16 +38,19 @@ class Map(ABC):
     scores: Float[Tensor, "..."]
     axes: Mapping[str, Sequence[int | str]]
     parameters: Mapping[str, Any]
-    plan: Plan | None = None
 
-    @property
-    def change(self) -> Float[Tensor, "..."]:
-        """scores - base: what each change does to the output."""
-        return self.scores - self.base.reshape(*self.base.shape, *[1] * len(self.axes))
+    @abstractmethod
+    def heatmap(self) -> Float[Tensor, "..."]:
+        """How much each position of x speaks for the output, (*outputs, *space): NaN where nothing is known."""
 
     @abstractmethod
     def plot(self, output: int | Sequence[int] | None = None) -> Figure:
-        """The changes of one output drawn; `output` is its index in `base`, the greatest one without it."""
+        """One output's map drawn; `output` is its index in `base`, the greatest one without it."""
+
+    @property
+    def effect(self) -> Float[Tensor, "..."]:
+        """What `table` puts in order, as large as `scores`."""
+        return self.scores
 
     def output(self, output: int | Sequence[int] | None = None) -> tuple[int, ...]:
         """The index of one output in `base`: as given, or of the greatest one.
@@ -64,20 +66,21 @@ class Map(ABC):
         return index
 
     def table(self, rows: int = 20) -> Table:
-        """The changes with the greatest effect, up or down, of all outputs."""
-        whole = self.plan.whole if self.plan else ""
-        table = Table(title=self.title(), caption=f"Run on whole inputs: {whole}." if whole else None)
-        for name in (*(["output"] if self.base.dim() else []), *self.axes, "score", "change"):
+        """What has the greatest effect, up or down, of all outputs."""
+        effect = self.effect
+        table = Table(title=self.title(), caption=self._remark())
+        changed = effect is not self.scores
+        for name in (*(["output"] if self.base.dim() else []), *self.axes, "score", *["change"] * changed):
             table.add_column(name, justify="right")
-        change = self.change
-        order = change.abs().nan_to_num().flatten().topk(min(rows, change.numel())).indices
+        order = effect.abs().nan_to_num().flatten().topk(min(rows, effect.numel())).indices
         labels = list(self.axes.values())
         for place in order:
-            index = tuple(int(i) for i in torch.unravel_index(place, change.shape))
+            index = tuple(int(i) for i in torch.unravel_index(place, effect.shape))
             of, at = index[: self.base.dim()], index[self.base.dim() :]
             cells = [",".join(map(str, of))] if of else []
             cells += [str(label[i]) for label, i in zip(labels, at, strict=True)]
-            table.add_row(*cells, f"{float(self.scores[index]):.6g}", f"{float(change[index]):+.6g}")
+            cells += [f"{float(self.scores[index]):.6g}", *[f"{float(effect[index]):+.6g}"] * changed]
+            table.add_row(*cells)
         return table
 
     def json(self) -> dict[str, Any]:
@@ -98,8 +101,11 @@ class Map(ABC):
 
     def _facts(self) -> dict[str, Any]:
         axes = {name: list(labels) for name, labels in self.axes.items()}
-        plan = self.plan.json() if self.plan else None
-        return {"method": self.method, "parameters": dict(self.parameters), "axes": axes, "plan": plan}
+        return {"method": self.method, "parameters": dict(self.parameters), "axes": axes}
+
+    def _remark(self) -> str | None:
+        """What stands below the table."""
+        return None
 
     def _repr_html_(self) -> str:
         picture = io.BytesIO()
@@ -109,3 +115,31 @@ class Map(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.title()}, base {tuple(self.base.shape)})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Changes(Map):
+    """Outputs of a network for many changes of an input: `scores` are those for each change.
+
+    `plan`: what the engine did with each layer; `plan.whole` says why all was run on whole inputs, if it was (of
+    several inputs the plan of the first, or of one that was run whole).
+    """
+
+    plan: Plan | None = None
+
+    @property
+    def change(self) -> Float[Tensor, "..."]:
+        """scores - base: what each change does to the output."""
+        return self.scores - self.base.reshape(*self.base.shape, *[1] * len(self.axes))
+
+    @property
+    def effect(self) -> Float[Tensor, "..."]:
+        """What each change does to the output, `change`."""
+        return self.change
+
+    def _facts(self) -> dict[str, Any]:
+        return super()._facts() | {"plan": self.plan.json() if self.plan else None}
+
+    def _remark(self) -> str | None:
+        whole = self.plan.whole if self.plan else ""
+        return f"Run on whole inputs: {whole}." if whole else None

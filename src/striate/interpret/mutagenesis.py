@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.map import Map
+from striate.interpret.map import Changes
 from striate.interpret.sequences import Edit, as_one_hot, changes, letters_of, one_hot, substitutions
 from striate.interpret.sweep import Change, Progress, Target, described, native, reporting, sweep
 from striate.locality.patch.engine import PatchEngine
@@ -26,7 +26,7 @@ GAP = "-"  # how no letter is written
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MutationMap(Map):
+class MutationMap(Changes):
     """Scores of `mutagenesis`. The axes are the letter put in ("-" for deletions) and the position; of several
     sequences the first axis of `base` and `scores` is the sequence."""
 
@@ -57,8 +57,15 @@ class MutationMap(Map):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class VariantMap(Map):
+class VariantMap(Changes):
     """Scores of `variants`, one for each of them in the order given."""
+
+    def heatmap(self) -> Float[Tensor, "..."]:
+        """The mean drop, base - score, of the variants that begin at a position; NaN where none does."""
+        at = torch.tensor(self.parameters["positions"])
+        length = self.x.shape[2] + 1  # an insertion may stand at the end
+        begins = torch.nn.functional.one_hot(at, length).to(self.scores)
+        return (-self.change @ begins / begins.sum(0))[..., :-1]
 
     def plot(self, output: int | Sequence[int] | None = None) -> Figure:
         """A bar for each of the 40 variants with the greatest effect."""
@@ -172,6 +179,7 @@ def variants(
     with reporting(progress, len(edits), "variants") as report:
         base, scores = sweep(engine, made, (len(edits),), target, report)
     parameters = {"alphabet": alphabet, "unknown": unknown, "target": described(target), "layer": layer}
+    parameters["positions"] = [position for position, _, _ in listed]
     labels = [f"{position} {reference or GAP}>{alternative or GAP}" for position, reference, alternative in listed]
     axes = {"variant": labels}
     return VariantMap("variant effects", sequences.cpu(), base, scores, axes, parameters, engine.plan())

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.map import Map
+from striate.interpret.map import Changes
 from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, native, reporting, sweep
 from striate.locality.patch.engine import PatchEngine
 from striate.shapes import Bool, Float, Num, Tensor
@@ -30,7 +30,7 @@ Sizes = SupportsIndex | Sequence[SupportsIndex]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class OcclusionMap(Map):
+class OcclusionMap(Changes):
     """Scores of `occlusion`. Its axes are the first positions that the patch covers: rows, columns, …."""
 
     def heatmap(self) -> Float[Tensor, "..."]:
