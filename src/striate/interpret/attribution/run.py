@@ -164,7 +164,7 @@ def from_baseline(
     find: Callable[[Run, Tensor, Tensor, Report], Tensor],
 ) -> Attribution:
     """Mean slopes between the items and each reference times their difference."""
-    references = _references(baseline, checked(model, x))
+    references = references_of(baseline, checked(model, x))
     written = baseline if isinstance(baseline, int | float) else f"{len(references)} given"
     parameters: dict[str, Any] = {"baseline": written, "gap": 0.0} | ({"steps": steps} if steps > 1 else {})
 
@@ -181,7 +181,7 @@ def from_baseline(
     return around(method, model, x, target, layer, progress, steps * len(references), shares, parameters, summed=True)
 
 
-def _references(baseline: Baseline, x: Tensor) -> Tensor:
+def references_of(baseline: Any, x: Tensor) -> Tensor:
     """(r, c, *space), or less of what is the same everywhere."""
     if not x.is_floating_point():
         if baseline != 0:
