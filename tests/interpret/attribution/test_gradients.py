@@ -166,7 +166,7 @@ def test_a_layers_unit_may_be_the_target() -> None:
 
 
 def test_tokens_are_explained_by_how_much_each_is_there() -> None:
-    net = zoo.build("kim_cnn", num_classes=3, in_channels=20, width=4).eval().double()
+    net = zoo.build("text_cnn", num_classes=3, in_channels=20).eval().double()
     tokens = torch.randint(1, 20, (2, 9), generator=torch.Generator().manual_seed(0))
     found = integrated_gradients(net, tokens, target=1, steps=200)
     assert found.scores.shape == (2, 9)
@@ -231,14 +231,14 @@ def test_wrong_use_is_told() -> None:
     with says("the output has no derivative by the input"):
         gradient(nn.Sequential(net, Function(lambda y: y.round().detach())), x)
     with says("the output has no derivative by the input"):
-        gradient(Function(lambda y: torch.ones(2, 3, requires_grad=True)), x)
+        gradient(Function(lambda _: torch.ones(2, 3, requires_grad=True)), x)
 
 
 def test_layers_that_are_not_called_or_give_no_tensor_are_told() -> None:
     class Odd(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.used, self.unused, self.odd = nn.Conv1d(1, 1, 1), nn.Conv1d(1, 1, 1), Function(lambda x: 3)
+            self.used, self.unused, self.odd = nn.Conv1d(1, 1, 1), nn.Conv1d(1, 1, 1), Function(lambda _: 3)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.used(x) * self.odd(x)
