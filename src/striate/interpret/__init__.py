@@ -7,12 +7,25 @@ adversarial                   the smallest change along the gradient's sign that
 embed                         a set as points where a layer puts them: PCA, t-SNE, thumbnails on a grid, neighbors
 separation, probes            how well each layer tells the classes apart, and how well a linear reader can
 equivariance, consistency     what becomes of layers and answers when the input is shifted, turned, scaled
+gradient, gradient_times_input, integrated_gradients, smooth_grad, deep_lift, guided_backpropagation, deconvnet
+                              what each value of an input has to do with an output, by what flows back
 occlusion                     the output with a part of the input covered, place by place
 many_scales                   a classifier of crops on a whole image: what is where, and how large
 mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
 filter_motifs, match_motifs   what the filters of a sequence network look for, and which known motifs are like it
 """
 
+from striate.interpret.attribution.gradients import (
+    deconvnet,
+    deep_lift,
+    gradient,
+    gradient_times_input,
+    guided_backpropagation,
+    integrated_gradients,
+    smooth_grad,
+    strongest,
+)
+from striate.interpret.attribution.run import Attribution
 from striate.interpret.features.adversarial import Adversarial, adversarial
 from striate.interpret.features.canvas import color_of
 from striate.interpret.features.embedding import Embedding, embed
@@ -30,6 +43,7 @@ from striate.interpret.scales import ScaleMap, Sighting, many_scales
 
 __all__ = [
     "Adversarial",
+    "Attribution",
     "Changes",
     "Consistency",
     "Embedding",
@@ -52,11 +66,17 @@ __all__ = [
     "adversarial",
     "color_of",
     "consistency",
+    "deconvnet",
+    "deep_lift",
     "embed",
     "equivariance",
     "feature_maps",
     "filter_motifs",
     "first_filters",
+    "gradient",
+    "gradient_times_input",
+    "guided_backpropagation",
+    "integrated_gradients",
     "invert",
     "many_scales",
     "match_motifs",
@@ -66,6 +86,8 @@ __all__ = [
     "probes",
     "read_motifs",
     "separation",
+    "smooth_grad",
+    "strongest",
     "variants",
     "write_motifs",
 ]

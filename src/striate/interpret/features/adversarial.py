@@ -14,8 +14,8 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.attribution.scoring import as_found, checked
-from striate.interpret.features.canvas import Limits, Range, limits_of
+from striate.interpret.features.canvas import Limits, Range, limits_of, plain
+from striate.interpret.scoring import checked, examined
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Int64, Tensor
 from striate.train.checkpoint import save_tensors
@@ -57,9 +57,9 @@ class Adversarial:
 
     def table(self, names: Sequence[str] = ()) -> Table:
         """A row for each item."""
-        table = Table("item", "class", "before", "after", "epsilon", title=f"{self._method()}, epsilon {self.unit}")
+        table = Table("item", "class", "before", "after", "epsilon", title=f"{self.title()}, epsilon {self.unit}")
         for item, truth in enumerate(self.truth.tolist()):
-            told = [f"{_name(row[item], names)}" for row in (self.before, self.after)]
+            told = [self.told(item, chances, names) for chances in (self.before, self.after)]
             size = float(self.epsilon[item])
             at_most = f"none up to {self.parameters['most']:g}"
             table.add_row(str(item), _named(truth, names), *told, at_most if math.isnan(size) else f"{size:.4g}")
@@ -69,15 +69,21 @@ class Adversarial:
         """Everything but the inputs as plain types; an epsilon that is not there is None."""
         epsilon = [None if math.isnan(size) else size for size in self.epsilon.tolist()]
         numbers = {name: getattr(self, name).tolist() for name in ("before", "after", "truth")}
-        return {"method": self._method(), "parameters": self.parameters, "epsilon": epsilon, **numbers}
+        return {"method": self.title(), "parameters": self.parameters, "epsilon": epsilon, **numbers}
 
     def save(self, path: str | Path) -> None:
         """Write all tensors into a safetensors file, the rest into its header."""
         names = ("x", "found", "epsilon", "before", "after", "truth")
-        facts = {"method": self._method(), "parameters": self.parameters}
+        facts = {"method": self.title(), "parameters": self.parameters}
         save_tensors(Path(path), {name: getattr(self, name) for name in names}, facts)
 
-    def _method(self) -> str:
+    def told(self, item: int, chances: Float[Tensor, "n k"], names: Sequence[str] = ()) -> str:
+        """What is said of an item, and how likely: "7 (93%)"."""
+        best = int(chances[item].argmax())
+        return f"{_named(best, names)} ({float(chances[item, best]):.0%})"
+
+    def title(self) -> str:
+        """The method: "gradient sign (FGSM)"."""
         steps = self.parameters["steps"]
         return "gradient sign (FGSM)" if steps == 1 else f"projected gradient, {steps} steps (PGD)"
 
@@ -123,7 +129,7 @@ def adversarial(
     x = checked(model, x)
     bounds = limits_of(limits, x)
     _check_inside(x, bounds)
-    with as_found(model), torch.no_grad():
+    with examined(model) as model, torch.no_grad():
         before = _logits(model, x)
         truth = _classes("target", target, before) if target is not None else before.argmax(1)
         aim = None if towards is None else _classes("towards", towards, before)
@@ -139,10 +145,9 @@ def adversarial(
             epsilon = _least(attack, fooled, x, most, report)
         found = attack(epsilon.nan_to_num(most))
         after = _logits(model, found)
-    parameters = dict(towards=towards, most=most, steps=steps)
-    parameters["limits"] = None if bounds is None else [end.flatten().tolist() for end in bounds]  # type: ignore[assignment]
-    chances = [logits.softmax(1).cpu() for logits in (before, after)]
-    return Adversarial(x.cpu(), found.cpu(), epsilon.cpu(), *chances, truth.cpu(), parameters)
+    parameters = {"towards": towards, "most": most, "steps": steps, "limits": plain(bounds)}
+    first, last = (logits.softmax(1).cpu() for logits in (before, after))
+    return Adversarial(x.cpu(), found.cpu(), epsilon.cpu(), first, last, truth.cpu(), parameters)
 
 
 def _least(
@@ -229,9 +234,3 @@ def _check_inside(x: Tensor, bounds: Range | None) -> None:
 
 def _named(number: int, names: Sequence[str]) -> str:
     return names[number] if names else str(number)
-
-
-def _name(chances: Tensor, names: Sequence[str]) -> str:
-    """The class and its probability: "7 (93 %)"."""
-    best = int(chances.argmax())
-    return f"{_named(best, names)} ({float(chances[best]):.0%})"

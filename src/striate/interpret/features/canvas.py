@@ -98,10 +98,11 @@ def _fourier(start: Tensor, limits: Range | None, norm: float | None, color: Ten
 def _wavelengths(sides: Sequence[int]) -> Tensor:
     """One over each frequency of `rfftn`, at most the longest side; scaled to a mean square of 1."""
     parts = [torch.fft.fftfreq(side) for side in sides[:-1]] + [torch.fft.rfftfreq(sides[-1])]
-    squares = [part.double().square().reshape([-1 if i == j else 1 for j in range(len(sides))]) for i, part in
-               enumerate(parts)]  # fmt: skip
-    frequency = torch.stack(torch.broadcast_tensors(*squares)).sum(0).sqrt()
-    weights = 1 / frequency.clamp_min(1 / max(sides))
+    squares = torch.zeros(1, dtype=torch.float64)
+    for part in parts:
+        squares = squares[..., None] + part.double().square()
+    frequency = squares[0].sqrt()
+    weights: Tensor = 1 / frequency.clamp_min(1 / max(sides))
     return weights / weights.square().mean().sqrt()
 
 
@@ -133,6 +134,11 @@ def limits_of(limits: Limits, x: Float[Tensor, "n c *space"]) -> Range | None:
     if not bool((low < high).all()):
         raise InputError("no range of values", expected=expected, got=(low.flatten().tolist(), high.flatten().tolist()))
     return low, high
+
+
+def plain(bounds: Range | None) -> list[list[float]] | None:
+    """Limits for a record of them."""
+    return None if bounds is None else [end.flatten().tolist() for end in bounds]
 
 
 def total_variation(x: Float[Tensor, "n c *space"], beta: float = 2.0) -> Float[Tensor, " n"]:

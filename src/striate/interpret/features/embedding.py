@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.features.representations import HEAD, Set, collect
+from striate.interpret.features.representations import HEAD, Set, collect, count_of
 from striate.interpret.features.separation import Separation, measured, nearest
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Int64, Tensor, UInt8
@@ -100,7 +100,7 @@ class Embedding:
         """
         from striate.interpret.features.maps import draw_embedding
 
-        return draw_embedding(self, self.place(way, **options), way, self.thumbnails is not None, grid, room)
+        return draw_embedding(self, self.place(way, **options), way, grid, room)
 
     def plot_neighbors(self, items: Sequence[int], count: int = 8, metric: str = "cosine") -> Figure:
         """A row for each of `items` (their numbers): the item and its nearest others, framed by whether the class is
@@ -158,9 +158,8 @@ def embed(
     tensor([[2., 6.],
             [0., 2.]])
     """
-    total = len(batches) if hasattr(batches, "__len__") else 0
     wanted = HEAD if layer is None else layer
-    with reporting(progress, total, "items") as report:
+    with reporting(progress, count_of(batches), "batches") as report:
         every = collect(model, batches, [wanted], report=report)
     vectors = every.vectors[wanted].float()
     return Embedding(wanted, vectors, every.targets, every.thumbnails, tuple(names))

@@ -17,9 +17,9 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.attribution.scoring import as_found, checked
 from striate.interpret.features.motion import BORDERS, UNITS, Motion, Place, places, shifted
-from striate.interpret.features.representations import Set, find_layers, run_layers, taken
+from striate.interpret.features.representations import Set, count_of, find_layers, run_layers, taken
+from striate.interpret.scoring import checked, examined
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Bool, Float, Tensor
 from striate.tasks.intervals import Interval, draws, percentiles, wilson
@@ -154,7 +154,11 @@ def equivariance(
     compare = _Comparison(where, tuple(x.shape[2:]), border)
     classes = False
     size = max(1, CHUNK // max(1, x[0].numel()))
-    with as_found(model), torch.no_grad(), reporting(progress, len(motions) * len(x), "equivariance") as report:
+    with (
+        examined(model) as model,
+        torch.no_grad(),
+        reporting(progress, len(motions) * len(x), "equivariance") as report,
+    ):
         for part in x.split(size):
             still = run_layers(model, part, chosen)
             classes = still[""].dim() == 2 and still[""].shape[1] > 1
@@ -168,7 +172,9 @@ def equivariance(
     errors = (sums / len(x)).float()[:, :, [number for number, path in enumerate(chosen) if path in paths]]
     unchanged = (same / len(x)).float() if classes else None
     strides = tuple(None if (p := where[path]) is None else tuple(map(float, p.stride)) for path in paths)
-    return Equivariance(motions, tuple(paths), strides, *errors, unchanged, len(x), border, count)
+    moves, inside, stays = errors
+    facts = (unchanged, len(x), border, count)
+    return Equivariance(motions, tuple(paths), strides, moves, inside, stays, *facts)
 
 
 @dataclass(frozen=True)
@@ -229,8 +235,7 @@ def consistency(
         raise InputError("no shifts to compare", expected="most of 0 or more, at least 1 pair", got=(most, pairs))
     generator = torch.Generator().manual_seed(seed)
     agreed, right = [], []
-    total = len(batches) if hasattr(batches, "__len__") else 0
-    with as_found(model), torch.no_grad(), reporting(progress, total, "batches") as report:
+    with examined(model) as model, torch.no_grad(), reporting(progress, count_of(batches), "batches") as report:
         for batch in batches:
             inputs, targets = taken(batch)
             x = checked(model, inputs)

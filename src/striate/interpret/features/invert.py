@@ -12,18 +12,18 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.attribution.scoring import as_found, checked
 from striate.interpret.features.canvas import (
     Canvas,
     Limits,
-    Range,
     alpha_norm,
     canvas,
     limits_of,
     noise,
+    plain,
     total_variation,
 )
 from striate.interpret.features.representations import find_layers, run_layers
+from striate.interpret.scoring import checked, examined
 from striate.interpret.sweep import Progress, Report, reporting
 from striate.shapes import Float, Tensor
 from striate.train.checkpoint import save_tensors
@@ -109,7 +109,7 @@ def invert(
     True
     """
     if steps < 1 or not rate > 0 or min(tv, norm, spread) < 0 or beta <= 0 or alpha <= 0:
-        got = dict(steps=steps, rate=rate, tv=tv, norm=norm, spread=spread, beta=beta, alpha=alpha)
+        got = f"steps={steps}, rate={rate}, tv={tv}, norm={norm}, spread={spread}, beta={beta}, alpha={alpha}"
         raise InputError("cannot invert", expected="positive numbers, tv, norm and spread of at least 0", got=got)
     x = checked(model, x)
     wanted = [layers] if isinstance(layers, str) else layers
@@ -117,7 +117,7 @@ def invert(
     bounds = limits_of(limits, x)
     penalties = (tv, beta, norm, alpha)
     found, errors, curves = [], [], []
-    with as_found(model), reporting(progress, steps * len(paths), "invert") as report:
+    with examined(model) as model, reporting(progress, steps * len(paths), "invert") as report:
         for path in paths:
             start = noise(x.shape[1:], len(x), x, bounds, seed, spread)
             board = canvas(paint, start, limits=bounds)
@@ -130,8 +130,10 @@ def invert(
                 errors.append(_apart(run_layers(model, made, [path])[path], goal).sqrt().cpu())
             found.append(made)
     distances = torch.stack([_apart(made, x).sqrt().cpu() for made in found])
-    parameters = dict(paint=paint, limits=_plain(bounds), steps=steps, rate=rate, tv=tv, beta=beta, norm=norm)
-    parameters |= dict(alpha=alpha, spread=spread, seed=seed)
+    parameters = {
+        "paint": paint, "limits": plain(bounds), "steps": steps, "rate": rate, "tv": tv, "beta": beta,
+        "norm": norm, "alpha": alpha, "spread": spread, "seed": seed,
+    }  # fmt: skip
     every = torch.stack(found).cpu()
     return Inverted(x.cpu(), tuple(paths), every, torch.stack(errors), distances, torch.stack(curves), parameters)
 
@@ -174,7 +176,3 @@ def _check_goal(goal: Tensor, path: str) -> None:
     if not goal.is_floating_point() or not bool(goal.flatten(1).square().sum(1).all()):
         expected = "numbers other than zeros"
         raise InputError("a layer says nothing of the input", where=path or "output", expected=expected, got="zeros")
-
-
-def _plain(bounds: Range | None) -> list[list[float]] | None:
-    return None if bounds is None else [end.flatten().tolist() for end in bounds]

@@ -14,7 +14,6 @@ from torch import nn
 
 from striate.data.augment.move import warp
 from striate.errors import InputError
-from striate.interpret.attribution.scoring import as_found, checked, scored
 from striate.interpret.features.canvas import (
     Canvas,
     Limits,
@@ -23,9 +22,11 @@ from striate.interpret.features.canvas import (
     canvas,
     limits_of,
     noise,
+    plain,
     total_variation,
 )
-from striate.interpret.features.representations import Set, run_layers, taken
+from striate.interpret.features.representations import Set, taken
+from striate.interpret.scoring import checked, examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, described, native, reporting
 from striate.shapes import Float, Tensor
 from striate.train.checkpoint import save_tensors
@@ -148,7 +149,7 @@ def maximize(
     generator = torch.Generator().manual_seed(seed)
 
     def scores(inputs: Tensor) -> tuple[Tensor, Tensor]:
-        output = run_layers(model, inputs, [layer])[layer]
+        output = output_of(model, inputs, layer)
         return scored(output if unit is None else _at(output, unit), target), output
 
     def loss(inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -156,18 +157,17 @@ def maximize(
         worth = values - tv * total_variation(inputs) - l2 * alpha_norm(inputs, 2)
         return -worth.sum() + diversity * len(values) * _alike(output, diversity), values
 
-    with as_found(model), reporting(progress, steps, "maximize") as report:
+    with examined(model) as model, reporting(progress, steps, "maximize") as report:
         curve = _ascend(board, loss, steps, rate, blur, report)
         with torch.no_grad():
             found = board.paint().detach()
             last = scores(found)[0].detach().cpu()
             best, best_score = _best(model, data, lambda inputs: scores(inputs)[0])
     parameters = {
-        **{"target": described(target), "layer": layer, "unit": None if unit is None else list(unit), "paint": paint},
-        **{"limits": None if bounds is None else [end.flatten().tolist() for end in bounds], "norm": norm},
-        **{"steps": steps, "rate": rate, "jitter": moves[0], "scale": moves[1], "rotate": moves[2], "tv": tv, "l2": l2},
-        **{"blur": blur, "diversity": diversity, "spread": spread, "seed": seed},
-    }
+        "target": described(target), "layer": layer, "unit": None if unit is None else list(unit), "paint": paint,
+        "limits": plain(bounds), "norm": norm, "steps": steps, "rate": rate, "jitter": moves[0], "scale": moves[1],
+        "rotate": moves[2], "tv": tv, "l2": l2, "blur": blur, "diversity": diversity, "spread": spread, "seed": seed,
+    }  # fmt: skip
     return Maximized(found.cpu(), last, torch.stack([*curve, last]), best, best_score, parameters)
 
 
@@ -230,7 +230,9 @@ def _at(output: Tensor, unit: Sequence[int]) -> Tensor:
     sides = tuple(output.shape[2:])
     if len(unit) != len(sides) or not all(-side <= i < side for i, side in zip(unit, sides, strict=True)):
         raise InputError("no such unit", expected=f"a position in a map {sides}", got=tuple(unit))
-    return output[(slice(None), slice(None), *unit)]
+    for side in unit:
+        output = output.select(2, side)
+    return output
 
 
 def _alike(output: Tensor, weight: float) -> Tensor | float:

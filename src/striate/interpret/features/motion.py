@@ -55,7 +55,7 @@ class Place:
             for o in range(side):
                 first = math.ceil(self.stride[axis] * o + self.lo[axis])
                 last = math.floor(self.stride[axis] * o + self.hi[axis])
-                inside = 0 <= first and last < valid.shape[axis]
+                inside = first >= 0 and last < valid.shape[axis]
                 seen = valid.narrow(axis, first, last - first + 1) if inside else valid.narrow(axis, 0, 1) & False
                 parts.append(seen.all(axis))
             valid = torch.stack(parts, axis)
@@ -185,7 +185,7 @@ def turned_about(
 def places(model: nn.Module, x: Float[Tensor, "n c *space"], paths: Sequence[str]) -> dict[str, Place | None]:
     """Where the map of each layer lies in the input, read off the traced network; None for what is no map of it.
 
-    No map: a vector, a single position, a layer that sees all of the input at once, one whose positions lie at several strides.
+    No map: a vector, a single position, a layer that sees all at once, one whose positions lie at several strides.
     Raises InputError where the network cannot be traced (see `striate.geometry.trace`).
     """
     graph = trace(model, x[:1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,7 @@ from torch import nn
 
 from striate.data import Batch
 from striate.errors import InputError
-from striate.interpret.attribution.scoring import as_found, checked, find_layer
-from striate.interpret.sweep import native
+from striate.interpret.scoring import checked, examined, find_layer, first_tensor, never_called
 from striate.shapes import Float, Int64, Tensor, UInt8
 
 # Batches of `striate.data`, pairs (inputs, targets), or inputs; in any iterable.
@@ -23,8 +23,8 @@ _SAME = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.A
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 POOLS: dict[int, Callable[[Tensor, list[int]], Tensor]] = {
     1: lambda y, sides: F.adaptive_avg_pool1d(y, sides[0]),
-    2: F.adaptive_avg_pool2d,
-    3: F.adaptive_avg_pool3d,
+    2: lambda y, sides: F.adaptive_avg_pool2d(y, (sides[0], sides[1])),
+    3: lambda y, sides: F.adaptive_avg_pool3d(y, (sides[0], sides[1], sides[2])),
 }
 INPUT, HEAD = "(input)", "(input of the last layer)"
 MOST_LAYERS, MOST_BYTES = 24, 1 << 31
@@ -51,22 +51,22 @@ def run_layers(model: nn.Module, x: Tensor, paths: Sequence[str]) -> dict[str, T
     Gradients flow where they are enabled. Raises InputError for an unknown path, for a module that is never called,
     and for one that returns no tensor with the items on its first axis.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Tensor] = {}
 
     def keep(path: str) -> Callable[..., None]:
-        return lambda _module, _args, output: found.__setitem__(path, _copied(output))
+        return lambda _module, _args, output: found.__setitem__(path, _copied(output, path))
 
-    with as_found(model) as handles:
+    with ExitStack() as hooks:
         for path in paths:
-            handles.append(find_layer(model, path).register_forward_hook(keep(path)))
+            hooks.enter_context(find_layer(model, path).register_forward_hook(keep(path)))
         model(x)
     for path in paths:
         if path not in found:
-            raise InputError("a layer is never run", where=path, expected="a module that the forward pass calls")
-        if not isinstance(found[path], Tensor) or not found[path].dim() or len(found[path]) != len(x):
-            expected = f"a tensor with the {len(x)} items on its first axis"
-            got = tuple(found[path].shape) if isinstance(found[path], Tensor) else type(found[path]).__name__
-            raise InputError("the output of a layer cannot be used", where=path, expected=expected, got=got)
+            raise never_called(path)
+        if not found[path].dim() or len(found[path]) != len(x):
+            expected = f"the {len(x)} items on its first axis"
+            got = tuple(found[path].shape)
+            raise InputError("the output of a layer cannot be used", where=path or "output", expected=expected, got=got)
     return {path: found[path] for path in paths}
 
 
@@ -76,29 +76,27 @@ def find_layers(model: nn.Module, x: Tensor, wanted: Sequence[str] | None) -> tu
     Without `wanted`: the modules without parts that compute something, then the network (""); at most 24 of them,
     evenly taken. Raises InputError for an unknown path.
     """
-    order: list[str] = []
-
-    def note(path: str) -> Callable[..., None]:
-        def remember(_module: nn.Module, _args: Any, output: Any) -> None:
-            if path in order:
-                order.remove(path)
-            output = _copied(output)
-            if isinstance(output, Tensor) and output.dim() > 1 and len(output) == 1 and output.is_floating_point():
-                order.append(path)
-
-        return remember
-
-    with as_found(model) as handles, torch.no_grad():
-        for path, module in model.named_modules():
-            if path and not any(module.children()) and not isinstance(module, _SAME):
-                handles.append(module.register_forward_hook(note(path)))
-        model(x[:1])
     if wanted is not None:
         for path in wanted:
             find_layer(model, path)
         return list(wanted), len(wanted)
+    order: dict[str, None] = {}
+
+    def note(path: str) -> Callable[..., None]:
+        def remember(_module: nn.Module, _args: Any, output: Any) -> None:
+            order.pop(path, None)
+            if isinstance(output, Tensor) and output.dim() > 1 and len(output) == 1 and output.is_floating_point():
+                order[path] = None
+
+        return remember
+
+    with examined(model) as network, ExitStack() as hooks, torch.no_grad():
+        for path, module in network.named_modules():
+            if path and not any(module.children()) and not isinstance(module, _SAME):
+                hooks.enter_context(module.register_forward_hook(note(path)))
+        network(x[:1])
     # What the last module returns is mostly what the network returns.
-    layers = [*order[:-1], ""] if order else [""]
+    layers = [*list(order)[:-1], ""]
     if len(layers) <= MOST_LAYERS:
         return layers, len(layers)
     step = (len(layers) - 1) / (MOST_LAYERS - 1)
@@ -125,16 +123,16 @@ def collect(
     pictures: list[Tensor] = []
     chosen: list[str] = []
     count = found = size = 0
-    with torch.no_grad():
+    with examined(model) as network, torch.no_grad():
         for batch in batches:
             inputs, labels = taken(batch)
-            x = checked(model, inputs) if inputs.is_floating_point() else inputs.to(native(model, inputs).device)
+            x = checked(network, inputs)
             if not count:
                 special = [path for path in layers or () if path in (INPUT, HEAD)]
                 named = [path for path in layers or () if path not in special] if layers else None
-                paths, found = find_layers(model, x, named)
+                paths, found = find_layers(network, x, named)
                 chosen = list(dict.fromkeys([*first, *(layers or paths)]))
-            for path, output in _run(model, x, chosen).items():
+            for path, output in _run(network, x, chosen).items():
                 vectors.setdefault(path, []).append(_vector(output, features).cpu())
             size += sum(parts[-1].nbytes for parts in vectors.values())
             if size > MOST_BYTES:
@@ -143,7 +141,7 @@ def collect(
             targets += [labels.cpu()] if labels is not None else []
             pictures += [thumbnails(x)] if x.dim() > 3 and x.is_floating_point() else []
             count += len(x)
-            report(len(x))
+            report(1)
     if not count:
         raise InputError("no items to look at", expected="at least one batch")
     every = torch.cat(targets) if targets else None
@@ -171,17 +169,22 @@ def _given_last(model: nn.Module, x: Tensor) -> Tensor:
     given: list[Tensor] = []
 
     def keep(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        given[:] = [_copied(args[0])]
+        given[:] = [_copied(args, "the last layer")]
 
-    with as_found(model) as handles:
+    with ExitStack() as hooks:
         for module in model.modules():
             if isinstance(module, _WEIGHTED):
-                handles.append(module.register_forward_pre_hook(keep))
+                hooks.enter_context(module.register_forward_pre_hook(keep))
         model(x)
     if not given:
         expected = "a module Linear, Conv1d, Conv2d or Conv3d"
         raise InputError("no last hidden layer", where=type(model).__name__, expected=expected, fix="Name a layer.")
     return given[0]
+
+
+def count_of(batches: Set) -> int:
+    """How many batches there are; 0 where that is not known."""
+    return len(batches) if isinstance(batches, Sized) else 0
 
 
 def taken(batch: Any) -> tuple[Tensor, Tensor | None]:
@@ -215,7 +218,7 @@ def thumbnails(x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c h w"]:
     if x.dim() == 5:
         x = x[:, :, x.shape[2] // 2]
     scale = max(1.0, max(x.shape[2:]) / THUMBNAIL)
-    return F.adaptive_avg_pool2d(x, [max(1, round(side / scale)) for side in x.shape[2:]]).float().cpu()
+    return POOLS[2](x, [max(1, round(side / scale)) for side in x.shape[2:]]).float().cpu()
 
 
 def _as_bytes(pictures: Float[Tensor, "n c h w"]) -> UInt8[Tensor, "n c h w"]:
@@ -229,8 +232,6 @@ def _vector(y: Tensor, features: int | None) -> Tensor:
     return pooled(y, features) if y.dim() > 2 else y.flatten(1)
 
 
-def _copied(output: Any) -> Any:
+def _copied(output: Any, path: str) -> Tensor:
     """The first tensor of an output, as a copy that later in-place operations do not change."""
-    if isinstance(output, tuple | list):
-        output = next((part for part in output if isinstance(part, Tensor)), None)
-    return output.clone() if isinstance(output, Tensor) else output
+    return first_tensor(output, path or "output").clone()

@@ -1,4 +1,4 @@
-"""How well classes lie apart in a layer: silhouette, between and within, neighbors; and what a linear probe reads off."""
+"""How well classes lie apart in a layer: silhouette, variances, neighbors; and what a linear probe reads off it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.features.representations import INPUT, Representations, Set, collect
+from striate.interpret.features.representations import INPUT, Representations, Set, collect, count_of
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Int64, Tensor
 from striate.tasks.intervals import Interval, wilson
@@ -252,8 +252,7 @@ def _collected(
     model: nn.Module, batches: Set, layers: Sequence[str] | None, features: int | None, progress: Progress
 ) -> Representations:
     """The vectors of the input and of the layers; InputError where the targets are no classes."""
-    total = len(batches) if hasattr(batches, "__len__") else 0
-    with reporting(progress, total, "items") as report:
+    with reporting(progress, count_of(batches), "batches") as report:
         every = collect(model, batches, layers, features=features, report=report, first=(INPUT,))
     if every.targets is None:
         expected = "a class for each item, a whole number"
