@@ -53,11 +53,11 @@ class Adversarial:
     @property
     def unit(self) -> str:
         """What epsilon counts."""
-        return "of the valid range" if self.parameters["limits"] else "in the input's own units"
+        return "a share of the valid range" if self.parameters["limits"] else "in the input's own units"
 
     def table(self, names: Sequence[str] = ()) -> Table:
         """A row for each item."""
-        table = Table("item", "class", "before", "after", "epsilon", title=f"{self.title()}, epsilon {self.unit}")
+        table = Table("item", "class", "before", "after", "epsilon", title=f"{self.title()}, epsilon: {self.unit}")
         for item, truth in enumerate(self.truth.tolist()):
             told = [self.told(item, chances, names) for chances in (self.before, self.after)]
             size = float(self.epsilon[item])

@@ -102,13 +102,15 @@ def _wavelengths(sides: Sequence[int]) -> Tensor:
     for part in parts:
         squares = squares[..., None] + part.double().square()
     frequency = squares[0].sqrt()
-    weights: Tensor = 1 / frequency.clamp_min(1 / max(sides))
-    return weights / weights.square().mean().sqrt()
+    weights = 1 / frequency.clamp_min(1 / max(sides))
+    scaled: Tensor = weights / weights.square().mean().sqrt()
+    return scaled
 
 
 def _scaled(x: Tensor, norm: float) -> Tensor:
     length = x.flatten(1).norm(dim=1).clamp_min(1e-30)
-    return norm * x / length.reshape(-1, *[1] * (x.dim() - 1))
+    scaled: Tensor = norm * x / length.reshape(-1, *[1] * (x.dim() - 1))
+    return scaled
 
 
 def limits_of(limits: Limits, x: Float[Tensor, "n c *space"]) -> Range | None:
@@ -200,4 +202,5 @@ def color_of(x: Float[Tensor, "n c *space"]) -> Float[Tensor, "c c"]:
     pixels = x.transpose(0, 1).flatten(1).double()
     covariance = pixels.cov().reshape(x.shape[1], x.shape[1])
     root = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(len(covariance)).to(covariance))
-    return (root / root.norm(dim=1).max()).to(x)
+    mixing: Tensor = (root / root.norm(dim=1).max()).to(x)
+    return mixing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from striate.interpret import sheet
 from striate.interpret.sheet import DPI, INK, MUTED, PALE, RULE
 
 if TYPE_CHECKING:
-    from striate.interpret.features.equivariance import Equivariance
+    from striate.interpret.features.equivariance import Consistency, Equivariance
     from striate.interpret.features.separation import Probes, Separations
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
@@ -51,8 +51,9 @@ def draw_equivariance(found: Equivariance) -> Figure:
             values = getattr(found, name)[places].numpy()
             for layer, color in enumerate(colors):
                 axes.plot(amounts, values[:, layer], color=color, **_dots(amounts))
-            axes.set_ylim(bottom=0)
     for row, name in enumerate(rows):
+        if name != "unchanged":
+            panels[row][0].set_ylim(bottom=0)
         panels[row][0].set_ylabel(MEANINGS.get(name, "same answer"), fontsize=8.5, color=MUTED)
     labels = [sheet.legible(layer or "output", 1.6, 8, keep_end=True) for layer in found.layers]
     handles = [panels[0][0].plot([], [], color=color)[0] for color in colors]
@@ -97,6 +98,34 @@ def draw_separations(found: Separations) -> Figure:
     panels[2].fill_between(range(len(names)), ends[:, 0], ends[:, 1], color=BLUE, alpha=0.18, linewidth=0)
     panels[2].yaxis.set_major_formatter(PercentFormatter(1.0))
     figure.suptitle(f"Separation of the classes: {found.items:,} items", fontsize=11, color=INK)
+    return figure
+
+
+def draw_consistency(found: Mapping[str, Consistency]) -> Figure:
+    """See `Consistency.plot`."""
+    figure = _framed(6.5, 0.42 * len(found) + 1.5)
+    axes = figure.subplots()
+    rows = np.arange(len(found))
+    drawn = ((ORANGE, -0.14, "right answers", "accuracy"), (BLUE, 0.14, "two shifts, one answer", "share"))
+    for color, aside, label, key in drawn:
+        places, shares, ends = [], [], []
+        for row, one in zip(rows, found.values(), strict=True):
+            interval = one.interval if key == "share" else one.accuracy_interval
+            if interval is not None:
+                places.append(row + aside)
+                shares.append(getattr(one, key))
+                ends.append(interval)
+        if shares:
+            away = np.abs(np.array(ends).T - np.array(shares))
+            axes.errorbar(shares, places, xerr=away, color=color, fmt="o", markersize=4, linewidth=1.4, label=label)
+    _plain(axes, "share of shifted items, 95 %")
+    axes.set_yticks(rows, [sheet.legible(name, 2.0, 8) for name in found], fontsize=8)
+    axes.set_ylim(len(found) - 0.5, -0.5)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.legend(fontsize=8, frameon=False, labelcolor=INK, loc="upper left", bbox_to_anchor=(1, 1))
+    first = next(iter(found.values()))
+    title = f"Shifts of up to {first.most}, {first.items:,} items, border {first.border}"
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
     return figure
 
 

@@ -6,9 +6,10 @@ invariant     f(g x) = f(x)     it stays as it was
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from striate.interpret.scoring import checked, examined
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Bool, Float, Tensor
 from striate.tasks.intervals import Interval, draws, percentiles, wilson
-from striate.train.checkpoint import save_tensors
+from striate.train.checkpoint import save_tensors, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,7 +160,7 @@ def equivariance(
         torch.no_grad(),
         reporting(progress, len(motions) * len(x), "equivariance") as report,
     ):
-        for part in x.split(size):
+        for part in x.split(size):  # type: ignore[no-untyped-call]
             still = run_layers(model, part, chosen)
             classes = still[""].dim() == 2 and still[""].shape[1] > 1
             for m, motion in enumerate(motions):
@@ -194,6 +195,12 @@ class Consistency:
     most: int
     border: str
 
+    def plot(self, others: Mapping[str, Consistency] | None = None, name: str = "") -> Figure:
+        """Both shares with their intervals; of `others`, named, below each other."""
+        from striate.interpret.features.curves import draw_consistency
+
+        return draw_consistency({name: self, **(others or {})})
+
     def table(self) -> Table:
         """Both shares."""
         table = Table("measure", "share", "95 %", title=f"shifts of up to {self.most}, border {self.border}")
@@ -206,7 +213,11 @@ class Consistency:
 
     def json(self) -> dict[str, Any]:
         """As plain types."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write `json` into a file."""
+        write_atomically(Path(path), (json.dumps(self.json(), indent=2) + "\n").encode())
 
 
 def consistency(

@@ -88,7 +88,7 @@ def draw_adversarial(found: Adversarial, names: Sequence[str]) -> Figure:
     wide, tall = _size(found.x[0])
     width = max(3 * (wide + 0.7) - 0.7 + 2 * MARGIN, 6.5)
     step, apart = tall + 0.42, (width - 2 * MARGIN - wide) / 2
-    note = f"Epsilon {found.unit}; the change is enlarged: blue lowers, red raises a value, white leaves it."
+    note = f"Epsilon: {found.unit}. The change is enlarged: blue lowers, red raises, white leaves a value."
     title = f"{found.title()}: {sheet.some(items, len(found.x), 'item')}"
     figure, axes = sheet.blank(width, 1.2 + items * step, title, note)
     ends = _ends(found.parameters, list(found.x))

@@ -139,14 +139,15 @@ def separation(
     layers: Sequence[str] | None = None,
     *,
     neighbors: int = 5,
+    features: int = FEATURES,
     progress: Progress = False,
 ) -> Separations:
-    """How well the classes lie apart at each layer (each map averaged over space), from the input on.
+    """How well the classes lie apart at each layer, averaged into at most `features` numbers, from the input on.
 
     `batches`: items with classes as targets (see `collect`). `layers`: module paths, by default those of `find_layers`.
     Raises InputError for targets that are no classes, fewer than two of them, and too few items.
     """
-    every = _collected(model, batches, layers, None, progress)
+    every = _collected(model, batches, layers, features, progress)
     found = tuple(
         measured(vectors, every.targets, path, neighbors)  # type: ignore[arg-type]
         for path, vectors in every.vectors.items()
