@@ -68,7 +68,7 @@ def main() -> None:
     found = []
     for seed in range(args.seeds):
         recipe = striate.Recipe(
-            model="lenet5", data=args.data, epochs=args.epochs, batch_size=50, seed=seed, augment=()
+            model="lenet5", data=args.data, epochs=args.epochs, batch_size=50, learning_rate=0.01, seed=seed, augment=()
         )
         session = striate.open_session(recipe)
         data = replace(session.data, train=session.data.train.subset(range(args.items)))
@@ -78,7 +78,7 @@ def main() -> None:
             model = trained(kind, session.task, data, recipe, args.folder / name)
             still = consistency(model, test.epoch(0), most=0, pairs=1)
             moved = consistency(model, test.epoch(0), most=MOST, pairs=PAIRS)
-            found.append({"pooling": kind, "seed": seed, "accuracy": still.accuracy, **moved.json()})
+            found.append({"pooling": kind, "seed": seed, "unmoved": still.accuracy, **moved.json()})
             print(f"{kind}, seed {seed}: accuracy {still.accuracy:.2%}, consistency {moved.share:.2%}", flush=True)
     facts = {
         "data": args.data.partition(":")[0],

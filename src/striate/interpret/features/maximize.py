@@ -141,6 +141,8 @@ def maximize(
     like = native(model, x)
     bounds = limits_of(limits, x if isinstance(x, Tensor) else torch.empty(1, *x[:1], *[1] * (len(x) - 1)).to(like))
     start = checked(model, noise(x, starts, like, bounds, seed, spread))
+    if paint == "letters" and not isinstance(x, Tensor):
+        start = start.softmax(1)
     board = canvas(paint, start, limits=bounds, norm=norm, color=color)
     if blur and paint != "pixels":
         raise InputError("only pixels are blurred", expected="paint='pixels'", got=paint)
