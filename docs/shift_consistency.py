@@ -68,7 +68,7 @@ def main() -> None:
     found = []
     for seed in range(args.seeds):
         recipe = striate.Recipe(
-            model="lenet5", data=args.data, epochs=args.epochs, batch_size=50, learning_rate=0.01, seed=seed, augment=()
+            model="lenet5", data=args.data, epochs=args.epochs, batch_size=50, learning_rate=0.1, seed=seed, augment=()
         )
         session = striate.open_session(recipe)
         data = replace(session.data, train=session.data.train.subset(range(args.items)))

@@ -9,6 +9,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret import adversarial
+from striate.interpret.features.canvas import continuous
 from striate.train import read_tensors
 
 
@@ -107,3 +108,8 @@ def test_what_cannot_be_searched(options: dict[str, object], message: str) -> No
 def test_outputs_that_are_no_classes() -> None:
     with pytest.raises(InputError, match=r"no classes to mix up: expected outputs \(n, k\), .* got \(1, 1, 4\)"):
         adversarial(nn.ReLU(), torch.ones(1, 1, 4))
+
+
+def test_tokens_have_no_small_steps() -> None:
+    with pytest.raises(InputError, match="tokens have no values between them: expected floats, got torch.int64. Expla"):
+        continuous(nn.Embedding(9, 2), torch.zeros(2, 4, dtype=torch.int64))

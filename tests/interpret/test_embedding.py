@@ -83,11 +83,18 @@ def test_batches_of_every_kind() -> None:
     assert found.vectors.shape == (9, 8)
     assert found.targets.tolist() == [0, 1] * 4 + [0]
     assert embed(network(), [torch.rand(2, 1, 8, 8)]).targets is None
+    x = torch.rand(250, 1, 8, 8)
+    whole, parts = embed(network(), (x, torch.arange(250) % 3)), embed(network(), x.split(100))
+    torch.testing.assert_close(whole.vectors, parts.vectors)
+    torch.testing.assert_close(embed(network(), x).vectors, parts.vectors)
+    assert whole.targets.tolist() == (torch.arange(250) % 3).tolist()
     words = nn.Sequential(nn.Embedding(9, 5), nn.Flatten(), nn.Linear(20, 2))
     texts = embed(words, [(torch.randint(0, 9, (6, 4)), torch.arange(6) % 2)])
     assert texts.vectors.shape == (6, 20)
     assert texts.thumbnails is None
     assert texts.plot("pca").axes
+    apart = separation(words, (torch.randint(0, 9, (12, 4)), torch.arange(12) % 2))
+    assert [one.layer for one in apart.layers] == ["0", ""]  # not the numbers of words
     with pytest.raises(InputError, match="no thumbnails to put on a grid: expected images or volumes. Plot with grid"):
         texts.plot("pca", grid=True)
     with pytest.raises(InputError, match="no thumbnails to draw"):

@@ -14,8 +14,8 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.features.canvas import Limits, Range, limits_of, plain
-from striate.interpret.scoring import checked, examined
+from striate.interpret.features.canvas import Limits, Range, continuous, limits_of, plain
+from striate.interpret.scoring import examined
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Int64, Tensor
 from striate.train.checkpoint import save_tensors
@@ -126,7 +126,7 @@ def adversarial(
     if steps < 1 or not 0 < most < math.inf:
         got = f"steps={steps}, most={most}"
         raise InputError("cannot search", expected="steps of at least 1, a positive greatest epsilon", got=got)
-    x = checked(model, x)
+    x = continuous(model, x)
     bounds = limits_of(limits, x)
     _check_inside(x, bounds)
     with examined(model) as model, torch.no_grad():

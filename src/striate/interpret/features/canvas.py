@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 
 from striate.errors import InputError
+from striate.interpret.scoring import checked
 from striate.ops.kernels import binomial
 from striate.ops.pool import weighted_pool
 from striate.shapes import Float, Tensor
@@ -136,6 +138,15 @@ def limits_of(limits: Limits, x: Float[Tensor, "n c *space"]) -> Range | None:
     if not bool((low < high).all()):
         raise InputError("no range of values", expected=expected, got=(low.flatten().tolist(), high.flatten().tolist()))
     return low, high
+
+
+def continuous(model: nn.Module, x: Tensor) -> Float[Tensor, "n c *space"]:
+    """`scoring.checked`, of inputs that can be changed by small steps; InputError for tokens."""
+    found = checked(model, x)
+    if not found.is_floating_point():
+        fix = "Explain the network behind its embedding, with the vectors of words as channels."
+        raise InputError("tokens have no values between them", expected="floats", got=found.dtype, fix=fix)
+    return found
 
 
 def plain(bounds: Range | None) -> list[list[float]] | None:

@@ -19,7 +19,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.features.motion import BORDERS, UNITS, Motion, Place, places, shifted
-from striate.interpret.features.representations import Set, count_of, find_layers, run_layers, taken
+from striate.interpret.features.representations import Set, count_of, find_layers, in_batches, run_layers, taken
 from striate.interpret.scoring import checked, examined
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Bool, Float, Tensor
@@ -247,7 +247,7 @@ def consistency(
     generator = torch.Generator().manual_seed(seed)
     agreed, right = [], []
     with examined(model) as model, torch.no_grad(), reporting(progress, count_of(batches), "batches") as report:
-        for batch in batches:
+        for batch in in_batches(batches):
             inputs, targets = taken(batch)
             x = checked(model, inputs)
             same = torch.zeros(len(x), dtype=torch.float64)

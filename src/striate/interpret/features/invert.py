@@ -17,13 +17,14 @@ from striate.interpret.features.canvas import (
     Limits,
     alpha_norm,
     canvas,
+    continuous,
     limits_of,
     noise,
     plain,
     total_variation,
 )
 from striate.interpret.features.representations import find_layers, run_layers
-from striate.interpret.scoring import checked, examined
+from striate.interpret.scoring import examined
 from striate.interpret.sweep import Progress, Report, reporting
 from striate.shapes import Float, Tensor
 from striate.train.checkpoint import save_tensors
@@ -111,7 +112,7 @@ def invert(
     if steps < 1 or not rate > 0 or min(tv, norm, spread) < 0 or beta <= 0 or alpha <= 0:
         got = f"steps={steps}, rate={rate}, tv={tv}, norm={norm}, spread={spread}, beta={beta}, alpha={alpha}"
         raise InputError("cannot invert", expected="positive numbers, tv, norm and spread of at least 0", got=got)
-    x = checked(model, x)
+    x = continuous(model, x)
     wanted = [layers] if isinstance(layers, str) else layers
     paths, _ = find_layers(model, x, wanted)
     bounds = limits_of(limits, x)

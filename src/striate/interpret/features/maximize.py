@@ -20,12 +20,13 @@ from striate.interpret.features.canvas import (
     alpha_norm,
     blurred,
     canvas,
+    continuous,
     limits_of,
     noise,
     plain,
     total_variation,
 )
-from striate.interpret.features.representations import Set, taken
+from striate.interpret.features.representations import Set, in_batches, taken
 from striate.interpret.scoring import checked, examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, described, native, reporting
 from striate.shapes import Float, Tensor
@@ -140,9 +141,10 @@ def maximize(
     _check(target, starts, steps, rate, (tv, l2, blur, diversity, spread), (scale, rotate))
     like = native(model, x)
     bounds = limits_of(limits, x if isinstance(x, Tensor) else torch.empty(1, *x[:1], *[1] * (len(x) - 1)).to(like))
-    start = checked(model, noise(x, starts, like, bounds, seed, spread))
+    start = continuous(model, noise(x, starts, like, bounds, seed, spread))
     if paint == "letters" and not isinstance(x, Tensor):
-        start = start.softmax(1)
+        # Nearly whole letters: a mixture of all may leave every filter silent, without a slope.
+        start = (50 * start).softmax(1)
     board = canvas(paint, start, limits=bounds, norm=norm, color=color)
     if blur and paint != "pixels":
         raise InputError("only pixels are blurred", expected="paint='pixels'", got=paint)
@@ -218,7 +220,7 @@ def moved(
 def _best(model: nn.Module, data: Set | None, scores: Any) -> tuple[Tensor | None, float | None]:
     """The item of the data with the greatest score, and the score."""
     best, greatest = None, None
-    for batch in data if data is not None else ():
+    for batch in in_batches(data) if data is not None else ():
         inputs = checked(model, taken(batch)[0])
         values = scores(inputs)
         place = int(values.argmax())

@@ -16,8 +16,8 @@ from striate.errors import InputError
 from striate.interpret.scoring import checked, examined, find_layer, first_tensor, never_called
 from striate.shapes import Float, Int64, Tensor, UInt8
 
-# Batches of `striate.data`, pairs (inputs, targets), or inputs; in any iterable.
-Set = Iterable[Batch | tuple[Tensor, Tensor] | Tensor]
+# Batches of `striate.data`, pairs (inputs, targets), or inputs, in any iterable; or all inputs or one pair at once.
+Set = Iterable[Batch | tuple[Tensor, Tensor] | Tensor] | tuple[Tensor, Tensor] | Tensor
 # These hand on what they got, or lay it out anew.
 _SAME = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.Flatten, nn.Unflatten)
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -28,6 +28,7 @@ POOLS: dict[int, Callable[[Tensor, list[int]], Tensor]] = {
 }
 INPUT, HEAD = "(input)", "(input of the last layer)"
 MOST_LAYERS, MOST_BYTES = 24, 1 << 31
+BATCH = 100  # items that run at a time where all are given at once
 THUMBNAIL = 32  # pixels of its longer side, at most
 
 
@@ -124,14 +125,15 @@ def collect(
     chosen: list[str] = []
     count = found = size = 0
     with examined(model) as network, torch.no_grad():
-        for batch in batches:
+        for batch in in_batches(batches):
             inputs, labels = taken(batch)
             x = checked(network, inputs)
             if not count:
                 special = [path for path in layers or () if path in (INPUT, HEAD)]
                 named = [path for path in layers or () if path not in special] if layers else None
                 paths, found = find_layers(network, x, named)
-                chosen = list(dict.fromkeys([*first, *(layers or paths)]))
+                # Numbers of words say nothing as numbers.
+                chosen = list(dict.fromkeys([*(first if x.is_floating_point() else ()), *(layers or paths)]))
             for path, output in _run(network, x, chosen).items():
                 vectors.setdefault(path, []).append(_vector(output, features).cpu())
             size += sum(parts[-1].nbytes for parts in vectors.values())
@@ -184,7 +186,25 @@ def _given_last(model: nn.Module, x: Tensor) -> Tensor:
 
 def count_of(batches: Set) -> int:
     """How many batches there are; 0 where that is not known."""
-    return len(batches) if isinstance(batches, Sized) else 0
+    return len(batches) if isinstance(batches, Sized) and not _at_once(batches) else 0
+
+
+def in_batches(batches: Set) -> Iterable[Any]:
+    """The batches; of tensors given at once, 100 items each."""
+    if isinstance(batches, Tensor):
+        return torch.split(batches, BATCH)
+    if _at_once(batches):
+        parts = (torch.split(part, BATCH) for part in batches)  # type: ignore[arg-type]
+        return zip(*parts, strict=True)
+    return batches
+
+
+def _at_once(batches: Set) -> bool:
+    """Whether it is a tensor of all inputs, or the pair of all inputs and all targets, one a row."""
+    if isinstance(batches, tuple) and len(batches) == 2 and all(isinstance(part, Tensor) for part in batches):
+        inputs, targets = batches
+        return isinstance(targets, Tensor) and targets.dim() == 1 and len(inputs) == len(targets)
+    return isinstance(batches, Tensor)
 
 
 def taken(batch: Any) -> tuple[Tensor, Tensor | None]:
