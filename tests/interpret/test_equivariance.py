@@ -108,6 +108,15 @@ def test_a_map_turns_about_the_center_of_the_input_not_its_own() -> None:
     assert found.equivariance[0, 0] < 1e-9
 
 
+def test_a_map_of_unequal_strides_turns_as_the_input_does() -> None:
+    rows, columns = torch.meshgrid(torch.arange(25.0), torch.arange(25.0), indexing="ij")
+    x = (rows + 2 * columns).double()[None, None]  # interpolated exactly
+    model = nn.Conv2d(1, 1, 1, stride=(2, 1)).double()
+    found = equivariance(model, x, shifts=[], angles=[30], scales=[1.5])
+    assert found.strides == ((2.0, 1.0),)
+    assert found.interior.max() < 1e-9
+
+
 def test_smooth_pictures_scale_and_turn_with_a_pointwise_layer() -> None:
     grid = torch.linspace(-1, 1, 33, dtype=torch.float64)
     x = torch.exp(-4 * (grid[:, None] ** 2 + grid**2))[None, None].expand(1, 2, -1, -1)

@@ -44,7 +44,7 @@ STILL = {"jitter": 0, "scale": 0.0, "rotate": 0.0}
 @pytest.mark.parametrize("shape", [(2, 7), (3, 4, 5), (1, 3, 4, 3)])
 def test_of_a_linear_model_the_direction_of_its_weights(paint: str, shape: tuple[int, ...]) -> None:
     weights = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
-    found = maximize(linear(weights), shape, target=1, paint=paint, norm=3.0, starts=2, **STILL)
+    found = maximize(linear(weights), shape, target=1, paint=paint, norm=3.0, starts=2, steps=120, rate=0.1, **STILL)
     expected = 3 * weights[1] / weights[1].norm()  # Cauchy and Schwarz
     torch.testing.assert_close(found.x, expected.expand(2, *shape), atol=1e-3, rtol=0)
     torch.testing.assert_close(found.scores, torch.full((2,), 3 * float(weights[1].norm())), rtol=1e-4, atol=0)
@@ -53,7 +53,7 @@ def test_of_a_linear_model_the_direction_of_its_weights(paint: str, shape: tuple
 def test_within_limits_a_linear_model_is_greatest_in_a_corner() -> None:
     weights = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(1))
     low, high = torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 4.0])
-    found = maximize(linear(weights), (2, 3, 3), target=0, paint="pixels", limits=(low, high), rate=0.2, **STILL)
+    found = maximize(linear(weights), (2, 3, 3), target=0, paint="pixels", limits=(low, high), rate=0.2, steps=100, **STILL)
     expected = torch.where(weights > 0, high[:, None, None], low[:, None, None])
     assert torch.equal(found.x, expected.expand(4, -1, -1, -1))
 
@@ -67,7 +67,7 @@ def test_an_l2_penalty_has_the_closed_form_of_a_ridge() -> None:
 
 def test_letters_are_distributions_and_find_the_best_word() -> None:
     weights = torch.randn(1, 4, 6, generator=torch.Generator().manual_seed(2))
-    found = maximize(linear(weights), (4, 6), target=0, paint="letters", rate=0.2, **STILL)
+    found = maximize(linear(weights), (4, 6), target=0, paint="letters", rate=0.3, steps=100, **STILL)
     torch.testing.assert_close(found.x.sum(1), torch.ones(4, 6))
     assert torch.equal(found.x.argmax(1), weights.argmax(1).expand(4, 6))
     assert found.plot().axes
