@@ -53,7 +53,8 @@ def test_of_a_linear_model_the_direction_of_its_weights(paint: str, shape: tuple
 def test_within_limits_a_linear_model_is_greatest_in_a_corner() -> None:
     weights = torch.randn(1, 2, 3, 3, generator=torch.Generator().manual_seed(1))
     low, high = torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 4.0])
-    found = maximize(linear(weights), (2, 3, 3), target=0, paint="pixels", limits=(low, high), rate=0.2, steps=100, **STILL)
+    options = {"limits": (low, high), "rate": 0.2, "steps": 100, **STILL}
+    found = maximize(linear(weights), (2, 3, 3), target=0, paint="pixels", **options)
     expected = torch.where(weights > 0, high[:, None, None], low[:, None, None])
     assert torch.equal(found.x, expected.expand(4, -1, -1, -1))
 
