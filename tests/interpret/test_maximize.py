@@ -44,7 +44,7 @@ STILL = {"jitter": 0, "scale": 0.0, "rotate": 0.0}
 @pytest.mark.parametrize("shape", [(2, 7), (3, 4, 5), (1, 3, 4, 3)])
 def test_of_a_linear_model_the_direction_of_its_weights(paint: str, shape: tuple[int, ...]) -> None:
     weights = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
-    found = maximize(linear(weights), shape, target=1, paint=paint, norm=3.0, starts=2, steps=120, rate=0.1, **STILL)
+    found = maximize(linear(weights), shape, target=1, paint=paint, norm=3.0, starts=2, steps=220, rate=0.1, **STILL)
     expected = 3 * weights[1] / weights[1].norm()  # Cauchy and Schwarz
     torch.testing.assert_close(found.x, expected.expand(2, *shape), atol=1e-3, rtol=0)
     torch.testing.assert_close(found.scores, torch.full((2,), 3 * float(weights[1].norm())), rtol=1e-4, atol=0)
