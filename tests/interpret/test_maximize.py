@@ -41,7 +41,7 @@ STILL = {"jitter": 0, "scale": 0.0, "rotate": 0.0}
 
 
 @pytest.mark.parametrize("paint", ["pixels", "fourier"])
-@pytest.mark.parametrize("shape", [(2, 7), (3, 4, 5), (1, 3, 4, 3)])
+@pytest.mark.parametrize("shape", [(2, 7), (1, 3, 4, 3)])
 def test_of_a_linear_model_the_direction_of_its_weights(paint: str, shape: tuple[int, ...]) -> None:
     weights = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     found = maximize(linear(weights), shape, target=1, paint=paint, norm=3.0, starts=2, steps=220, rate=0.1, **STILL)
