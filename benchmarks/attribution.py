@@ -52,7 +52,9 @@ CASES: dict[str, tuple[str, str, int]] = {
 }
 
 
-def captums(method: str, model: nn.Module, x: Tensor, batch: int | None = None) -> Tensor:
+def captums(
+    method: str, model: nn.Module, x: Tensor, batch: int | None = None, baseline: Tensor | None = None
+) -> Tensor:
     """What captum says, of `batch` inputs at a time where it can."""
     from captum import attr
 
@@ -70,7 +72,8 @@ def captums(method: str, model: nn.Module, x: Tensor, batch: int | None = None) 
         "deconvnet": attr.Deconvolution,
         "deep_lift": attr.DeepLift,
     }[method](model)
-    return by.attribute(x.requires_grad_(), target=TARGET).detach()
+    reference = {"baselines": baseline[None]} if baseline is not None else {}
+    return by.attribute(x.requires_grad_(), target=TARGET, **reference).detach()
 
 
 def inputs(network: str, count: int, quick: bool) -> tuple[nn.Module, Tensor]:
@@ -91,8 +94,10 @@ def row(name: str, quick: bool) -> dict[str, Any]:
     """One method on one network."""
     method, network, count = CASES[name]
     model, x = inputs(network, 2 if quick else count, quick)
-    ours = functools.partial(OURS[method], model, x, target=TARGET)
-    theirs = functools.partial(captums, method, copy.deepcopy(model), x)
+    # No constant: of equal activations of a reference, rounding says which is the maximum.
+    reference = {"baseline": x[0].flip(-1)} if network == "basset" else {}
+    ours = functools.partial(OURS[method], model, x, target=TARGET, **reference)
+    theirs = functools.partial(captums, method, copy.deepcopy(model), x, **reference)
     sides = {"striate": lambda: sweeps.timed(ours), "captum, default": lambda: sweeps.timed(theirs)}
     best = None
     if method in ("integrated_gradients", "smooth_grad"):
