@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shlex
 import signal
 import sys
@@ -17,7 +16,7 @@ import tyro
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
-from striate.cli.screen import SCREEN, print_line, print_rows, print_table, say
+from striate.cli.screen import SCREEN, print_json, print_line, print_rows, print_table, say
 from striate.errors import InputError, did_you_mean
 from striate.recipe import Recipe
 from striate.registry import parse_spec
@@ -119,7 +118,7 @@ class Evaluate:
             )
         report_skipped(found.skipped)
         if self.json:
-            print_line(json.dumps({**found.scores.json(), "intervals": found.intervals, "skipped": found.skipped}))
+            print_json({**found.scores.json(), "intervals": found.intervals, "skipped": found.skipped})
             return
         print_table(found.scores.table())
         if found.intervals:
@@ -176,7 +175,7 @@ class Predict:
                 )
         rows = [{"file": line["file"], **line.pop("row")} for line in lines]
         if self.json:
-            print_line(json.dumps(lines))
+            print_json(lines)
         else:
             print_rows(rows)
             if self.out is not None:
@@ -210,7 +209,7 @@ class Runs:
 
         found = list_runs(self.folders or (Path("runs"),))
         if self.json:
-            print_line(json.dumps(found.json()))
+            print_json(found.json())
         else:
             print_table(found.table())
 

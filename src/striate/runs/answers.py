@@ -22,6 +22,7 @@ from torch import nn
 
 from striate.data.items import Progress
 from striate.errors import InputError, StorageError
+from striate.plain import to_json
 from striate.runs.card import Card
 from striate.runs.evaluation import predicting
 from striate.runs.tracks import write_tracks
@@ -76,7 +77,7 @@ def answer_files(
 
 def _identity(model: nn.Module, card: Card, options: dict[str, Any]) -> str:
     """A hash of all that decides what the model says."""
-    digest = hashlib.sha256(json.dumps([card.json(), options], sort_keys=True).encode())
+    digest = hashlib.sha256(to_json([card.json(), dict(sorted(options.items()))]).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
@@ -105,7 +106,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _append(path: Path, line: dict[str, Any]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}. Free some space and run it again.") from error
 

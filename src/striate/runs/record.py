@@ -30,6 +30,7 @@ from striate import zoo
 from striate.data import SOURCES, Data, Items, load_data
 from striate.data.items import Progress
 from striate.errors import DivergedError, InputError, StorageError
+from striate.plain import from_null, to_json
 from striate.recipe import Recipe
 from striate.registry import parse_spec
 from striate.runs.card import WEIGHTS, Card, save_model
@@ -264,7 +265,7 @@ def _append(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Add lines of JSON to a file; StorageError where they cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+            file.writelines(to_json(line) + "\n" for line in lines)
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror}. Free some space and go on with: "
@@ -308,7 +309,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    for line in found:
+        if line.get("validation"):
+            line["validation"] = {name: from_null(value) for name, value in line["validation"].items()}
+    return found
 
 
 @dataclass(frozen=True)
@@ -330,5 +335,5 @@ def conclude(session: Session, folder: Path) -> Outcome:
     scores = session.task.score(kept, targets)
     card = dataclasses.replace(session.card, scores=scores.summary())
     save_model(folder, model, card)
-    write_atomically(folder / SCORES, json.dumps(scores.json(), indent=1).encode())
+    write_atomically(folder / SCORES, to_json(scores.json(), indent=1).encode())
     return Outcome(card, scores, items, kept.cpu())

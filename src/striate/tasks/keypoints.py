@@ -15,6 +15,7 @@ from rich.table import Table
 
 from striate.data import Data
 from striate.errors import InputError, did_you_mean
+from striate.plain import finite
 from striate.shapes import Float, Tensor
 from striate.tasks.drawing import draw_points
 from striate.tasks.registry import Task, task
@@ -98,7 +99,8 @@ class KeypointScores:
 
     def json(self) -> dict[str, Any]:
         """All of it as plain types, and the lectures' mark."""
-        return {**asdict(self), "mark": self.mark}
+        plain: dict[str, Any] = finite({**asdict(self), "mark": self.mark})
+        return plain
 
     def table(self) -> Table:
         """A row a point; the measures of the whole set stand above and below."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from rich.table import Table
 from striate.data import Data
 from striate.errors import InputError, did_you_mean
 from striate.ops.boxes import CONVENTIONS, boxes, edges, overlap
+from striate.plain import finite, to_json
 from striate.shapes import Float, Tensor
 from striate.tasks.drawing import draw_box
 from striate.tasks.registry import Task, task
@@ -58,7 +58,7 @@ class Located:
         """Write STEM.json and STEM.png: the picture with the box and its class, nothing drawn where nothing is."""
         folder.mkdir(parents=True, exist_ok=True)
         text, picture = folder / f"{stem}.json", folder / f"{stem}.png"
-        text.write_text(json.dumps(self.json(), indent=2) + "\n", encoding="utf-8")
+        text.write_text(to_json(self.json(), indent=2) + "\n", encoding="utf-8")
         drawn = [(self.box, f"{self.name} {self.probability:.2f}")] if self.there else []
         draw_box(given, drawn).save(picture)
         return [text, picture]
@@ -102,8 +102,9 @@ class LocalizationScores:
         return {key: value for key, value in asdict(self).items() if key != "per_class"}
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def table(self) -> Table:
         """A row a class; the measures of the whole set stand above."""

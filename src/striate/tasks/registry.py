@@ -16,6 +16,7 @@ from torch import nn
 
 from striate.data import Data, Meaning
 from striate.errors import InputError
+from striate.plain import from_null
 from striate.recipe import read_as
 from striate.registry import Registry, bind_options, parse_spec
 from striate.shapes import Tensor
@@ -203,7 +204,8 @@ def read_task(stored: Mapping[str, Any]) -> Task:
         raise InputError(
             "unknown fields of a task", where=form.name, expected=", ".join(sorted(names)), got=", ".join(strange)
         )
-    return form(**{key: _tuples(value) for key, value in values.items()})
+    hints = get_type_hints(form)
+    return form(**{key: from_null(value) if hints[key] is float else _tuples(value) for key, value in values.items()})
 
 
 def _tuples(value: Any) -> Any:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from striate.data import Data
 from striate.errors import InputError
+from striate.plain import finite
 from striate.shapes import Float, Int64, Tensor
 from striate.tasks.ctc import PADDING, Text, beam_search, best_path, edit_distance, text_loss
 from striate.tasks.registry import Task, task
@@ -68,8 +69,9 @@ class TranscriptionScores:
     shares = ("string_accuracy",)
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def summary(self) -> dict[str, float]:
         """The single numbers."""
