@@ -105,7 +105,8 @@ def fold_of(
     """One of `folds` cross-validations: every item is in the test part of exactly one of them.
 
     All parts that the source comes with are put together. Folds have equal shares of each class, in an order drawn
-    from the seed; with `groups`, whole groups stay together and the classes are balanced as far as they allow.
+    from the seed; with `groups`, whole groups stay together and the classes are balanced as far as they allow. Where
+    there are more folds than items of any class (each item left out once, say), classes play no part.
     Raises InputError for less than two folds, more than there are items or groups, and a fold that is none of them.
 
     >>> [len(fold_of(np.zeros(5, int), {"train": np.arange(5)}, 2, k, None, 0)["test"]) for k in (0, 1)]
@@ -118,9 +119,14 @@ def fold_of(
         raise InputError("folds of a cross-validation", expected=f"2 to {most} ({what})", got=folds)
     if not 0 <= fold < folds:
         raise InputError("fold of a cross-validation", expected=f"0 to {folds - 1}", got=fold)
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # 0.5 s
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold  # 0.5 s
 
-    maker = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    # Every item in a fold of its own, say: no class can have a share in each.
+    plain = folds > np.bincount(labels[everything]).max()
+    makers = (KFold, GroupKFold) if plain else (StratifiedKFold, StratifiedGroupKFold)
+    # scikit-learn takes seeds of 32 bits; of a longer one, a hash.
+    short = seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+    maker = makers[groups is not None](folds, shuffle=True, random_state=short)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with less items than folds is spread as far as it goes
         own = None if groups is None else groups[everything]
