@@ -48,13 +48,13 @@ class Train:
         from striate.train import fit
 
         recipe = self.recipe if self.resume is None else self._resumed()
+        checkpoint = None if self.resume is None else self.resume / CHECKPOINT
+        resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         with showing_progress() as progress:
-            session = open_session(recipe, progress)
+            session = open_session(recipe, progress, resuming=resume is not None)
         report_skipped(session.data.skipped)
         for note in session.data.notes:
             say(note)
-        checkpoint = None if self.resume is None else self.resume / CHECKPOINT
-        resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         steps = fit(session.model, session.task, session.data, session.recipe, resume=resume)
         # The folder is made only now: a recipe that cannot be used leaves nothing behind.
         folder = self.resume or make_folder(session.recipe, self.out)
@@ -93,7 +93,8 @@ class Evaluate:
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
     data: str | None = None
-    """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none)."""
+    """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none; without those that
+    the model was trained on)."""
     skip_corrupt: bool = False
     """Leave out files that cannot be read."""
     resamples: int = 1000
@@ -117,8 +118,11 @@ class Evaluate:
                 progress=progress,
             )
         report_skipped(found.skipped)
+        for note in found.notes:
+            say(note)
         if self.json:
-            print_json({**found.scores.json(), "intervals": found.intervals, "skipped": found.skipped})
+            others = {"intervals": found.intervals, "skipped": found.skipped, "notes": found.notes}
+            print_json({**found.scores.json(), **others})
             return
         print_table(found.scores.table())
         if found.intervals:

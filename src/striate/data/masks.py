@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from striate.data.images import GREY_MODES, to_channels
 from striate.data.items import VOID
-from striate.errors import InputError
+from striate.errors import InputError, listed
 from striate.shapes import Tensor, UInt8
 
 Color = tuple[int, int, int]
@@ -271,12 +271,6 @@ def natural(name: str) -> list[tuple[int, str]]:
     ['a2', 'a10', '9.png', '10.png']
     """
     return [(int(digits) if digits else -1, text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """Names for an error, the first 20 of them."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _pictures(folder: Path) -> list[Path]:

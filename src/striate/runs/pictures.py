@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 from torch.nn.functional import one_hot
 
 import striate
@@ -148,11 +149,16 @@ def describe(
     scores = outcome.scores
     return Report(
         title=f"{recipe.model} on {recipe.data}",
-        subtitle=f"{len(data.train):,} training items of {'x'.join(map(str, data.shape))}{classes}, seed {recipe.seed}",
+        subtitle=". ".join(
+            [
+                f"{len(data.train):,} training items of {'x'.join(map(str, data.shape))}{classes}, seed {recipe.seed}",
+                *data.notes,
+            ]
+        ),
         facts={
             f"{tested} {spell(headline[0])}": spell_number(*headline),
             f"{tested} items": f"{count[1]:,}",
-            "parameters": f"{sum(p.numel() for p in session.model.parameters() if p.requires_grad):,}",
+            "parameters": _count(session.model),
             "epochs": str(len(epochs)),
             "training time": f"{sum(line['seconds'] for line in epochs):.1f} s",
             **{spell(name): spell_number(name, value) for name, value in others},
@@ -174,6 +180,13 @@ def describe(
             "Python": platform.python_version(),
         },
     )
+
+
+def _count(model: nn.Module) -> str:
+    """Parameters, and how many of them were trained where some are frozen."""
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    every, trained = sum(count for count, _ in counts), sum(count for count, free in counts if free)
+    return f"{every:,}" + (f" ({trained:,} trained)" if trained < every else "")
 
 
 def spell(name: str) -> str:

@@ -114,6 +114,11 @@ class Classify(Task):
         """One score for each class."""
         return len(self.class_names)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.class_names
+
     def encode(self, targets: Sequence[str] | Sequence[Sequence[str]]) -> Num[Tensor, " n *k"]:
         """Class names (multi-label: a list of names an item) -> the target tensor."""
         index = {name: i for i, name in enumerate(self.class_names)}

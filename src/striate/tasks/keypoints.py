@@ -167,6 +167,11 @@ class FindKeypoints(Task):
         """x and y of each point that is learned."""
         return 2 * len(self.chosen)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The points that are learned."""
+        return self.chosen_names
+
     def encode(self, targets: Sequence[Mapping[str, Sequence[float]]]) -> Float[Tensor, "n p 2"]:
         """Names to (x, y) an item -> the tensor; points that are not named are missing.
 

@@ -171,6 +171,11 @@ class Localize(Task):
         """The classes; box and presence have outputs of their own in every localizer."""
         return len(self.class_names)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.class_names
+
     def encode(self, targets: Sequence[Mapping[str, Any] | None]) -> Float[Tensor, "n v"]:
         """A class and a box (left, top, right, bottom) an item, or None for no object -> the labels.
 

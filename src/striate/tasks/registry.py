@@ -85,6 +85,11 @@ class Task(ABC):
     def outputs(self) -> int:
         """What the network needs as `num_classes`."""
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What each output stands for (classes, points, letters): weights of a last layer belong to these."""
+        return ()
+
     def in_channels(self, channels: int) -> int:
         """Channels that the network gets of inputs of so many."""
         return channels

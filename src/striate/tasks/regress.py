@@ -147,6 +147,11 @@ class Regress(Task):
         """One number a quantity."""
         return len(self.value_names)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The quantities."""
+        return self.value_names
+
     def encode(self, targets: Sequence[float] | Sequence[Sequence[float]]) -> Float[Tensor, "n k"]:
         """Numbers, or rows of them -> the tensor."""
         return torch.tensor(targets, dtype=torch.float32).view(len(targets), len(self.value_names))

@@ -106,6 +106,11 @@ class Segment(Task):
         """Channels that the network gives: one a class."""
         return len(self.class_names)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.class_names
+
     def encode(self, targets: Sequence[Any]) -> UInt8[Tensor, "n *space"]:
         """Arrays of class indices, 255 where void, all of one shape -> the target tensor."""
         masks = [np.asarray(target) for target in targets]

@@ -127,6 +127,11 @@ class Transcribe(Task):
         """Classes of the network: the letters and the blank."""
         return len(self.letters) + 1
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The letters."""
+        return self.letters
+
     def encode(self, targets: Sequence[str]) -> Int64[Tensor, "n l"]:
         """Texts -> indices of letters, padded with -1. An empty text is one of blanks alone.
 

@@ -22,7 +22,6 @@ from striate.data.masks import (
     Legend,
     Pair,
     guessed_legend,
-    listed,
     natural,
     pair_up,
     pairs_of_list,
@@ -33,7 +32,7 @@ from striate.data.masks import (
 from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE, road_scene
 from striate.data.sources.registry import source
 from striate.data.splits import Positions
-from striate.errors import InputError
+from striate.errors import InputError, listed
 
 MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {})
 CAMVID = Legend(CAMVID_CLASSES, CAMVID_PALETTE, {**{i: i for i in range(11)}, 11: VOID}, {})
