@@ -60,3 +60,33 @@ def test_what_must_not_be_mixed(run_folder: Path, files: list[Path], tmp_path: P
     with pytest.raises(InputError, match="no such image: .*nowhere"):
         answer_files(model, card, [*files, tmp_path / "nowhere.png"], tmp_path / "out2", batch_size=1)
     assert len((tmp_path / "out2" / LINES).read_text().splitlines()) == len(files)  # nothing is lost
+
+
+def test_interrupted_anywhere_the_bytes_are_the_same(run_folder: Path, tmp_path: Path) -> None:
+    """Within a batch, too, whose last digits depend on what is computed together."""
+    model, card = striate.load(run_folder)
+    files = [tmp_path / f"{k}.png" for k in range(11)]
+    for k, file in enumerate(files):
+        Image.fromarray(np.random.default_rng(k).integers(0, 256, (12, 12), dtype=np.uint8)).save(file)
+    whole = tmp_path / "whole"
+    answer_files(model, card, files, whole, batch_size=7)
+    for stop in (1, 5, 8):
+        parts = tmp_path / f"stopped at {stop}"
+
+        def interrupt(number: int, of: int, what: str, stop: int = stop) -> None:
+            if number == stop:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            answer_files(model, card, files, parts, batch_size=7, progress=interrupt)
+        assert len((parts / LINES).read_text().splitlines()) == stop
+        answer_files(model, card, files, parts, batch_size=7)
+        assert {f.name: f.read_bytes() for f in parts.iterdir()} == {f.name: f.read_bytes() for f in whole.iterdir()}
+
+
+def test_the_table_has_all_that_the_folder_has(run_folder: Path, files: list[Path], tmp_path: Path) -> None:
+    model, card = striate.load(run_folder)
+    answer_files(model, card, files[:3], tmp_path / "out")
+    assert [line["file"] for line in answer_files(model, card, files[3:], tmp_path / "out")] == [str(files[3])]
+    with (tmp_path / "out" / TABLE).open() as table:
+        assert [row["file"] for row in csv.DictReader(table)] == [str(file) for file in files]

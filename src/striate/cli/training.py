@@ -7,7 +7,7 @@ import dataclasses
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
 from striate.cli.screen import SCREEN, print_json, print_line, print_rows, print_table, say
-from striate.errors import InputError, did_you_mean
+from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.registry import parse_spec
 
@@ -162,7 +162,7 @@ class Predict:
             raise InputError("nothing to predict", expected="files", fix="striate predict RUN FILES...")
         model, card = load(self.run_folder)
         model.to(find_device(self.device))
-        options = self._options(card.task["name"], card.task)
+        options = self._options(card.build_task().name)
         items = [pair for file in self.files for pair in card.preprocess.expand(file)]
         for note in card.preprocess.notes([item for _, item in items]):
             say(note)
@@ -185,12 +185,9 @@ class Predict:
             if self.out is not None:
                 print_line(f"predictions: {self.out}")
 
-    def _options(self, task: str, known: Collection[str]) -> dict[str, Any]:
+    def _options(self, task: str) -> dict[str, Any]:
         """What the task is told."""
         given = parse_spec(f"{task}:{self.task or ''}")[1]
-        if strangers := [key for key in given if key not in known or key == "name"]:
-            fix = did_you_mean(strangers[0], [key for key in known if key != "name"])
-            raise InputError(f"task {task} has no option", got=repr(strangers[0]), fix=fix)
         if task == "classify":
             return {"top_k": 3 if self.top_k is None else self.top_k, **given}
         if self.top_k is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from striate.runs.card import Card, load
 from striate.runs.record import RECIPE, absolute, load_recipe_data
 from striate.runs.seen import read_seen, without_seen
 from striate.shapes import Tensor
-from striate.tasks import Result, Scores, Task, check_takes
+from striate.tasks import Result, Scores, Task, check_takes, told
 from striate.tasks.intervals import intervals
 from striate.train import averaged, evaluate, evaluating, find_device
 
@@ -138,7 +137,7 @@ def predicting(
     """
     if batch_size < 1:
         raise InputError("batch size is not positive", expected="at least 1", got=batch_size)
-    task = dataclasses.replace(card.build_task(), **options)  # type: ignore[type-var]
+    task = told(card.build_task(), options)
     place = next(model.parameters()).device
     seen = averaged(model, card.tta)
     for first in range(0, len(items), batch_size):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import platform
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from striate.data import Batches, Pictures, augmentation_of
 from striate.errors import InputError
 from striate.interpret import feature_maps, first_filters
 from striate.runs import plots
+from striate.runs.answers import file_stems
 from striate.runs.evaluation import predicting
 from striate.runs.record import Outcome, Session, read_metrics
 from striate.runs.report import Report, Section, render, standard_sections
@@ -111,9 +111,9 @@ def draw_answers(session: Session, outcome: Outcome, folder: Path) -> dict[str, 
     few = outcome.items.subset(range(min(ANSWERS, len(outcome.items))))
     pictures = {}
     made = predicting(session.model, outcome.card, list(few.inputs), stored=True)
+    stems = file_stems(few.names)
     for name, (_, result, units) in zip(few.names, made, strict=True):
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).stem).strip("-") or "item"
-        for path in result.save(folder / "answers", stem, units):
+        for path in result.save(folder / "answers", stems[name], units):
             if path.suffix == ".png":
                 pictures[f"{name}: {path.stem}"] = path.read_bytes()
     return pictures

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +62,7 @@ class Classify(Task):
     Raises InputError for fewer than two classes (multi-label: one), repeated names, weights that do not fit.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("top_k",)
     class_names: tuple[str, ...]
     multi_label: bool = False
     label_smoothing: float = 0.0

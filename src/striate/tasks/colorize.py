@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 import torch.nn.functional as F
@@ -74,6 +74,7 @@ class Colorize(Task):
     Raises InputError for a prior of another length, for a `mixing` outside 0..1 and a `temperature` not above 0.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("temperature",)
     prior: tuple[float, ...]
     mean_color: tuple[float, ...] = (0.0, 0.0)
     mixing: float = 0.5

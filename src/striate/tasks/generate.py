@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -119,6 +119,7 @@ class Generate(Task):
     out of range.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("seconds", "temperature", "seed")
     rate: int
     levels: int = 256
     one_hot: bool = True

@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import nn
 
 from striate.data import Data, Meaning
-from striate.errors import InputError
+from striate.errors import InputError, did_you_mean
 from striate.plain import from_null
 from striate.recipe import read_as
 from striate.registry import Registry, bind_options, parse_spec
@@ -72,6 +72,8 @@ class Task(ABC):
     name: ClassVar[str]
     takes: ClassVar[tuple[str, ...]]
     """Kinds of targets (`striate.data.Meaning`) that it learns from."""
+    told_by: ClassVar[tuple[str, ...]] = ()
+    """Fields that change only how the answers are read out, so that a prediction may set them anew."""
     scaled: ClassVar[bool] = True
     """Whether networks get standardized inputs; if not, units: pictures in 0..1."""
 
@@ -211,6 +213,20 @@ def read_task(stored: Mapping[str, Any]) -> Task:
         )
     hints = get_type_hints(form)
     return form(**{key: from_null(value) if hints[key] is float else _tuples(value) for key, value in values.items()})
+
+
+def told(task: Task, options: Mapping[str, Any]) -> Task:
+    """The task with other values of the fields that a prediction may set (`told_by`).
+
+    Raises InputError for another field (of what the network learned nothing can be changed) and for a wrong type.
+    """
+    for key in options:
+        if key not in task.told_by:
+            known = did_you_mean(key, task.told_by) if task.told_by else "Write no options."
+            raise InputError(f"a prediction of task {task.name} has no option", got=repr(key), fix=known)
+    hints = get_type_hints(type(task))
+    values = {key: read_as(hints[key], value, f"task {task.name}: {key}") for key, value in options.items()}
+    return dataclasses.replace(task, **values)  # type: ignore[type-var]
 
 
 def _tuples(value: Any) -> Any:

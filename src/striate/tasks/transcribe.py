@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from rich.table import Table
@@ -105,6 +105,7 @@ class Transcribe(Task):
     Raises InputError for letters that are not single characters or repeat, and a beam below 1.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("beam",)
     letters: tuple[str, ...]
     beam: int = 1
 
