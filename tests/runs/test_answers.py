@@ -73,7 +73,7 @@ def test_interrupted_anywhere_the_bytes_are_the_same(run_folder: Path, tmp_path:
     for stop in (1, 5, 8):
         parts = tmp_path / f"stopped at {stop}"
 
-        def interrupt(number: int, of: int, what: str, stop: int = stop) -> None:
+        def interrupt(number: int, *_: object, stop: int = stop) -> None:
             if number == stop:
                 raise KeyboardInterrupt
 

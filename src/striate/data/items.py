@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -238,8 +238,11 @@ class Input(ABC):
 
     family: ClassVar[str]
     """What its units are, for augmentations: pictures, volumes, signals, bases, words, characters."""
-    shape: tuple[int, ...]
-    """Of one network input: (c, *space), or (length,) for numbers of words."""
+    if TYPE_CHECKING:  # at run time a field of that name would take the property for its default
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            """Of one network input: (c, *space), or (length,) for numbers of words."""
 
     @property
     def channels(self) -> int:

@@ -125,7 +125,7 @@ class Waveform(Sound):
         return stored, replace(plain, scale=float(train.square().mean().sqrt()) or 1.0), corrupt
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(1, samples)."""
         return 1, self.length
 
@@ -213,7 +213,7 @@ class Spectrogram(Sound):
         return 1 + self.length // self.samples_a_hop
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(1, bands, frames) or (bands, frames)."""
         return (1, self.bands, self.frames) if self.form == "picture" else (self.bands, self.frames)
 
@@ -286,7 +286,7 @@ class Series(Input):
         return stored, replace(plain, mean=tuple(mean.tolist()), std=tuple(std.tolist())), corrupt
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(c, t)."""
         return self.rows, self.length
 

@@ -13,6 +13,16 @@ from striate.errors import InputError
 Positions = npt.NDArray[np.int64]
 
 
+def consecutive(counts: Mapping[str, int]) -> dict[str, Positions]:
+    """The positions of parts of so many items each, one part after the other.
+
+    >>> {part: where.tolist() for part, where in consecutive({"train": 3, "test": 2}).items()}
+    {'train': [0, 1, 2], 'test': [3, 4]}
+    """
+    ends = np.cumsum(list(counts.values()))
+    return {part: np.arange(end - count, end) for (part, count), end in zip(counts.items(), ends, strict=True)}
+
+
 def split(
     labels: npt.NDArray[np.int64],
     given: Mapping[str, Positions],

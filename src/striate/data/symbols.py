@@ -63,6 +63,12 @@ class Symbols(Input):
         stored[list(rows)] = torch.stack(list(rows.values()))
         return stored, corrupt
 
+    def fitted(self, raw: Sequence[str], reading: Reading) -> tuple[Tensor, Any, list[int]]:
+        """All texts as they are stored, this kind of input (it measures nothing), the positions of broken ones."""
+        stored, corrupt = self.store(raw, reading)
+        reading.train(corrupt)
+        return stored, self, corrupt
+
     def json(self) -> dict[str, Any]:
         """As plain types, for a card."""
         return {"kind": type(self).__name__.lower(), **asdict(self)}  # type: ignore[call-overload]
@@ -147,7 +153,7 @@ class Words(Symbols):
         return stored, fitted, corrupt
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(length,)."""
         return (self.length,)
 
@@ -222,13 +228,10 @@ class Characters(Symbols):
         """`length` is the paper's 1,014 if not given."""
         if length is not None and length < 1:
             raise InputError("length of a text", expected="at least 1", got=length)
-        fitted = cls(length or 1014)
-        stored, corrupt = fitted.store(raw, reading)
-        reading.train(corrupt)
-        return stored, fitted, corrupt
+        return cls(length or 1014).fitted(raw, reading)
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(70, length)."""
         return (self.channels, self.length)
 
@@ -291,13 +294,10 @@ class Bases(Symbols):
         case: str = "any",
     ) -> tuple[Tensor, Bases, list[int]]:
         """`length` is by default that of all sequences, which then must have one."""
-        fitted = cls(length or max(len(raw[0]), 1), unknown, case, fits=length is not None)
-        stored, corrupt = fitted.store(raw, reading)
-        reading.train(corrupt)
-        return stored, fitted, corrupt
+        return cls(length or max(len(raw[0]), 1), unknown, case, fits=length is not None).fitted(raw, reading)
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(4, length)."""
         return (self.channels, self.length)
 

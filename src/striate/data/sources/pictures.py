@@ -14,7 +14,7 @@ from PIL import Image
 from striate.data.formats import CIFAR10_CLASSES, IMAGES_MAGIC, LABELS_MAGIC, read_cifar10, read_idx
 from striate.data.items import Listing, Meaning
 from striate.data.sources.registry import source
-from striate.data.splits import Positions
+from striate.data.splits import Positions, consecutive
 from striate.errors import InputError
 
 # Small digits: moved and turned a little they stay what they are.
@@ -155,8 +155,5 @@ def _stacked(name: str, parts: Mapping[str, tuple[Any, Any]], class_names: tuple
     images = torch.from_numpy(np.concatenate([images for images, _ in parts.values()]))
     labels = torch.from_numpy(np.concatenate([labels for _, labels in parts.values()]).astype(np.int64))
     names = tuple(f"{name} {part} {i}" for part, (_, found) in parts.items() for i in range(len(found)))
-    splits, first = {}, 0
-    for part, (_, found) in parts.items():
-        splits[part] = np.arange(first, first + len(found))
-        first += len(found)
+    splits = consecutive({part: len(found) for part, (_, found) in parts.items()})
     return Listing(images, labels, Meaning("class", class_names), names, splits)

@@ -7,11 +7,11 @@ import math
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from striate.data.items import Listing, Meaning
 from striate.data.sources.registry import source
+from striate.data.splits import consecutive
 from striate.errors import InputError
 from striate.shapes import Float, Tensor
 
@@ -38,13 +38,12 @@ def ucr(path: Path) -> Listing:
         )
     classes = sorted(found["TRAIN"])
     both = [*rows["TRAIN"], *rows["TEST"]]
-    count = len(rows["TRAIN"])
     return Listing(
         tuple(series for _, series in both),
         torch.tensor([classes.index(label) for label, _ in both]),
         Meaning("class", tuple(f"{label:g}" for label in classes)),
         tuple(f"{name} {part.lower()} {i}" for part in PARTS for i in range(len(rows[part]))),
-        {"train": np.arange(count), "test": np.arange(count, len(both))},
+        consecutive({part.lower(): len(rows[part]) for part in PARTS}),
     )
 
 
