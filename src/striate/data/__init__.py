@@ -1,6 +1,7 @@
 """Files to tensors: data sources, kinds of input, splits, batches and augmentation."""
 
 from striate.data.augment import AUGMENTATIONS, build_augmentation
+from striate.data.framing import Framing
 from striate.data.images import Pictures
 from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
@@ -21,6 +22,7 @@ __all__ = [
     "Batches",
     "Characters",
     "Data",
+    "Framing",
     "Input",
     "Items",
     "Listing",

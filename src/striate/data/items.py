@@ -35,6 +35,8 @@ FORMS: dict[str, tuple[tuple[torch.dtype, ...], str]] = {
     "none": ((torch.float32,), "0"),
 }
 VOID = 255  # a pixel of a mask that belongs to no class
+# An object of which less than this share of its box is left in the picture counts as gone.
+LEAST_VISIBLE = 0.25
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.data import Items, Meaning, open_items
+from striate.data import Framing, Items, Meaning, Pictures, open_items
 from striate.data.items import Progress
 from striate.errors import InputError
 from striate.recipe import Recipe
@@ -19,7 +19,7 @@ from striate.runs.card import Card, load
 from striate.runs.record import RECIPE, absolute, load_recipe_data
 from striate.runs.seen import read_seen, without_seen
 from striate.shapes import Tensor
-from striate.tasks import Result, Scores, Task, check_takes, told
+from striate.tasks import Placed, Result, Scores, Task, check_takes, told
 from striate.tasks.intervals import intervals
 from striate.train import averaged, evaluate, evaluating, find_device
 
@@ -133,7 +133,8 @@ def predicting(
 ) -> Iterator[tuple[Any, Result, Tensor]]:
     """Each item with what the model says of it and the units that it was given, batch by batch.
 
-    The items are read by `card.preprocess`, unless they are `stored` ones of a set.
+    The items are read by `card.preprocess`, unless they are `stored` ones of a set. What lies in a picture is told in
+    the pixels of the picture as it was given, of any size, and comes with the whole of it.
     """
     if batch_size < 1:
         raise InputError("batch size is not positive", expected="at least 1", got=batch_size)
@@ -148,4 +149,10 @@ def predicting(
         inputs, _ = task.example(card.preprocess.standardize(units), nothing, None)
         with evaluating(seen):
             results = task.answer(seen, inputs)
-        yield from zip(group, results, units.cpu(), strict=True)
+        for item, result, given in zip(group, results, units.cpu(), strict=True):
+            if not stored and isinstance(card.preprocess, Pictures) and isinstance(result, Placed):
+                whole = card.preprocess.whole(item)
+                framing = Framing(card.preprocess.shape[1:], (whole.shape[1], whole.shape[2]))
+                yield item, result.within(framing), whole
+            else:
+                yield item, result, given

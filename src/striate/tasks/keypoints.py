@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from striate.data import Data
+from striate.data import Data, Framing
 from striate.errors import InputError, did_you_mean
 from striate.plain import finite
 from striate.shapes import Float, Tensor
@@ -27,10 +27,15 @@ MARKS = {1.4: "outstanding", 1.5: "very good", 1.6: "ok"}
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The points of one picture: a name and (x, y) each, in pixels of the network's picture, (0, 0) its first pixel."""
+    """The points of one picture: a name and (x, y) each, in its pixels, (0, 0) the center of the first."""
 
     names: tuple[str, ...]
     points: tuple[tuple[float, float], ...]
+
+    def within(self, framing: Framing) -> Keypoints:
+        """The same in the pixels of the whole picture."""
+        moved = framing.out(torch.tensor(self.points).view(-1, 2) + 0.5) - 0.5
+        return Keypoints(self.names, tuple((x, y) for x, y in moved.tolist()))
 
     def row(self) -> dict[str, Any]:
         """Columns NAME_x and NAME_y, as the tables of points have them."""

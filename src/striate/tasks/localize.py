@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from rich.table import Table
 
-from striate.data import Data
+from striate.data import Data, Framing
 from striate.errors import InputError, did_you_mean
 from striate.ops.boxes import CONVENTIONS, boxes, edges, overlap
 from striate.plain import finite, to_json
@@ -28,7 +28,7 @@ Outputs = tuple[Float[Tensor, "n k"], Float[Tensor, "n 4"], Float[Tensor, "n 1"]
 
 @dataclass(frozen=True)
 class Located:
-    """What was found in one picture, in pixels of the network's picture: rows are counted downward from its corner.
+    """What was found in one picture, in its pixels: rows are counted downward from its corner.
 
     `name` and `probability` are the best class's; `presence` is the probability that there is an object at all.
     `box` is (left, top, right, bottom).
@@ -43,6 +43,11 @@ class Located:
     def there(self) -> bool:
         """Whether an object is more likely than none."""
         return self.presence >= 0.5
+
+    def within(self, framing: Framing) -> Located:
+        """The same in the pixels of the whole picture."""
+        left, top, right, bottom = framing.out(torch.tensor(self.box).view(2, 2)).flatten().tolist()
+        return replace(self, box=(left, top, right, bottom))
 
     def row(self) -> dict[str, Any]:
         """Class and box, empty where there is no object."""

@@ -14,7 +14,7 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from striate.data import Data, Meaning
+from striate.data import Data, Framing, Meaning
 from striate.errors import InputError, did_you_mean
 from striate.plain import from_null
 from striate.recipe import read_as
@@ -57,8 +57,17 @@ class Result(Protocol):
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """Write the files that people expect, named after `stem`, and give their paths.
 
-        `given` is the item as it was given to `predict`.
+        `given` is what the network was given; for what lies in a picture (`Placed`), the whole picture.
         """
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A result that lies in a picture: a mask, a box, points, colors."""
+
+    def within(self, framing: Framing) -> Result:
+        """The same in the pixels of the whole picture, of which the network saw a part at another size."""
         ...
 
 

@@ -215,9 +215,10 @@ class Segment(Task):
 
     def decode(self, output: Float[Tensor, "n k *out"]) -> tuple[MaskPicture, ...]:
         """A mask for each image, as large as the part of it that the network's output stands for."""
-        masks = self._enlarged(output).argmax(1).to(torch.uint8).cpu().numpy()
+        scores = self._enlarged(output).cpu()
+        masks = scores.argmax(1).to(torch.uint8).numpy()
         palette = self.palette or default_palette(self.outputs)
-        return tuple(MaskPicture(mask, self.class_names, palette) for mask in masks)
+        return tuple(MaskPicture(mask, self.class_names, palette, own) for mask, own in zip(masks, scores, strict=True))
 
     def _enlarged(self, output: Float[Tensor, "n k *out"]) -> Float[Tensor, "n k *space"]:
         if self.stride == 1:
