@@ -119,7 +119,7 @@ def _with_legend(
     font, row = ImageFont.load_default(12 * size), ROW * size
     counts = np.bincount(mask.ravel(), minlength=256)
     there = [index for index in range(len(class_names)) if counts[index]]
-    lines = [f"{class_names[index]}  {counts[index] / mask.size:.1%}" for index in there]
+    lines = [f"{class_names[index]}  {counts[index] / max(1, mask.size - counts[VOID]):.1%}" for index in there]
     wide = 40 * size + max((int(font.getlength(line)) for line in lines), default=0)
     sheet = Image.new("RGB", (shown.width + wide, max(shown.height, row * len(lines) + 8)), "white")
     sheet.paste(shown)
