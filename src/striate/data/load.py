@@ -63,7 +63,7 @@ def load_data(
     if "train" not in listing.splits:
         raise InputError("no training part", where=spec, expected="a folder train", got=list(listing.splits))
     if listing.meaning.kind == "class" and len(listing.class_names) < 2:
-        fix = "Put the images of each class in a sub-folder named after it."
+        fix = "Put the items of each class where the source looks for a class of its own (striate sources)."
         got = listing.class_names
         raise InputError("only one class", where=spec, expected="at least two", got=got, fix=fix)
     parts: dict[str, Positions] = {}

@@ -34,9 +34,9 @@ def split(
 ) -> dict[str, Positions]:
     """Positions of "train", "validation" and "test": those given, the others drawn from the training part.
 
-    Of each class its share is drawn, rounded, but at least one image, and at least one stays in training. A class
-    with a single training image cannot be tested, which raises InputError; without a validation image it stays in
-    training. Which images of a class are drawn depends on the seed and on that class alone. With `groups`, a share of
+    Of each class its share is drawn, rounded, but at least one item, and at least one stays in training. A class
+    with a single training item cannot be tested, which raises InputError; without a validation item it stays in
+    training. Which items of a class are drawn depends on the seed and on that class alone. With `groups`, a share of
     the groups is drawn instead, whole ones, whatever their classes: at least one, and one stays in training.
 
     >>> parts = split(np.array([0, 0, 0, 0, 1, 1]), {"train": np.arange(6)}, ["a", "b"], 0, 0.25, seed=0)
@@ -55,19 +55,19 @@ def split(
         rare = int(counts.argmin())
         if counts[rare] < (2 if name == "test" else 1):
             raise InputError(
-                f"a class is too small to split off {name}",
-                expected="2 or more images",
-                got=f"{counts[rare]} of class {class_names[rare]}",
-                fix=f"Add images, or set {name} to 0.",
+                f"a class is too small to split off {name}" if len(class_names) > 1 else f"too few to split off {name}",
+                expected="2 or more items",
+                got=f"{counts[rare]} of class {class_names[rare]}" if len(class_names) > 1 else int(counts[rare]),
+                fix=f"Add items, or set {name} to 0.",
             )
         drawn = _draw(labels, parts["train"], counts, fraction, (seed, key))
         if len(drawn) == 0:
             held = "" if "test" in given or test == 0 else f", hold less than {test:g} out for test"
             raise InputError(
-                f"no images are left to split off {name} {fraction:g}",
-                expected="a class with 2 or more training images",
+                f"no items are left to split off {name} {fraction:g}",
+                expected="a class with 2 or more training items",
                 got="1 of each",
-                fix=f"Add images{held}, or set {name} to 0.",
+                fix=f"Add items{held}, or set {name} to 0.",
             )
         parts["train"], parts[name] = np.setdiff1d(parts["train"], drawn), drawn
     return parts

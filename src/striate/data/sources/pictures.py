@@ -15,7 +15,7 @@ from striate.data.formats import CIFAR10_CLASSES, IMAGES_MAGIC, LABELS_MAGIC, re
 from striate.data.items import Listing, Meaning
 from striate.data.sources.registry import source
 from striate.data.splits import Positions, consecutive
-from striate.errors import InputError
+from striate.errors import InputError, listed
 
 # Small digits: moved and turned a little they stay what they are.
 SLIGHTLY = ("shift:0.08", "rotate:10")
@@ -60,7 +60,8 @@ def cifar10(path: Path) -> Listing:
 def folder(path: Path) -> Listing:
     """Pictures in one sub-folder per class under PATH, or under PATH/train, PATH/test and PATH/validation.
 
-    Every file that Pillow reads counts, however deep in its class folder; hidden and other files do not.
+    Every file that Pillow reads counts, however deep in its class folder; hidden and other files do not. Pictures
+    beside the class folders, which have no label, raise InputError.
     """
     if not path.is_dir():
         raise InputError("a folder source is not a folder", where=path, fix="Pass the folder of the classes.")
@@ -103,11 +104,12 @@ def _split_folders(path: Path) -> dict[str, Path]:
     return {"train": path}
 
 
-def find_pictures(root: Path) -> list[Path]:
-    """Every file under `root` that Pillow reads, in order; hidden ones and those in hidden folders are left out."""
+def find_pictures(root: Path, *, deep: bool = True) -> list[Path]:
+    """Every file under `root` (or, not `deep`, just in it) that Pillow reads, in order; hidden ones are left out."""
     Image.init()
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+    inside = root.rglob("*") if deep else root.glob("*")
+    files = sorted(file for file in inside if file.suffix.lower() in suffixes and file.is_file())
     return [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
 
 
@@ -124,6 +126,14 @@ def _class_folders(root: Path) -> dict[str, list[Path]]:
     if not classes:
         fix = "Put the images of each class in a sub-folder named after it."
         raise InputError("a folder without class folders", where=root, fix=fix)
+    if stray := find_pictures(root, deep=False):
+        raise InputError(
+            "pictures without a label",
+            where=printable(root),
+            expected="each in the sub-folder of its class",
+            got=f"{len(stray)}: {listed([printable(file.name) for file in stray], 5)}",
+            fix="Move them into the folder of their class, or out of the way.",
+        )
     return classes
 
 

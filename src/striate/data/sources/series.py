@@ -33,8 +33,8 @@ def ucr(path: Path) -> Listing:
         raise InputError(
             "classes without training series",
             where=name,
-            expected=f"labels {', '.join(map(str, sorted(found['TRAIN'])))}",
-            got=", ".join(map(str, strangers)),
+            expected=f"labels {', '.join(f'{label:g}' for label in sorted(found['TRAIN']))}",
+            got=", ".join(f"{label:g}" for label in strangers),
         )
     classes = sorted(found["TRAIN"])
     both = [*rows["TRAIN"], *rows["TEST"]]
