@@ -324,7 +324,7 @@ def test_a_fraction_that_leaves_nothing_is_named() -> None:
     with pytest.raises(InputError, match=text):
         split(labels, {"train": np.arange(10)}, "ab", 0.1, 0.9, 0)
     assert len(split(labels, {"train": np.arange(10)}, "ab", 0.0, 0.9, 0)["train"]) == 2
-    with pytest.raises(InputError, match=r"Add images, or set validation to 0"):
+    with pytest.raises(InputError, match=r"Add items, or set validation to 0"):
         split(labels, {"train": np.array([0, 5]), "test": np.arange(1, 5)}, "ab", 0.1, 0.9, 0)
 
 
