@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 import striate
+from striate.data import Framing, Meaning, Pictures
 from striate.errors import InputError, StorageError
-from striate.runs import answer_files, predict
+from striate.ops.color import srgb_to_lab
+from striate.runs import Card, answer_files, predict
 from striate.runs.answers import LINES, TABLE
+from striate.tasks import Colored, FindKeypoints, Localize
 
 
 @pytest.fixture
@@ -90,3 +95,54 @@ def test_the_table_has_all_that_the_folder_has(run_folder: Path, files: list[Pat
     assert [line["file"] for line in answer_files(model, card, files[3:], tmp_path / "out")] == [str(files[3])]
     with (tmp_path / "out" / TABLE).open() as table:
         assert [row["file"] for row in csv.DictReader(table)] == [str(file) for file in files]
+
+
+class Says(nn.Module):
+    """A network that answers the same to everything."""
+
+    def __init__(self, *values: float) -> None:
+        super().__init__()
+        self.values = nn.Parameter(torch.tensor(values))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.values.expand(len(x), -1)
+
+
+def test_places_are_told_in_the_pixels_of_the_picture(tmp_path: Path) -> None:
+    """A 24x16 picture (turned upright: 16 wide) of which an 8x8 network sees the middle 16x16, halved."""
+    exif = Image.Exif()
+    exif[0x0112] = 6  # lies on its side
+    file = tmp_path / "a.jpg"
+    Image.new("RGB", (24, 16)).save(file, exif=exif)
+    pictures = Pictures((1, 8, 8), (0.5,), (0.25,))
+    points = FindKeypoints(("corner", "middle"), (8, 8))
+    card = Card("none", {}, Meaning("points", points.point_names), pictures, points.json())
+    model = Says(-1.0, -1.0, 0.0, 0.0)
+    (line,) = answer_files(model, card, [file], tmp_path / "points")
+    assert line["points"] == {"corner": [0.5, 4.5], "middle": [8.5, 12.5]}  # whole numbers are centers of pixels
+    with Image.open(tmp_path / "points" / "a.png") as drawn:
+        assert drawn.width * 24 == drawn.height * 16
+    (inside,) = predict(model, card, [np.zeros((8, 8), np.uint8)])
+    assert inside.points == ((0.0, 0.0), (4.0, 4.0))
+    box = Localize(("cat",), (8, 8), convention="upper_left")
+    card = Card("none", {}, Meaning("box", ("cat",)), pictures, box.json())
+    (line,) = answer_files(Says(0.25, 0.5, 0.5, 0.5, 9.0, 0.0), card, [file], tmp_path / "box")
+    assert line["box"] == [4.0, 12.0, 12.0, 20.0]
+
+
+def test_colors_are_laid_over_the_fine_lightness(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    fine = Image.fromarray(random.integers(0, 256, (40, 60), dtype=np.uint8)).convert("RGB")
+    framing = Framing((20, 20), (40, 60))
+    lab = torch.cat([torch.full((1, 20, 20), 50.0), torch.full((1, 20, 20), 20.0), torch.zeros(1, 20, 20)])
+    whole = torch.from_numpy(np.array(fine)).permute(2, 0, 1) / 255
+    colored, _ = Colored(lab).within(framing).save(tmp_path, "a", whole)
+    found = torch.from_numpy(np.array(Image.open(colored))).permute(2, 0, 1)[None] / 255
+    seen = srgb_to_lab(found)[0]
+    assert seen.shape == (3, 40, 60)
+    assert seen[1:, :, :10].abs().max() < 1  # the network did not look there
+    given = srgb_to_lab(whole[None])[0, 0]
+    middle = (given > 40) & (given < 80)
+    middle[:, :10] = middle[:, 50:] = False
+    assert (seen[0] - given)[middle].abs().max() < 2  # every pixel keeps its own lightness
+    assert (seen[1][middle] - 20).abs().mean() < 2

@@ -145,7 +145,7 @@ class Pictures(Input):
     def whole(self, item: Any) -> Float[Tensor, "c h w"]:
         """The picture upright at its own size, RGB or grey as it is, in 0..1."""
         picture = self.opened(item)
-        pixels = np.asarray(to_channels(picture, 1 if picture.mode in GREY_MODES else 3))
+        pixels = np.array(to_channels(picture, 1 if picture.mode in GREY_MODES else 3))
         return torch.from_numpy(pixels.reshape(picture.height, picture.width, -1)).permute(2, 0, 1) / 255
 
     def read(self, image: Any) -> UInt8[Tensor, "c h w"]:

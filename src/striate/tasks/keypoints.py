@@ -34,7 +34,7 @@ class Keypoints:
 
     def within(self, framing: Framing) -> Keypoints:
         """The same in the pixels of the whole picture."""
-        moved = framing.out(torch.tensor(self.points).view(-1, 2) + 0.5) - 0.5
+        moved = framing.out(torch.tensor(self.points, dtype=torch.float64).view(-1, 2) + 0.5) - 0.5
         return Keypoints(self.names, tuple((x, y) for x, y in moved.tolist()))
 
     def row(self) -> dict[str, Any]:

@@ -46,7 +46,9 @@ class Located:
 
     def within(self, framing: Framing) -> Located:
         """The same in the pixels of the whole picture."""
-        left, top, right, bottom = framing.out(torch.tensor(self.box).view(2, 2)).flatten().tolist()
+        left, top, right, bottom = (
+            framing.out(torch.tensor(self.box, dtype=torch.float64).view(2, 2)).flatten().tolist()
+        )
         return replace(self, box=(left, top, right, bottom))
 
     def row(self) -> dict[str, Any]:
