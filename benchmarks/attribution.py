@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 
 import sweeps
 from striate import zoo
@@ -157,7 +157,7 @@ def _verdict(method: str, model: nn.Module, x: Tensor, right: Tensor, plain: Ten
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = captums(method, model, x)
-    except Exception as error:  # noqa: BLE001 - whatever it says
+    except Exception as error:
         return f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
     if torch.allclose(found, right, rtol=1e-4, atol=1e-6):
         return "right"

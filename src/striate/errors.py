@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class StriateError(Exception):
@@ -39,6 +39,16 @@ class DivergedError(StriateError, ArithmeticError):
 
 class StorageError(StriateError, OSError):
     """A file could not be written (a full disk, say); what was there before is untouched."""
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names in an error, the first 20 of them.
+
+    >>> listed(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

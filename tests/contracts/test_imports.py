@@ -12,7 +12,7 @@ import striate
 
 SOURCE = Path(striate.__file__).parent
 ORDER = [
-    *("errors", "registry", "shapes", "recipe", "ops", "layers", "geometry", "locality"),
+    *("errors", "plain", "registry", "shapes", "recipe", "ops", "layers", "geometry", "locality"),
     *("acceleration", "zoo", "data"),
     *("tasks", "train", "interpret", "demonstrations", "runs", "port", "studio", "cli"),
 ]

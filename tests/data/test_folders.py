@@ -91,6 +91,7 @@ def layout(root: Path, *files: str) -> None:
         (("train/a/1.png", "train/b/1.png", "test/c/1.png"), r"classes without training images: .*test: .*got \['c'\]"),
         (("train/a/1.png", "test/a/1.png", "a/1.png"), "split folders and others side by side: .* got a, test, train"),
         (("train/a/1.png", "val/a/1.png", "validation/a/1.png"), "split folders and others side by side"),
+        (("a/1.png", "b/1.png", "x.png", "y.png"), r"images without a label: .*got 2: x.png, y.png. Move them into"),
         (("test/a/1.png", "test/b/1.png"), "no training part: .*: expected a folder train"),
     ],
 )
@@ -109,7 +110,7 @@ def test_a_class_folder_without_images(tmp_path: Path, make_folder: MakeFolder) 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"")
-    with pytest.raises(InputError, match=r"a folder source is not a folder: .*a.zip"):
+    with pytest.raises(InputError, match=r"images of classes lie in a folder: .*a.zip"):
         load(tmp_path / "a.zip")
 
 
@@ -236,7 +237,7 @@ def test_nothing_but_corrupt_files(tmp_path: Path) -> None:
         (tmp_path / name / "1.png").write_bytes(b"broken")
     with pytest.raises(InputError, match=r"no items are left for train: .*: expected at least one readable item"):
         load(tmp_path, skip_corrupt=True, test=0, validation=0)
-    with pytest.raises(InputError, match=r"too small to split off test: expected 2 or more images, got 0 of class a"):
+    with pytest.raises(InputError, match=r"too small to split off test: expected 2 or more items, got 0 of class a"):
         load(tmp_path, skip_corrupt=True)
 
 

@@ -175,6 +175,18 @@ def test_without_classes_txt_the_values_tell(tmp_path: Path) -> None:
     assert guessed_legend([tmp_path / "p.png"]).palette == ((10, 20, 30), (200, 0, 0))
 
 
+def test_values_that_number_no_classes_are_refused(tmp_path: Path) -> None:
+    odd = save(tmp_path / "odd.png", [[0, 128]])
+    with pytest.raises(InputError, match=r"masks are not numbers of classes: .*got 0, 128. .*classes.txt"):
+        guessed_legend([odd])
+    disk = np.zeros((32, 32))
+    disk[8:20, 8:20] = 255
+    blurred = save(tmp_path / "blurred.jpg", disk)
+    with pytest.raises(InputError, match=r"a mask in a lossy format: .*blurred.jpg: got \d+ different values. Save"):
+        guessed_legend([blurred])
+    assert guessed_legend([save(tmp_path / "plain.jpg", np.full((8, 8), 255))]).names == ("0", "255")
+
+
 def test_the_default_palette_is_that_of_pascal_voc() -> None:
     """Colors published with the devkit: aeroplane, bicycle, bird, boat, bottle ... and the 20th, tv monitor."""
     assert default_palette(20)[:4] == ((128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128))

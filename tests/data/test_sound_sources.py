@@ -102,10 +102,10 @@ def test_broken_recordings_stop_or_are_counted(tmp_path: Path) -> None:
 
 def test_recordings_without_a_label(tmp_path: Path) -> None:
     root = sounds(tmp_path / "sounds")
-    with pytest.raises(InputError, match="recordings lie in a folder: .*0.wav. Pass the folder"):
+    with pytest.raises(InputError, match="recordings of classes lie in a folder: .*0.wav. Pass the folder"):
         load_data(f"wav:{root / 'low' / '0.wav'}")
     write_sound(root / "stray.wav", torch.zeros(80), 8000)
-    with pytest.raises(InputError, match="recordings without a label: .*/stray.wav: .* got 1 in .* itself. Move"):
+    with pytest.raises(InputError, match="recordings without a label: .*/sounds: .* got 1: stray.wav. Move"):
         load_data(f"wav:{root}")
     (root / "stray.wav").unlink()
     (root / "none").mkdir()
@@ -113,6 +113,29 @@ def test_recordings_without_a_label(tmp_path: Path) -> None:
         load_data(f"wav:{root}")
     with pytest.raises(InputError, match="a folder without class folders"):
         load_data(f"wav:{root / 'none'}")
+
+
+def test_series_in_class_folders(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for name in ("up", "down"):
+        (tmp_path / name).mkdir()
+        for k in range(4):
+            values = random.normal(size=(2, 7))
+            np.savetxt(tmp_path / name / f"{k}.csv", values, delimiter=",")
+            np.save(tmp_path / name / f"{k}.npy", values)
+    data = load_data(f"series:{tmp_path}", inputs="series:normalize=none", validation=0, test=0.25)
+    assert (data.class_names, data.shape, len(data.train) + len(data.test)) == (("down", "up"), (2, 7), 16)
+    both = {name: row for part in (data.train, data.test) for name, row in zip(part.names, part.inputs, strict=True)}
+    for name in ("up", "down"):
+        torch.testing.assert_close(both[f"{name}/1.csv"], both[f"{name}/1.npy"])
+    np.save(tmp_path / "up" / "9.npy", np.zeros((2, 5)))
+    with pytest.raises(InputError, match="up/9.npy: series of unequal lengths: expected 7 steps, got 5"):
+        load_data(f"series:{tmp_path}")
+    for content, got in (("1,2\n3\n", "inhomogeneous"), ("", "no numbers"), ("1 x", "could not convert .* 'x'")):
+        (tmp_path / "up" / "9.npy").unlink(missing_ok=True)
+        (tmp_path / "up" / "a.txt").write_text(content)
+        with pytest.raises(InputError, match=f"cannot read the series: .*up/a.txt: .* got .*{got}"):
+            load_data(f"series:{tmp_path}")
 
 
 def archive_set(folder: Path, train: str = "", test: str = "") -> Path:
@@ -146,7 +169,7 @@ def test_a_set_of_the_ucr_archive_in_a_folder_and_in_a_tar(tmp_path: Path) -> No
 def test_a_set_with_missing_parts_or_classes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected one file NAME_TRAIN.tsv, got none"):
         load_data(f"ucr:{tmp_path}")
-    with pytest.raises(InputError, match="classes without training series: A: expected labels 1.0, got 3.0"):
+    with pytest.raises(InputError, match="classes without training series: A: expected labels 1, got 3"):
         load_data("ucr:" + str(archive_set(tmp_path / "A", "1\t2\t3\n", "3\t2\t3\n")))
     folder = archive_set(tmp_path / "B")
     (folder / "B_TRAIN.tsv").write_bytes(b"\xff\xfe\x00")

@@ -318,13 +318,13 @@ def test_the_draw_of_a_class_does_not_depend_on_the_others() -> None:
 def test_a_fraction_that_leaves_nothing_is_named() -> None:
     labels = np.repeat([0, 1], 5)
     text = (
-        r"^no images are left to split off validation 0.1: expected a class with 2 or more training images, "
-        r"got 1 of each\. Add images, hold less than 0.9 out for test, or set validation to 0\.$"
+        r"^no items are left to split off validation 0.1: expected a class with 2 or more training items, "
+        r"got 1 of each\. Add items, hold less than 0.9 out for test, or set validation to 0\.$"
     )
     with pytest.raises(InputError, match=text):
         split(labels, {"train": np.arange(10)}, "ab", 0.1, 0.9, 0)
     assert len(split(labels, {"train": np.arange(10)}, "ab", 0.0, 0.9, 0)["train"]) == 2
-    with pytest.raises(InputError, match=r"Add images, or set validation to 0"):
+    with pytest.raises(InputError, match=r"Add items, or set validation to 0"):
         split(labels, {"train": np.array([0, 5]), "test": np.arange(1, 5)}, "ab", 0.1, 0.9, 0)
 
 
@@ -339,7 +339,7 @@ def test_a_class_too_small_to_split(tmp_path: Path, make_folder: MakeFolder) -> 
     for file in list((tmp_path / "dog").iterdir())[1:]:
         file.unlink()
     with pytest.raises(
-        InputError, match=r"a class is too small to split off test: expected 2 or more images, got 1 of class dog"
+        InputError, match=r"a class is too small to split off test: expected 2 or more items, got 1 of class dog"
     ):
         load_data(f"folder:{tmp_path}", image_size=8)
     data = load_data(f"folder:{tmp_path}", image_size=8, test=0)  # it stays in training

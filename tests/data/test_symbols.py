@@ -14,7 +14,8 @@ from torch import nn
 
 from striate import zoo
 from striate.data import Bases, Characters, Reading, Words, read_input
-from striate.data.symbols import ALPHABET, numbers_of, split_words
+from striate.data.bases import numbers_of
+from striate.data.symbols import ALPHABET, split_words
 from striate.errors import InputError
 
 
@@ -224,3 +225,21 @@ def test_word_vectors_start_a_network(tmp_path: Path) -> None:
         words.start(zoo.build("text_cnn", in_channels=4, vector=4))
     with pytest.raises(InputError, match="this network takes no word vectors: got Linear. Use text_cnn."):
         words.start(nn.Linear(2, 2))
+
+
+def test_what_happens_to_texts_is_told() -> None:
+    bases = Bases(6, case="any", fits=True)
+    assert bases.notes(["ACGTAC", "acgtac", "ACGTNN", "ACG", "ACGTACGT"]) == (
+        "1 of 5 items have letters in lower case, read as capitals",
+        "1 of 5 items have unknown bases (N), read as 0.25 of each",
+        "1 of 5 items are filled up with N to 6 bases",
+        "1 of 5 items are cut to the 6 bases in their middle",
+    )
+    assert Bases(6).notes(["ACGTAC"]) == ()
+    words = Words(("a",), length=11, padding=4)
+    assert words.notes(["a b c", "a b c d", "abcdefghijkl"]) == ("1 of 3 items are cut to 3 words at their end",)
+    letters = Characters(5)
+    assert letters.notes(["a b", "fünf", "abcdef"]) == (
+        "1 of 3 items have characters outside the alphabet, read as none",
+        "1 of 3 items are cut to their last 5 characters",
+    )

@@ -23,7 +23,7 @@ def test_a_run_folder_is_complete(run_folder: Path) -> None:
     plots = {"confusion", "curves", "examples", "feature_maps", "filters", "mistakes", "reliability"}
     assert names == {
         "recipe.yaml", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors", "model.json", "scores.json",
-        "report.html", *(f"plots/{name}.png" for name in plots),
+        "report.html", "seen.npy", *(f"plots/{name}.png" for name in plots),
     }  # fmt: skip
     for name in plots:
         with Image.open(run_folder / "plots" / f"{name}.png") as picture:
@@ -94,16 +94,17 @@ def test_changed_data_is_noticed(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "pets" / name).mkdir(parents=True)
         for k in range(10):
-            Image.fromarray(np.full((12, 12), 20 * k, np.uint8)).save(tmp_path / "pets" / name / f"{k}.png")
+            grey = 20 * k + 10 * (name == "dog")
+            Image.fromarray(np.full((12, 12), grey, np.uint8)).save(tmp_path / "pets" / name / f"{k}.png")
     data = f"folder:{tmp_path / 'pets'}"
     options = ["--model", "nielsen_mnist", "--image-size", "12", "--epochs", "1", "--out", str(tmp_path / "r")]
     main(["train", "--data", data, *options])
     (folder,) = (tmp_path / "r").iterdir()
     assert evaluate_run(folder).scores.n == 4
-    Image.new("L", (12, 12)).save(tmp_path / "pets" / "cat" / "new.png")
+    Image.new("L", (12, 12), 255).save(tmp_path / "pets" / "cat" / "new.png")
     with pytest.raises(InputError, match="data is not what it was when the model was trained: .*--data NAME:PATH"):
         evaluate_run(folder)
-    assert evaluate_run(folder, data).scores.n == 21
+    assert evaluate_run(folder, data).scores.n == 4 + 1  # what was not trained on
 
 
 def test_metrics_tell_every_step_and_epoch(run_folder: Path) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from striate.data import Data, Items, Meaning, Pictures
 from striate.errors import InputError
-from striate.tasks import TASKS, Classify, Task, check_takes, read_task, task_of
+from striate.tasks import TASKS, Classify, Segment, Task, check_takes, read_task, task_of, told
 
 PICTURES = Pictures((1, 2, 2), (0.5,), (0.5,))
 
@@ -57,3 +57,18 @@ def test_what_cannot_be_made_is_refused() -> None:
         check_takes("classify", Meaning("none"))
     with pytest.raises(InputError, match=r"unknown fields of a task: classify: expected .*, got topk"):
         read_task({"name": "classify", "class_names": ["a", "b"], "topk": 1})
+
+
+def test_a_prediction_sets_only_how_answers_are_read() -> None:
+    task = Classify(("a", "b"))
+    assert told(task, {"top_k": 1}) == Classify(("a", "b"), top_k=1)
+    with pytest.raises(InputError, match=r"a prediction of task classify has no option: got 'class_names'. Known: top"):
+        told(task, {"class_names": ("b", "a")})
+    with pytest.raises(InputError, match=r"wrong type: task classify: top_k: expected a whole number, got 'many'"):
+        told(task, {"top_k": "many"})
+    with pytest.raises(
+        InputError, match=r"a prediction of task segment has no option: got 'palette'. Write no options"
+    ):
+        told(Segment(("a", "b")), {"palette": ()})
+    for entry in TASKS.values():
+        assert set(entry.form.told_by) <= {field.name for field in dataclasses.fields(entry.form)}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from striate.plain import to_json
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Acceleration:
 
     def json(self) -> str:
         """All of it as JSON."""
-        return json.dumps({**dataclasses.asdict(self), "gain": self.gain}, indent=1)
+        return to_json({**dataclasses.asdict(self), "gain": self.gain}, indent=1)
 
     def __str__(self) -> str:
         return self.table()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import tyro
 from rich.table import Table
 from tyro.conf import Positional
 
-from striate.cli.screen import print_line, print_table
+from striate.cli.screen import print_json, print_line, print_table
 from striate.errors import InputError
 
 AXES = {2: "2 axes, c x t", 3: "3 axes, c x h x w", 4: "4 axes, c x d x h x w"}  # of one input
@@ -37,10 +36,13 @@ class Zoo:
         if self.network is not None:
             facts = ARCHITECTURES[self.network.partition(":")[0]].json()
             lines = [f"{key}: {value}" for key, value in facts.items() if value not in ("", None, (), False)]
-            print_line(json.dumps(facts) if self.json else "\n".join(lines))
+            if self.json:
+                print_json(facts)
+            else:
+                print_line("\n".join(lines))
             return
         if self.json:
-            print_line(json.dumps([entry.json() for entry in ARCHITECTURES.values()]))
+            print_json([entry.json() for entry in ARCHITECTURES.values()])
             return
         table = Table("network", "year", "input", "parameters", "MACs", "what it is")
         for entry in ARCHITECTURES.values():
@@ -81,7 +83,7 @@ class Describe:
             except OSError as error:
                 raise InputError("cannot write the page", where=self.html, got=error.strerror) from error
         if self.json:
-            print_line(json.dumps(report.json()))
+            print_json(report.json())
             return
         print_table(report.table(self.everything))
         for name, text in report.summary().items():

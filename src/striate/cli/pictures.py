@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
-from striate.cli.screen import print_line, print_table
+from striate.cli.screen import print_json, print_line, print_table
 from striate.errors import InputError
 
 
@@ -39,7 +38,7 @@ class Show:
             if self.out is not None:
                 raise InputError("nothing to draw", got=f"--out {self.out}", fix="striate show NAME --out FILE")
             if self.json:
-                print_line(json.dumps([entry.json() for entry in DEMONSTRATIONS.values()]))
+                print_json([entry.json() for entry in DEMONSTRATIONS.values()])
                 return
             table = Table("demonstration", "what it shows", "options", "formats")
             for entry in DEMONSTRATIONS.values():
@@ -54,7 +53,7 @@ class Show:
         if out is not None:
             scene.save(out, seconds=self.seconds, dpi=self.dpi)
         if self.json:
-            print_line(json.dumps(scene.json()))
+            print_json(scene.json())
             return
         print_table(scene.table())
         print_line(f"picture: {out}")

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from striate.plain import to_json
+
 # People read standard error, programs standard output.
 SCREEN = Console(stderr=True, highlight=False)
 
@@ -23,6 +25,11 @@ def print_line(text: str) -> None:
     """A line for programs, on standard output."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+def print_json(value: Any) -> None:
+    """Plain types as one line of JSON, on standard output."""
+    print_line(to_json(value))
 
 
 def print_table(table: Table) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from rich.markup import escape
 from rich.table import Table
 
-from striate.cli.screen import print_line, print_table
+from striate.cli.screen import print_json, print_table
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Sources:
         """Print the lists."""
         lists = listed()
         if self.json:
-            print_line(json.dumps(lists))
+            print_json(lists)
             return
         for title, rows in lists.items():
             columns = list(rows[0])

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,8 +16,8 @@ import tyro
 from rich.table import Table
 from tyro.conf import OmitArgPrefixes, Positional
 
-from striate.cli.screen import SCREEN, print_line, print_rows, print_table, say
-from striate.errors import InputError, did_you_mean
+from striate.cli.screen import SCREEN, print_json, print_line, print_rows, print_table, say
+from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.registry import parse_spec
 
@@ -49,13 +48,13 @@ class Train:
         from striate.train import fit
 
         recipe = self.recipe if self.resume is None else self._resumed()
+        checkpoint = None if self.resume is None else self.resume / CHECKPOINT
+        resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         with showing_progress() as progress:
-            session = open_session(recipe, progress)
+            session = open_session(recipe, progress, resuming=resume is not None)
         report_skipped(session.data.skipped)
         for note in session.data.notes:
             say(note)
-        checkpoint = None if self.resume is None else self.resume / CHECKPOINT
-        resume = checkpoint if checkpoint is not None and checkpoint.is_file() else None
         steps = fit(session.model, session.task, session.data, session.recipe, resume=resume)
         # The folder is made only now: a recipe that cannot be used leaves nothing behind.
         folder = self.resume or make_folder(session.recipe, self.out)
@@ -94,7 +93,8 @@ class Evaluate:
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
     data: str | None = None
-    """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none)."""
+    """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none; without those that
+    the model was trained on)."""
     skip_corrupt: bool = False
     """Leave out files that cannot be read."""
     resamples: int = 1000
@@ -118,8 +118,11 @@ class Evaluate:
                 progress=progress,
             )
         report_skipped(found.skipped)
+        for note in found.notes:
+            say(note)
         if self.json:
-            print_line(json.dumps({**found.scores.json(), "intervals": found.intervals, "skipped": found.skipped}))
+            others = {"intervals": found.intervals, "skipped": found.skipped, "notes": found.notes}
+            print_json({**found.scores.json(), **others})
             return
         print_table(found.scores.table())
         if found.intervals:
@@ -159,7 +162,7 @@ class Predict:
             raise InputError("nothing to predict", expected="files", fix="striate predict RUN FILES...")
         model, card = load(self.run_folder)
         model.to(find_device(self.device))
-        options = self._options(card.task["name"], card.task)
+        options = self._options(card.build_task().name)
         items = [pair for file in self.files for pair in card.preprocess.expand(file)]
         for note in card.preprocess.notes([item for _, item in items]):
             say(note)
@@ -176,18 +179,15 @@ class Predict:
                 )
         rows = [{"file": line["file"], **line.pop("row")} for line in lines]
         if self.json:
-            print_line(json.dumps(lines))
+            print_json(lines)
         else:
             print_rows(rows)
             if self.out is not None:
                 print_line(f"predictions: {self.out}")
 
-    def _options(self, task: str, known: Collection[str]) -> dict[str, Any]:
+    def _options(self, task: str) -> dict[str, Any]:
         """What the task is told."""
         given = parse_spec(f"{task}:{self.task or ''}")[1]
-        if strangers := [key for key in given if key not in known or key == "name"]:
-            fix = did_you_mean(strangers[0], [key for key in known if key != "name"])
-            raise InputError(f"task {task} has no option", got=repr(strangers[0]), fix=fix)
         if task == "classify":
             return {"top_k": 3 if self.top_k is None else self.top_k, **given}
         if self.top_k is not None:
@@ -210,7 +210,7 @@ class Runs:
 
         found = list_runs(self.folders or (Path("runs"),))
         if self.json:
-            print_line(json.dumps(found.json()))
+            print_json(found.json())
         else:
             print_table(found.table())
 

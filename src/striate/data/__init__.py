@@ -1,6 +1,8 @@
 """Files to tensors: data sources, kinds of input, splits, batches and augmentation."""
 
 from striate.data.augment import AUGMENTATIONS, build_augmentation
+from striate.data.bases import Bases
+from striate.data.framing import Framing
 from striate.data.images import Pictures
 from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
@@ -8,7 +10,7 @@ from striate.data.load import augmentation_of, load_data, open_items
 from striate.data.loader import Batch, Batches
 from striate.data.signals import Series, Spectrogram, Waveform
 from striate.data.sources import SOURCES, source
-from striate.data.symbols import Bases, Characters, Words
+from striate.data.symbols import Characters, Words
 from striate.data.volumes import Volumes
 
 __all__ = [
@@ -21,6 +23,7 @@ __all__ = [
     "Batches",
     "Characters",
     "Data",
+    "Framing",
     "Input",
     "Items",
     "Listing",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,14 @@ import torch
 from PIL import Image, ImageOps
 
 from striate.data.cache import decode
+from striate.data.framing import Framing
 from striate.data.inputs import input_kind
-from striate.data.items import Input, Meaning, Reading, take
+from striate.data.items import LEAST_VISIBLE, Input, Meaning, Reading, take
 from striate.errors import InputError
+from striate.ops.boxes import area, boxes, edges
 from striate.shapes import Float, Tensor, UInt8
 
+Made = TypeVar("Made")
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
@@ -121,7 +124,8 @@ class Pictures(Input):
     def place(self, targets: Tensor, meaning: Meaning, size: tuple[int, int]) -> Tensor:
         """Targets of pictures of `size` (h, w) as they lie in the resized and cut ones; others are passed through.
 
-        A mask takes its nearest neighbor; boxes and points move, a box is cut to the picture.
+        A mask takes its nearest neighbor; boxes and points move, a box is cut to the picture, and where less than a
+        quarter of it is left, the object is gone.
         """
         if size == self.shape[1:] or meaning.kind not in ("mask", "box", "points"):
             return targets
@@ -129,32 +133,40 @@ class Pictures(Input):
             modes = (Image.fromarray(mask.numpy()) for mask in targets)
             fitted = [ImageOps.fit(mask, self.shape[:0:-1], Image.Resampling.NEAREST) for mask in modes]
             return torch.from_numpy(np.stack([np.array(mask) for mask in fitted]))
-        scale = max(new / old for new, old in zip(self.shape[1:], size, strict=True))
-        (top, left) = ((old * scale - new) / 2 for new, old in zip(self.shape[1:], size, strict=True))
-        corner = torch.tensor([left, top])
+        framing = Framing(self.shape[1:], size)
         if meaning.kind == "points":  # pixel centers are whole numbers
-            return (targets + 0.5) * scale - 0.5 - corner
-        placed = targets.clone()
-        low = targets[:, :2] * scale - corner
-        high = low + targets[:, [3, 2]] * scale
-        limit = torch.tensor([self.shape[2], self.shape[1]], dtype=low.dtype)
-        low, high = (torch.minimum(edge.clamp(min=0), limit) for edge in (low, high))
-        there = targets[:, 4:5] > 0
-        placed[:, :2], placed[:, 2:4] = low * there, (high - low).flip(1) * there
-        return placed
+            return framing.into(targets + 0.5) - 0.5
+        corners = framing.into(edges(targets[:, :4]).view(-1, 2, 2)).flatten(1)
+        limit = corners.new_tensor([self.shape[2], self.shape[1]]).repeat(2)
+        seen = torch.minimum(corners.clamp(min=0), limit)
+        there = (targets[:, 4:5] > 0) & (area(seen) >= LEAST_VISIBLE * area(corners))[:, None]
+        return torch.where(there, torch.cat([boxes(seen), targets[:, 4:]], 1), 0)
+
+    def whole(self, item: Any) -> Float[Tensor, "c h w"]:
+        """The picture upright at its own size, RGB or grey as it is, in 0..1."""
+        picture = self.opened(item)
+        pixels = np.array(to_channels(picture, 1 if picture.mode in GREY_MODES else 3))
+        return torch.from_numpy(pixels.reshape(picture.height, picture.width, -1)).permute(2, 0, 1) / 255
 
     def read(self, image: Any) -> UInt8[Tensor, "c h w"]:
         """The part before normalizing. A missing or broken picture raises InputError with its path."""
+        return self._read(image, self._fit)
+
+    def opened(self, image: Any) -> Image.Image:
+        """The picture that `read` takes, upright."""
+        return self._read(image, lambda picture: ImageOps.exif_transpose(picture).copy())
+
+    def _read(self, image: Any, made: Callable[[Image.Image], Made]) -> Made:
         if isinstance(image, str | Path):
             try:
                 with Image.open(image) as picture:
-                    return self._fit(picture)
+                    return made(picture)
             except (FileNotFoundError, IsADirectoryError):
                 raise InputError("no such image", where=image, fix="Check the path.") from None
             except Exception as error:  # broken files make Pillow's plugins raise almost anything
                 reason = f"{type(error).__name__}: {error}".partition("\n")[0]
                 raise InputError("cannot decode an image", where=image, got=reason) from error
-        return self._fit(as_picture(image))
+        return made(as_picture(image))
 
     def _fit(self, picture: Image.Image) -> UInt8[Tensor, "c h w"]:
         channels, height, width = self.shape

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import numpy as np
 import torch
@@ -35,6 +35,8 @@ FORMS: dict[str, tuple[tuple[torch.dtype, ...], str]] = {
     "none": ((torch.float32,), "0"),
 }
 VOID = 255  # a pixel of a mask that belongs to no class
+# An object of which less than this share of its box is left in the picture counts as gone.
+LEAST_VISIBLE = 0.25
 
 
 @dataclass(frozen=True)
@@ -131,8 +133,9 @@ class Items:
     """Inputs of one shape as they are stored, their targets, and what each item is called.
 
     `inputs` (uint8 pixels, int16 samples, int32 words ...) is resident or a private view of a memory-mapped file;
-    `names` are used in reports and errors (a path, or "mnist test 17"). Counts that differ and targets that do not fit
-    their meaning raise InputError.
+    `names` are used in reports and errors (a path, or "mnist test 17"), `groups` are numbers of what items belong to
+    (a speaker), where the source has any. Counts that differ, and targets that do not fit their meaning, raise
+    InputError.
 
     >>> pixels = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
     >>> two = Items(pixels, torch.tensor([1, 0]), Meaning("class", ("cat", "dog")), names=("a", "b"))
@@ -144,11 +147,14 @@ class Items:
     targets: Tensor
     meaning: Meaning
     names: Sequence[str]
+    groups: Int64[Tensor, " n"] | None = None
 
     def __post_init__(self) -> None:
         if len(self.inputs) == 0:
             raise InputError("a set has no items", expected="at least one", got=0)
         counts = {"inputs": len(self.inputs), "targets": len(self.targets), "names": len(self.names)}
+        if self.groups is not None:
+            counts["groups"] = len(self.groups)
         if len(set(counts.values())) > 1:
             found = ", ".join(f"{count} {what}" for what, count in counts.items())
             raise InputError("inputs and targets differ in number", expected="one target per input", got=found)
@@ -168,8 +174,13 @@ class Items:
         if len(where) == 0 or int(where.min()) < 0 or int(where.max()) >= len(self):
             found = f"{int(where.min())} to {int(where.max())}" if len(where) else "no positions"
             raise InputError("subset of a set", expected=f"positions 0 to {len(self) - 1}", got=found)
+        return self.at(where, take(self.inputs, where))
+
+    def at(self, where: Int64[Tensor, " m"], inputs: Tensor) -> Items:
+        """The items at `where`, whose `inputs` the caller has gathered."""
         names = tuple(self.names[i] for i in where.tolist())
-        return Items(take(self.inputs, where), self.targets[where], self.meaning, names)
+        groups = None if self.groups is None else self.groups[where]
+        return Items(inputs, self.targets[where], self.meaning, names, groups)
 
 
 def take(rows: Tensor, where: Int64[Tensor, " m"]) -> Tensor:
@@ -229,8 +240,11 @@ class Input(ABC):
 
     family: ClassVar[str]
     """What its units are, for augmentations: pictures, volumes, signals, bases, words, characters."""
-    shape: tuple[int, ...]
-    """Of one network input: (c, *space), or (length,) for numbers of words."""
+    if TYPE_CHECKING:  # at run time a field of that name would take the property for its default
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            """Of one network input: (c, *space), or (length,) for numbers of words."""
 
     @property
     def channels(self) -> int:
@@ -286,7 +300,7 @@ class Data:
     """A data source, split and ready to train on; `skipped` names the corrupt files that were left out.
 
     `augment` are the augmentations of a recipe that names none, `notes` say what was done to some items (resampled,
-    say), `groups` has, for each part, the numbers of its items' groups, where the source has any.
+    say).
     """
 
     train: Items
@@ -296,7 +310,6 @@ class Data:
     skipped: tuple[str, ...] = ()
     augment: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    groups: Mapping[str, Int64[Tensor, " n"]] = field(default_factory=dict)
 
     @property
     def meaning(self) -> Meaning:

@@ -63,7 +63,7 @@ def load_data(
     if "train" not in listing.splits:
         raise InputError("no training part", where=spec, expected="a folder train", got=list(listing.splits))
     if listing.meaning.kind == "class" and len(listing.class_names) < 2:
-        fix = "Put the images of each class in a sub-folder named after it."
+        fix = "Put the items of each class where the source looks for a class of its own (striate sources)."
         got = listing.class_names
         raise InputError("only one class", where=spec, expected="at least two", got=got, fix=fix)
     parts: dict[str, Positions] = {}
@@ -86,7 +86,6 @@ def load_data(
     )
     listing = _placed(listing, fitted)
     sets = {name: _subset(spec, name, listing, stored, positions, cache) for name, positions in parts.items()}
-    groups = {} if listing.groups is None else {name: listing.groups[where] for name, where in parts.items()}
     skipped = tuple(listing.names[i] for i in corrupt)
     return Data(
         sets["train"],
@@ -96,7 +95,6 @@ def load_data(
         skipped,
         entry.augment,
         fitted.notes(listing.inputs) if isinstance(listing.inputs, tuple) else (),
-        groups,
     )
 
 
@@ -184,4 +182,5 @@ def _subset(spec: str, part: str, listing: Listing, stored: Tensor, positions: P
         raise InputError(f"no items are left for {part}", where=spec, expected="at least one readable item")
     where = torch.from_numpy(positions)
     names = tuple(listing.names[i] for i in positions.tolist())
-    return Items(gather(stored, where, cache), listing.targets[where], listing.meaning, names)
+    groups = None if listing.groups is None else listing.groups[where]
+    return Items(gather(stored, where, cache), listing.targets[where], listing.meaning, names, groups)

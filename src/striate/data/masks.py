@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from striate.data.images import GREY_MODES, to_channels
 from striate.data.items import VOID
-from striate.errors import InputError
+from striate.errors import InputError, listed
 from striate.shapes import Tensor, UInt8
 
 Color = tuple[int, int, int]
@@ -245,19 +245,31 @@ def guessed_legend(files: Sequence[Path]) -> Legend:
     """The classes of masks without `classes.txt`: what values occur in them.
 
     Two values, 0 and 255, are two classes. Else the classes are 0 up to the greatest value below 255, which is void.
-    Colors of palette files are kept.
+    Colors of palette files are kept. Raises InputError where most of those numbers occur nowhere (0 and 128, say), and
+    for JPEG files with other values than 0 and 255: its compression makes up values along every edge.
     """
     found: set[int] = set()
     palette: list[int] | None = None
     every = Legend(("any",), ((0, 0, 0),), {value: value for value in range(256)}, {})
     for file in files:
-        found |= set(np.unique(read_mask(file, every)).tolist())
-        if palette is None:
-            with Image.open(file) as picture:
-                palette = picture.getpalette()
+        own = set(np.unique(read_mask(file, every)).tolist())
+        with Image.open(file) as picture:
+            palette = palette or picture.getpalette()
+            if picture.format in ("JPEG", "MPO") and not own <= {0, VOID}:
+                fix = "Save the masks as PNG: JPEG changes values along edges."
+                raise InputError("a mask in a lossy format", where=file, got=f"{len(own)} different values", fix=fix)
+        found |= own
     if found <= {0, VOID}:
         return Legend(("0", "255"), default_palette(2), {0: 0, VOID: 1}, {})
     count = max(found - {VOID}) + 1
+    if count > 2 * len(found - {VOID}):
+        raise InputError(
+            "the values of the masks are not numbers of classes",
+            where=files[0].parent,
+            expected="0, 1, 2 ... (255: void), or 0 and 255",
+            got=listed([str(value) for value in sorted(found)]),
+            fix="Write a line `name value` for each class into classes.txt beside the folders.",
+        )
     colors = default_palette(count)
     if palette and len(palette) >= 3 * count:
         colors = tuple((palette[3 * i], palette[3 * i + 1], palette[3 * i + 2]) for i in range(count))
@@ -271,12 +283,6 @@ def natural(name: str) -> list[tuple[int, str]]:
     ['a2', 'a10', '9.png', '10.png']
     """
     return [(int(digits) if digits else -1, text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
-
-
-def listed(names: Sequence[str], most: int = 20) -> str:
-    """Names for an error, the first 20 of them."""
-    rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _pictures(folder: Path) -> list[Path]:

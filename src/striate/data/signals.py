@@ -125,7 +125,7 @@ class Waveform(Sound):
         return stored, replace(plain, scale=float(train.square().mean().sqrt()) or 1.0), corrupt
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(1, samples)."""
         return 1, self.length
 
@@ -213,7 +213,7 @@ class Spectrogram(Sound):
         return 1 + self.length // self.samples_a_hop
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(1, bands, frames) or (bands, frames)."""
         return (1, self.bands, self.frames) if self.form == "picture" else (self.bands, self.frames)
 
@@ -286,14 +286,14 @@ class Series(Input):
         return stored, replace(plain, mean=tuple(mean.tolist()), std=tuple(std.tolist())), corrupt
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(c, t)."""
         return self.rows, self.length
 
     def read(self, item: Any) -> Float[Tensor, "c t"]:
         """A series (an array or a tensor, c t or t; or a text file with a row a channel), NaN where it is filled up."""
         if isinstance(item, str | Path):
-            item = _series_file(Path(item))
+            item = read_series(Path(item))
         series = torch.as_tensor(np.asarray(item), dtype=torch.float32)
         series = series[None] if series.ndim == 1 else series
         if series.ndim != 2 or len(series) != self.rows or not series.shape[1]:
@@ -375,12 +375,19 @@ class Series(Input):
         return cls(**values)
 
 
-def _series_file(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Rows of numbers, separated by commas or white space; InputError, naming the file, for anything else."""
+def read_series(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The series in a file, (c, t): an array of a .npy file, or rows of numbers with commas or white space between.
+
+    Raises InputError, naming the file, for anything else.
+    """
     try:
+        if path.suffix.lower() == ".npy":
+            return np.atleast_2d(np.load(path, allow_pickle=False).astype(np.float64))
         text = path.read_text("utf-8").replace(",", " ")
-        rows = [[float(cell) for cell in line.split()] for line in text.splitlines() if line.strip()]
-        return np.array(rows, dtype=np.float64)
+        found = np.array([[float(cell) for cell in line.split()] for line in text.splitlines() if line.strip()])
+        if not found.size:
+            raise ValueError("no numbers")
+        return found
     except (OSError, ValueError) as error:
         got = getattr(error, "strerror", None) or str(error)
         raise InputError("cannot read the series", where=path, expected="a row of numbers a channel", got=got) from None

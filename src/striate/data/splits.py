@@ -13,6 +13,16 @@ from striate.errors import InputError
 Positions = npt.NDArray[np.int64]
 
 
+def consecutive(counts: Mapping[str, int]) -> dict[str, Positions]:
+    """The positions of parts of so many items each, one part after the other.
+
+    >>> {part: where.tolist() for part, where in consecutive({"train": 3, "test": 2}).items()}
+    {'train': [0, 1, 2], 'test': [3, 4]}
+    """
+    ends = np.cumsum(list(counts.values()))
+    return {part: np.arange(end - count, end) for (part, count), end in zip(counts.items(), ends, strict=True)}
+
+
 def split(
     labels: npt.NDArray[np.int64],
     given: Mapping[str, Positions],
@@ -24,9 +34,9 @@ def split(
 ) -> dict[str, Positions]:
     """Positions of "train", "validation" and "test": those given, the others drawn from the training part.
 
-    Of each class its share is drawn, rounded, but at least one image, and at least one stays in training. A class
-    with a single training image cannot be tested, which raises InputError; without a validation image it stays in
-    training. Which images of a class are drawn depends on the seed and on that class alone. With `groups`, a share of
+    Of each class its share is drawn, rounded, but at least one item, and at least one stays in training. A class
+    with a single training item cannot be tested, which raises InputError; without a validation item it stays in
+    training. Which items of a class are drawn depends on the seed and on that class alone. With `groups`, a share of
     the groups is drawn instead, whole ones, whatever their classes: at least one, and one stays in training.
 
     >>> parts = split(np.array([0, 0, 0, 0, 1, 1]), {"train": np.arange(6)}, ["a", "b"], 0, 0.25, seed=0)
@@ -45,19 +55,19 @@ def split(
         rare = int(counts.argmin())
         if counts[rare] < (2 if name == "test" else 1):
             raise InputError(
-                f"a class is too small to split off {name}",
-                expected="2 or more images",
-                got=f"{counts[rare]} of class {class_names[rare]}",
-                fix=f"Add images, or set {name} to 0.",
+                f"a class is too small to split off {name}" if len(class_names) > 1 else f"too few to split off {name}",
+                expected="2 or more items",
+                got=f"{counts[rare]} of class {class_names[rare]}" if len(class_names) > 1 else int(counts[rare]),
+                fix=f"Add items, or set {name} to 0.",
             )
         drawn = _draw(labels, parts["train"], counts, fraction, (seed, key))
         if len(drawn) == 0:
             held = "" if "test" in given or test == 0 else f", hold less than {test:g} out for test"
             raise InputError(
-                f"no images are left to split off {name} {fraction:g}",
-                expected="a class with 2 or more training images",
+                f"no items are left to split off {name} {fraction:g}",
+                expected="a class with 2 or more training items",
                 got="1 of each",
-                fix=f"Add images{held}, or set {name} to 0.",
+                fix=f"Add items{held}, or set {name} to 0.",
             )
         parts["train"], parts[name] = np.setdiff1d(parts["train"], drawn), drawn
     return parts
@@ -105,7 +115,8 @@ def fold_of(
     """One of `folds` cross-validations: every item is in the test part of exactly one of them.
 
     All parts that the source comes with are put together. Folds have equal shares of each class, in an order drawn
-    from the seed; with `groups`, whole groups stay together and the classes are balanced as far as they allow.
+    from the seed; with `groups`, whole groups stay together and the classes are balanced as far as they allow. Where
+    there are more folds than items of any class (each item left out once, say), classes play no part.
     Raises InputError for less than two folds, more than there are items or groups, and a fold that is none of them.
 
     >>> [len(fold_of(np.zeros(5, int), {"train": np.arange(5)}, 2, k, None, 0)["test"]) for k in (0, 1)]
@@ -118,9 +129,14 @@ def fold_of(
         raise InputError("folds of a cross-validation", expected=f"2 to {most} ({what})", got=folds)
     if not 0 <= fold < folds:
         raise InputError("fold of a cross-validation", expected=f"0 to {folds - 1}", got=fold)
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # 0.5 s
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold  # 0.5 s
 
-    maker = (StratifiedKFold if groups is None else StratifiedGroupKFold)(folds, shuffle=True, random_state=seed)
+    # Every item in a fold of its own, say: no class can have a share in each.
+    plain = folds > np.bincount(labels[everything]).max()
+    makers = (KFold, GroupKFold) if plain else (StratifiedKFold, StratifiedGroupKFold)
+    # scikit-learn takes seeds of 32 bits; of a longer one, a hash.
+    short = seed if seed < 2**32 else int(np.random.SeedSequence(seed).generate_state(1)[0])
+    maker = makers[groups is not None](folds, shuffle=True, random_state=short)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a class with less items than folds is spread as far as it goes
         own = None if groups is None else groups[everything]

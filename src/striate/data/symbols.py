@@ -1,8 +1,7 @@
-"""Texts and sequences as network inputs: words, characters, bases. Stored as small numbers, one-hot only in a batch."""
+"""Texts as network inputs: words, characters. Stored as small numbers, one-hot only in a batch."""
 
 from __future__ import annotations
 
-import contextlib
 import re
 from abc import abstractmethod
 from collections import Counter
@@ -19,15 +18,14 @@ from torch import nn
 from striate.data.augment.symbols import PADDING, UNKNOWN
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Reading
-from striate.data.sequences import is_fasta, read_fasta, read_lines, read_seq
+from striate.data.sequences import read_lines
 from striate.data.vectors import read_vectors
 from striate.errors import InputError
 from striate.shapes import Tensor
 
 # Zhang et al. 2015, section 2.2: 26 letters, 10 digits, 33 other characters (the hyphen twice) and the new line.
 ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789-,;.!?:'\"/\\|_@#$%^&*~`+-=<>()[]{}\n"
-BASES = "ACGT"
-N = len(BASES)  # the number of a base that is not known
+LETTERS = frozenset(ALPHABET + " ")  # a blank is none of them, but nothing is lost with it
 
 
 class Symbols(Input):
@@ -40,6 +38,15 @@ class Symbols(Input):
     @abstractmethod
     def letters(self, stored: Tensor) -> list[str]:
         """What stands at each position of a stored text (length,): a word, a character, a base."""
+
+    def changes(self, text: str) -> Sequence[str]:
+        """What happens to a text, in words that go on from "3 of 10 items"."""
+        return ()
+
+    def notes(self, raw: Sequence[Any]) -> tuple[str, ...]:
+        """How many texts are changed, and in which ways."""
+        found = Counter(change for text in raw if isinstance(text, str) for change in self.changes(text))
+        return tuple(f"{count:,} of {len(raw):,} items {change}" for change, count in found.items())
 
     def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
         """A text for each line of a file."""
@@ -66,6 +73,12 @@ class Symbols(Input):
         stored = torch.zeros(len(raw), *next(iter(rows.values())).shape, dtype=next(iter(rows.values())).dtype)
         stored[list(rows)] = torch.stack(list(rows.values()))
         return stored, corrupt
+
+    def fitted(self, raw: Sequence[str], reading: Reading) -> tuple[Tensor, Any, list[int]]:
+        """All texts as they are stored, this kind of input (it measures nothing), the positions of broken ones."""
+        stored, corrupt = self.store(raw, reading)
+        reading.train(corrupt)
+        return stored, self, corrupt
 
     def json(self) -> dict[str, Any]:
         """As plain types, for a card."""
@@ -151,7 +164,7 @@ class Words(Symbols):
         return stored, fitted, corrupt
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(length,)."""
         return (self.length,)
 
@@ -182,6 +195,13 @@ class Words(Symbols):
     def letters(self, stored: Tensor) -> list[str]:
         """Words; "·" for padding, "?" for words that are not in the vocabulary."""
         return [("·", "?", *self.vocabulary)[number] for number in stored.tolist()]
+
+    def changes(self, text: str) -> Sequence[str]:
+        """Longer texts are cut."""
+        room = self.length - 2 * self.padding
+        end = "end" if self.align == "start" else "start"
+        # As many words as letters, at most: most texts need not be split.
+        return [f"are cut to {room} words at their {end}"] if len(text) > room < len(split_words(text)) else ()
 
     def units(self, stored: Tensor) -> Tensor:
         """Int64[n length], as embeddings take them."""
@@ -230,13 +250,10 @@ class Characters(Symbols):
         """`length` is the paper's 1,014 if not given."""
         if length is not None and length < 1:
             raise InputError("length of a text", expected="at least 1", got=length)
-        fitted = cls(length or 1014)
-        stored, corrupt = fitted.store(raw, reading)
-        reading.train(corrupt)
-        return stored, fitted, corrupt
+        return cls(length or 1014).fitted(raw, reading)
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         """(70, length)."""
         return (self.channels, self.length)
 
@@ -259,139 +276,16 @@ class Characters(Symbols):
         """Characters, the text's last one first; "·" for others."""
         return [(*ALPHABET, "·")[number] for number in stored.tolist()]
 
+    def changes(self, text: str) -> Sequence[str]:
+        """Longer texts are cut, letters outside the alphabet are lost."""
+        cut = [f"are cut to their last {self.length} characters"] * (len(text) > self.length)
+        return cut + ["have characters outside the alphabet, read as none"] * (not LETTERS.issuperset(text.lower()))
+
     def units(self, stored: Tensor) -> Tensor:
         """Float[n 70 length]."""
-        return _one_hot(stored, torch.cat([torch.eye(len(ALPHABET)), torch.zeros(1, len(ALPHABET))]))
+        return one_hot(stored, torch.cat([torch.eye(len(ALPHABET)), torch.zeros(1, len(ALPHABET))]))
 
 
-def _one_hot(stored: Tensor, columns: Tensor) -> Tensor:
+def one_hot(stored: Tensor, columns: Tensor) -> Tensor:
     """Numbers (n, length) -> the columns (numbers, c) that they mean, (n, c, length)."""
     return columns.to(stored.device)[stored.int()].transpose(1, 2).contiguous()
-
-
-@input_kind("bases", reads=("sequences",))
-@dataclass(frozen=True)
-class Bases(Symbols):
-    """One-hot bases A, C, G, T (U is T) as four channels; N, a base that is not known, has `unknown` in all of them.
-
-    Sequences of another length raise InputError, or, if `length` was asked for, are cut to their middle or stand in
-    the middle of Ns. Letters in lower case (soft-masked repeats) are read as capitals (case=any), as N (case=mask) or
-    refused (case=upper).
-    """
-
-    family: ClassVar[str] = "bases"
-    length: int
-    unknown: float = 0.25
-    case: str = "any"
-    fits: bool = False
-
-    def __post_init__(self) -> None:
-        if self.length < 1:
-            raise InputError("length of a sequence", expected="at least 1", got=self.length)
-        if self.case not in ("any", "mask", "upper"):
-            raise InputError("case of bases", expected="any, mask or upper", got=self.case)
-        if not 0 <= self.unknown <= 1:
-            raise InputError("value of unknown bases", expected="0 to 1", got=self.unknown)
-
-    @classmethod
-    def fit(
-        cls,
-        raw: Sequence[str],
-        reading: Reading,
-        length: int | None = None,
-        unknown: float = 0.25,
-        case: str = "any",
-    ) -> tuple[Tensor, Bases, list[int]]:
-        """`length` is by default that of all sequences, which then must have one."""
-        fitted = cls(length or max(len(raw[0]), 1), unknown, case, fits=length is not None)
-        stored, corrupt = fitted.store(raw, reading)
-        reading.train(corrupt)
-        return stored, fitted, corrupt
-
-    @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
-        """(4, length)."""
-        return (self.channels, self.length)
-
-    @property
-    def channels(self) -> int:
-        """4."""
-        return len(BASES)
-
-    def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
-        """The sequences of a FASTA or .seq file, or one for each line of another.
-
-        A longer one than the network takes becomes windows of that length, half a length apart, the last one at its
-        end, named NAME:START-END as in a BED file (from 0, without the end).
-        """
-        if is_fasta(file):
-            found = [(f"{file}, {name}", text) for name, text in read_fasta(file).items()]
-        elif file.name.removesuffix(".gz").endswith(".seq"):
-            found = [(f"{file}, {name}", text) for name, text in zip(*read_seq(file)[:2], strict=True)]
-        else:
-            found = list(super().expand(file))
-        return [window for name, text in found for window in self._windows(name, text)]
-
-    def _windows(self, name: str, text: str) -> list[tuple[str, str]]:
-        last = len(text) - self.length
-        if last <= 0 or self.fits:
-            return [(name, text)]
-        starts = [*range(0, last, max(1, self.length // 2)), last]
-        return [(f"{name}:{start}-{start + self.length}", text[start : start + self.length]) for start in starts]
-
-    def number(self, text: str, where: str = "") -> Tensor:
-        """UInt8[length]: 0 to 3 for A, C, G and T, 4 for N."""
-        found = numbers_of(text, where, self.case)
-        missing = self.length - len(found)
-        if missing and not self.fits:
-            fix = f"Cut them to one length, or let it be done: --inputs bases:length={self.length}."
-            raise InputError("sequences of unequal lengths", where=where, expected=self.length, got=len(found), fix=fix)
-        before = abs(missing) // 2
-        if missing < 0:
-            found = found[before : before + self.length]
-        else:
-            found = np.pad(found, (before, missing - before), constant_values=N)
-        return torch.from_numpy(found)
-
-    def letters(self, stored: Tensor) -> list[str]:
-        """Bases, N for one that is not known."""
-        return [(*BASES, "N")[number] for number in stored.tolist()]
-
-    def store(self, raw: Sequence[str], reading: Reading) -> tuple[Tensor, list[int]]:
-        """All sequences as they are stored; those of the right length at once, where all have it."""
-        if {len(text) for text in raw} == {self.length}:
-            with contextlib.suppress(InputError):  # which sequence it is, is said below
-                found = numbers_of("".join(raw), "", self.case).reshape(-1, self.length)
-                return torch.from_numpy(found), []
-        return super().store(raw, reading)
-
-    def units(self, stored: Tensor) -> Tensor:
-        """Float[n 4 length]."""
-        return _one_hot(stored, torch.cat([torch.eye(len(BASES)), torch.full((1, len(BASES)), self.unknown)]))
-
-
-# The number of each byte in a sequence; 255 where it is no base.
-_CODES = np.full(256, 255, np.uint8)
-_CODES[np.frombuffer(b"ACGTUNacgtun", np.uint8)] = [0, 1, 2, 3, 3, N] * 2
-
-
-def numbers_of(text: str, where: str = "", case: str = "any") -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The numbers of bases; InputError for none, and for a letter that is no base, with its position from 1.
-
-    >>> numbers_of("GATTUN").tolist()
-    [2, 0, 3, 3, 3, 4]
-    """
-    if not text:
-        raise InputError("a sequence without letters", where=where)
-    letters = np.frombuffer(text.encode("latin-1", "replace"), np.uint8)
-    found = _CODES[letters]
-    lower = letters >= ord("a")
-    wrong = (found == 255) | (lower if case == "upper" else False)
-    if wrong.any():
-        place = int(wrong.argmax())
-        small = found[place] != 255
-        expected = "capitals" if small else "A, C, G, T (or U) and N"
-        fix = "Read it with --inputs bases:case=any (as a capital) or case=mask (as N)." if small else ""
-        at = f"{where}, position {place + 1}" if where else f"position {place + 1}"
-        raise InputError("a letter that is no base", where=at, expected=expected, got=repr(text[place]), fix=fix)
-    return np.where(lower, np.uint8(N), found) if case == "mask" else found

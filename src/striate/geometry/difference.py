@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
-from striate.geometry.report import Layer, Report, by, plain
+from striate.geometry.report import Layer, Report, plain
+from striate.geometry.words import by
 
 
 @dataclass(frozen=True)

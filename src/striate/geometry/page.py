@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from striate.geometry.pictures import INK, KINDS, LINE, MUTED, PAPER, SKIP, draw_network
-from striate.geometry.report import Layer, Report, Share, by, number, size
+from striate.geometry.report import Layer, Report, Share
+from striate.geometry.words import by, number, size
 
 DARK_PAPER = "#161b22"
 # Colors of the drawing (light, dark) by the name of their CSS variable; those of the kinds follow from their borders.

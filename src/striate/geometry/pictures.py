@@ -24,8 +24,9 @@ from striate.errors import InputError
 from striate.geometry.graph import Node
 from striate.geometry.inputs import Inputs
 from striate.geometry.layout import BOX, Block, Point, blocks, lay_out
-from striate.geometry.report import Layer, Report, by, traced
+from striate.geometry.report import Layer, Report, traced
 from striate.geometry.seen import Seen, named, seen_by
+from striate.geometry.words import by
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,6 +24,7 @@ from striate.geometry.size import advised, least_input
 from striate.geometry.state import unwrapped
 from striate.geometry.trace import trace
 from striate.geometry.window import Number
+from striate.geometry.words import by, number, size
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -193,17 +194,8 @@ class Report:
         table = Table(title=f"{self.network}  {'  '.join(f'{n} {by(s[1:])}' for n, s in self.inputs.items())}")
         table.add_column("layer", overflow="fold")
         table.add_column("operation")
-        for name in (
-            "output",
-            "parameters",
-            "MACs",
-            "other ops",
-            "bytes",
-            "receptive field",
-            "stride",
-            "offset",
-            "padding",
-        ):
+        counted = ("output", "parameters", "MACs", "other ops", "bytes")
+        for name in (*counted, "receptive field", "stride", "offset", "padding"):
             table.add_column(name, justify="right")
         for layer in self.layers if everything else self.rows:
             if layer.kind == "shape" and not layer.activation_bytes and not everything:
@@ -405,21 +397,3 @@ def _jsonable(value: Any) -> Any:
 
 def _percent(share: Share) -> str:
     return f"convolutions {share.convolution:.2%}, fully connected {share.linear:.2%}, elsewhere {share.other:.2%}"
-
-
-def by(sizes: Any) -> str:
-    """3x224x224, as shapes are written; one number where all are equal, for two axes or three."""
-    return "x".join(str(size) for size in sizes)
-
-
-def number(count: int) -> str:
-    """With thousands, nothing for 0."""
-    return f"{count:,}" if count else ""
-
-
-def size(count: int) -> str:
-    """Bytes for people: 1,536 is 1.5 KiB."""
-    amount, unit = float(count), 0
-    while amount >= 1024 and unit < 5:
-        amount, unit = amount / 1024, unit + 1
-    return f"{amount:,.4g} {('bytes', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')[unit]}"

@@ -12,7 +12,7 @@ from striate.errors import InputError
 from striate.geometry.fields import Field, fields
 from striate.geometry.graph import Graph, Node, Value
 from striate.geometry.reading import hull
-from striate.geometry.report import by
+from striate.geometry.words import by
 
 Spans = tuple[tuple[int, int], ...]
 

@@ -13,7 +13,7 @@ import hashlib
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,11 @@ from torch import nn
 
 from striate.data.items import Progress
 from striate.errors import InputError, StorageError
+from striate.plain import to_json
 from striate.runs.card import Card
 from striate.runs.evaluation import predicting
 from striate.runs.tracks import write_tracks
+from striate.tasks import Result
 from striate.train import write_atomically
 
 LINES, TABLE = "predictions.jsonl", "predictions.csv"
@@ -42,9 +44,10 @@ def answer_files(
 ) -> list[dict[str, Any]]:
     """Write what the model says of every item of `files` into `folder`; the lines of predictions.jsonl.
 
-    Items that are in predictions.jsonl already are not computed again. Raises InputError where a file is missing or
-    broken (what was written before stays) and where `folder` holds predictions of another model or with other options,
-    and StorageError where it cannot be written.
+    Items that are in predictions.jsonl already are not written again, so that an interrupted run that goes on leaves
+    the same bytes as one that was not. predictions.csv has a row for each item of predictions.jsonl, those of earlier
+    calls too. Raises InputError where a file is missing or broken (what was written before stays) and where `folder`
+    holds predictions of another model or with other options, and StorageError where it cannot be written.
     """
     items = [pair for file in files for pair in card.preprocess.expand(file)]
     names = [name for name, _ in items]
@@ -59,37 +62,61 @@ def answer_files(
     if any(line["by"] != by for line in done.values()):
         fix = "Choose another --out, or remove this folder."
         raise InputError("the folder holds predictions of another model or with other options", where=folder, fix=fix)
-    left = [(name, item) for name, item in items if name not in done]
-    stems = _stems([name for name, _ in left], {line["stem"] for line in done.values()})
-    made = predicting(model, card, [item for _, item in left], batch_size=batch_size, **options)
-    for number, ((name, _), (_, result, units)) in enumerate(zip(left, made, strict=True), 1):
+    left = [name for name in names if name not in done]
+    stems = file_stems(left, {line["stem"] for line in done.values()})
+    answers = _answers(model, card, items, set(left), batch_size, options)
+    for number, (name, result, units) in enumerate(answers, 1):
         saved = [path.name for path in result.save(folder, stems[name], units)]
         done[name] = {"file": name, **result.json(), "row": result.row(), "saved": saved, "stem": stems[name], "by": by}
         _append(folder / LINES, done[name])
         if progress is not None:
             progress(number, len(left), "predicting")
-    lines = [done[name] for name in names]
-    write_atomically(folder / TABLE, _table(lines).encode("utf-8", "surrogateescape"))
-    write_tracks(lines, folder)
-    return lines
+    write_atomically(folder / TABLE, _table(list(done.values())).encode("utf-8", "surrogateescape"))
+    write_tracks(list(done.values()), folder)
+    return [done[name] for name in names]
+
+
+def _answers(
+    model: nn.Module,
+    card: Card,
+    items: Sequence[tuple[str, Any]],
+    left: Collection[str],
+    batch_size: int,
+    options: dict[str, Any],
+) -> Iterator[tuple[str, Result, Any]]:
+    """What the model says of the items that are `left`, and what it was given.
+
+    A batch is computed whole though a part of it is there: the last digits depend on what is computed together.
+    """
+    for first in range(0, len(items), max(1, batch_size)):
+        batch = items[first : first + max(1, batch_size)]
+        if not any(name in left for name, _ in batch):
+            continue
+        made = predicting(model, card, [item for _, item in batch], batch_size=batch_size, **options)
+        yield from ((name, *found[1:]) for (name, _), found in zip(batch, made, strict=True) if name in left)
 
 
 def _identity(model: nn.Module, card: Card, options: dict[str, Any]) -> str:
     """A hash of all that decides what the model says."""
-    digest = hashlib.sha256(json.dumps([card.json(), options], sort_keys=True).encode())
+    digest = hashlib.sha256(to_json([card.json(), dict(sorted(options.items()))]).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
-def _stems(names: Sequence[str], taken: set[str]) -> dict[str, str]:
-    """A file name of its own for each item, as like its name as can be and none of those `taken`."""
+def file_stems(names: Sequence[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """A file name of its own for each item, as like its name as can be and none of those `taken`.
+
+    >>> file_stems(["a/cat 1.png", "b/cat 1.png"])
+    {'a/cat 1.png': 'cat_1', 'b/cat 1.png': 'cat_1_2'}
+    """
     stems: dict[str, str] = {}
+    used = set(taken)
     for name in names:
         plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).stem).strip("_") or "item"
-        stem = next(stem for number in count(1) if (stem := f"{plain}_{number}" if number > 1 else plain) not in taken)
+        stem = next(stem for number in count(1) if (stem := f"{plain}_{number}" if number > 1 else plain) not in used)
         stems[name] = stem
-        taken.add(stem)
+        used.add(stem)
     return stems
 
 
@@ -105,7 +132,7 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 def _append(path: Path, line: dict[str, Any]) -> None:
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(to_json(line) + "\n")
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}. Free some space and run it again.") from error
 

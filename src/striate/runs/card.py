@@ -14,6 +14,7 @@ from torch import nn
 from striate import zoo
 from striate.data import Input, Meaning, read_input
 from striate.errors import InputError
+from striate.plain import from_null, to_json
 from striate.tasks import Task, read_task
 from striate.train import lay_out, load_weights, read_tensors, save_tensors, settle_process, write_atomically
 
@@ -78,7 +79,7 @@ class Card:
 def save_model(folder: Path, model: nn.Module, card: Card) -> None:
     """Write weights and card into `folder`, each file atomically."""
     save_tensors(folder / WEIGHTS, model.state_dict(), {"architecture": card.architecture})
-    write_atomically(folder / CARD, (json.dumps(card.json(), indent=2) + "\n").encode())
+    write_atomically(folder / CARD, (to_json(card.json(), indent=2) + "\n").encode())
 
 
 def load(run_folder: str | Path) -> tuple[nn.Module, Card]:
@@ -116,6 +117,7 @@ def read_card(folder: Path) -> Card:
         values["preprocess"] = read_input(values["preprocess"])
         values["tta"] = tuple(values.get("tta", ()))
         values["meaning"] = Meaning.from_json(values["meaning"])
+        values["scores"] = {name: from_null(score) for name, score in values.get("scores", {}).items()}
         return Card(**{f.name: values[f.name] for f in dataclasses.fields(Card) if f.name in values})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError("cannot read the card of a model", where=path, got=f"{error!r}") from None

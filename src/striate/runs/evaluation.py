@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,20 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.data import Items, Meaning, open_items
+from striate.data import Framing, Items, Meaning, Pictures, open_items
 from striate.data.items import Progress
 from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs.card import Card, load
-from striate.runs.record import RECIPE, load_recipe_data
-from striate.shapes import Int64, Tensor
-from striate.tasks import Result, Scores, check_takes
+from striate.runs.record import RECIPE, absolute, load_recipe_data
+from striate.runs.seen import read_seen, without_seen
+from striate.shapes import Tensor
+from striate.tasks import Placed, Result, Scores, Task, check_takes, told
 from striate.tasks.intervals import intervals
 from striate.train import averaged, evaluate, evaluating, find_device
+
+# Items to score, the names of files that were left out, and notes.
+Chosen = tuple[Items, tuple[str, ...], tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Evaluation:
     """Scores of a model on a set, what was `kept` of its outputs, and the names of files that could not be read.
 
     `intervals` has both ends of an interval for each number of `scores.summary()` but n (see `tasks.intervals`), where
-    they were asked for and the items are of more than one group.
+    they were asked for and the items are of more than one group. `notes` say which items were left out and why.
     """
 
     scores: Scores
@@ -36,6 +40,7 @@ class Evaluation:
     kept: Tensor
     targets: Tensor
     skipped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def evaluate_run(
@@ -49,7 +54,10 @@ def evaluate_run(
 ) -> Evaluation:
     """A run's model on its own test items, or on the test items (else all) of the source `data`.
 
-    With `resamples`, say 1000, every measure gets an interval that should hold 95 % of the time.
+    Of the source that the model was trained on, and unchanged since, these are the items of its own test part. Of any
+    other, items that it was trained on are left out, wherever they lie; `notes` say how many.
+    With `resamples`, say 1000, every measure gets an interval that should hold 95 % of the time: over items, or over
+    groups of them where the source has any.
 
     Files that cannot be read raise InputError, or are left out with `skip_corrupt` and named. Raises InputError for a
     folder without a model, for data whose classes the model does not know, and where the run's own data has changed
@@ -58,27 +66,21 @@ def evaluate_run(
     model, card = load(folder)
     task = card.build_task()
     if data is None:
-        items, groups, skipped = _own_test_items(folder, card, progress)
+        items, skipped, notes = _own_items(folder, card, progress)
     else:
-        groups = None
-        # A task that needs no targets takes items of any meaning.
-        meaning = Meaning("none") if "none" in task.takes else card.meaning
-        items, skipped = open_items(data, card.preprocess, meaning, skip_corrupt=skip_corrupt, progress=progress)
-        check_takes(task.name, items.meaning)
+        items, skipped, notes = _other_items(folder, card, task, data, skip_corrupt, progress)
     place = find_device(device)
     kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)
     kept, targets = kept.cpu(), targets.cpu()
     scores = task.score(kept, targets)
-    units = len(items) if groups is None else len(set(groups.tolist()))
+    units = len(items) if items.groups is None else len(set(items.groups.tolist()))
     # One item, or one group (a held-out speaker), says nothing of how others differ.
-    ends = intervals(task, kept, targets, resamples=resamples, groups=groups) if resamples and units > 1 else {}
-    return Evaluation(scores, ends, kept, targets, skipped)
+    ends = intervals(task, kept, targets, resamples=resamples, groups=items.groups) if resamples and units > 1 else {}
+    return Evaluation(scores, ends, kept, targets, skipped, notes)
 
 
-def _own_test_items(
-    folder: Path, card: Card, progress: Progress | None
-) -> tuple[Items, Int64[Tensor, " n"] | None, tuple[str, ...]]:
-    """The test items of a run, the groups that they belong to, and the names of files that were left out."""
+def _own_items(folder: Path, card: Card, progress: Progress | None) -> Chosen:
+    """What a run was tested on when its training ended; InputError where its data has changed since."""
     recipe = Recipe.read(folder / RECIPE)
     data = load_recipe_data(recipe, progress)
     if data.fingerprint() != card.data:
@@ -88,8 +90,32 @@ def _own_test_items(
             expected="the same items, classes and splits, so that no training item is tested",
             fix="Put the files back as they were, or name other data: --data NAME:PATH.",
         )
-    part = "test" if data.test else "validation" if data.validation else "train"
-    return data.tested, data.groups.get(part), data.skipped
+    count = f"{len(data.tested):,}"
+    if data.tested is data.test:
+        note = f"scored: the {count} test items of the run's own split"
+    elif data.tested is data.validation:
+        note = f"scored: the {count} items that watched over the training, since the run held no others out"
+    else:
+        note = f"scored: the {count} items that the model was trained on, since the run held none out"
+    return data.tested, data.skipped, (note,)
+
+
+def _other_items(
+    folder: Path, card: Card, task: Task, data: str, skip_corrupt: bool, progress: Progress | None
+) -> Chosen:
+    """Items of the source `data` that the model was not trained on, the names of corrupt ones, and notes."""
+    if (folder / RECIPE).is_file() and Recipe.read(folder / RECIPE).data == absolute(data):
+        with contextlib.suppress(InputError):  # it has changed: which items are known is found out below
+            return _own_items(folder, card, progress)
+    # A task that needs no targets takes items of any meaning.
+    meaning = Meaning("none") if "none" in task.takes else card.meaning
+    items, skipped = open_items(data, card.preprocess, meaning, skip_corrupt=skip_corrupt, progress=progress)
+    check_takes(task.name, items.meaning)
+    seen = read_seen(folder)
+    if seen is None:
+        return items, skipped, (f"{folder} does not say which items it was trained on: some may be scored here",)
+    items, note = without_seen(items, seen)
+    return items, skipped, (note,) if note else ()
 
 
 def predict(
@@ -107,11 +133,12 @@ def predicting(
 ) -> Iterator[tuple[Any, Result, Tensor]]:
     """Each item with what the model says of it and the units that it was given, batch by batch.
 
-    The items are read by `card.preprocess`, unless they are `stored` ones of a set.
+    The items are read by `card.preprocess`, unless they are `stored` ones of a set. What lies in a picture is told in
+    the pixels of the picture as it was given, of any size, and comes with the whole of it.
     """
     if batch_size < 1:
         raise InputError("batch size is not positive", expected="at least 1", got=batch_size)
-    task = dataclasses.replace(card.build_task(), **options)  # type: ignore[type-var]
+    task = told(card.build_task(), options)
     place = next(model.parameters()).device
     seen = averaged(model, card.tta)
     for first in range(0, len(items), batch_size):
@@ -122,4 +149,10 @@ def predicting(
         inputs, _ = task.example(card.preprocess.standardize(units), nothing, None)
         with evaluating(seen):
             results = task.answer(seen, inputs)
-        yield from zip(group, results, units.cpu(), strict=True)
+        for item, result, given in zip(group, results, units.cpu(), strict=True):
+            if not stored and isinstance(card.preprocess, Pictures) and isinstance(result, Placed):
+                whole = card.preprocess.whole(item)
+                framing = Framing(card.preprocess.shape[1:], (whole.shape[1], whole.shape[2]))
+                yield item, result.within(framing), whole
+            else:
+                yield item, result, given

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import platform
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 from torch.nn.functional import one_hot
 
 import striate
@@ -19,6 +19,7 @@ from striate.data import Batches, Pictures, augmentation_of
 from striate.errors import InputError
 from striate.interpret import feature_maps, first_filters
 from striate.runs import plots
+from striate.runs.answers import file_stems
 from striate.runs.evaluation import predicting
 from striate.runs.record import Outcome, Session, read_metrics
 from striate.runs.report import Report, Section, render, standard_sections
@@ -110,9 +111,9 @@ def draw_answers(session: Session, outcome: Outcome, folder: Path) -> dict[str, 
     few = outcome.items.subset(range(min(ANSWERS, len(outcome.items))))
     pictures = {}
     made = predicting(session.model, outcome.card, list(few.inputs), stored=True)
+    stems = file_stems(few.names)
     for name, (_, result, units) in zip(few.names, made, strict=True):
-        stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(name).stem).strip("-") or "item"
-        for path in result.save(folder / "answers", stem, units):
+        for path in result.save(folder / "answers", stems[name], units):
             if path.suffix == ".png":
                 pictures[f"{name}: {path.stem}"] = path.read_bytes()
     return pictures
@@ -148,11 +149,16 @@ def describe(
     scores = outcome.scores
     return Report(
         title=f"{recipe.model} on {recipe.data}",
-        subtitle=f"{len(data.train):,} training items of {'x'.join(map(str, data.shape))}{classes}, seed {recipe.seed}",
+        subtitle=". ".join(
+            [
+                f"{len(data.train):,} training items of {'x'.join(map(str, data.shape))}{classes}, seed {recipe.seed}",
+                *data.notes,
+            ]
+        ),
         facts={
             f"{tested} {spell(headline[0])}": spell_number(*headline),
             f"{tested} items": f"{count[1]:,}",
-            "parameters": f"{sum(p.numel() for p in session.model.parameters() if p.requires_grad):,}",
+            "parameters": _count(session.model),
             "epochs": str(len(epochs)),
             "training time": f"{sum(line['seconds'] for line in epochs):.1f} s",
             **{spell(name): spell_number(name, value) for name, value in others},
@@ -174,6 +180,13 @@ def describe(
             "Python": platform.python_version(),
         },
     )
+
+
+def _count(model: nn.Module) -> str:
+    """Parameters, and how many of them were trained where some are frozen."""
+    counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    every, trained = sum(count for count, _ in counts), sum(count for count, free in counts if free)
+    return f"{every:,}" + (f" ({trained:,} trained)" if trained < every else "")
 
 
 def spell(name: str) -> str:

@@ -5,6 +5,7 @@ metrics.jsonl       a line a step (kind "step") and a line an epoch (kind "epoch
 checkpoint.safetensors  to resume from:  striate train --resume FOLDER
 model.safetensors, model.json   the trained model; `striate.load(folder)`
 scores.json         every measure on the test items
+seen.npy            which items the model was trained on
 plots/*.png, report.html
 """
 
@@ -23,16 +24,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 import striate
 from striate import zoo
 from striate.data import SOURCES, Data, Items, load_data
 from striate.data.items import Progress
-from striate.errors import DivergedError, InputError, StorageError
+from striate.errors import DivergedError, InputError, StorageError, listed
+from striate.plain import from_null, to_json
 from striate.recipe import Recipe
 from striate.registry import parse_spec
-from striate.runs.card import WEIGHTS, Card, save_model
+from striate.runs.card import WEIGHTS, Card, read_card, save_model
+from striate.runs.seen import hashes, read_seen, seen_of, write_seen
 from striate.shapes import Tensor
 from striate.tasks import TASKS, Scores, Task, task_of
 from striate.train import (
@@ -92,12 +96,12 @@ def make_folder(recipe: Recipe, out: Path) -> Path:
     return folder
 
 
-def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
+def open_session(recipe: Recipe, progress: Progress | None = None, *, resuming: bool = False) -> Session:
     """Load the data and build the network of a recipe; `progress(done, total, what)` is told of slow reading.
 
     The session's recipe has the absolute path of the data, so that it can be replayed from anywhere, and names the
-    task, the kind of input and the augmentations that the data bring. Raises InputError where network, data and task
-    do not fit each other.
+    task, the kind of input and the augmentations that the data bring. With `resuming` the weights are left as they are
+    drawn: those of a checkpoint follow. Raises InputError where network, data and task do not fit each other.
     """
     settle_process()
     recipe = completed(recipe)
@@ -112,12 +116,8 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
         options["dropout"] = recipe.dropout
     with seeded(recipe.seed):
         model = zoo.build(recipe.model, **options)
-    data.preprocess.start(model)
-    prepare = getattr(model, "prepare", None)
-    if callable(prepare):  # weights that are computed from the training items, not learned
-        prepare(data.preprocess.normalize(data.train.inputs[:PREPARING]))
-    if recipe.weights is not None:
-        start_from(model, read_tensors(Path(recipe.weights) / WEIGHTS)[0], recipe.weights)
+    if not resuming:
+        data = dataclasses.replace(data, notes=(*data.notes, *_start(model, recipe, task, data)))
     if recipe.tta:
         _check_views(recipe, data)
     card = Card(
@@ -131,6 +131,31 @@ def open_session(recipe: Recipe, progress: Progress | None = None) -> Session:
         striate_version=striate.__version__,
     )
     return Session(recipe, data, model, task, card)
+
+
+def _start(model: nn.Module, recipe: Recipe, task: Task, data: Data) -> Iterator[str]:
+    """Give the model what it gets before it is trained; lines on what people should know of it."""
+    data.preprocess.start(model)
+    prepare = getattr(model, "prepare", None)
+    if callable(prepare):  # weights that are computed from the training items, not learned
+        prepare(data.preprocess.normalize(data.train.inputs[:PREPARING]))
+    if recipe.weights is None:
+        return
+    other = Path(recipe.weights)
+    before = read_card(other).build_task()
+    alike = (before.name, before.output_names) == (task.name, task.output_names)
+    fresh = start_from(model, read_tensors(other / WEIGHTS)[0], other, anew=not alike)
+    if fresh:
+        trained_for = f"{before.name} of {listed(before.output_names)}" if before.output_names else before.name
+        yield f"the last layer ({', '.join(fresh)}) starts anew: {other} was trained to {trained_for}"
+    seen = read_seen(other)
+    if seen is None:
+        yield f"{other} does not say which items it was trained on: test items may be among them"
+    elif count := int(np.isin(hashes(data.tested), seen).sum()):
+        yield (
+            f"{other} was trained on {count:,} of the {len(data.tested):,} items that this run is tested on: "
+            "its scores will be too good"
+        )
 
 
 def _check_views(recipe: Recipe, data: Data) -> None:
@@ -150,7 +175,7 @@ def completed(recipe: Recipe) -> Recipe:
     entry = SOURCES[recipe.data.partition(":")[0]]
     return dataclasses.replace(
         recipe,
-        data=_absolute(recipe.data),
+        data=absolute(recipe.data),
         weights=recipe.weights and str(Path(recipe.weights).expanduser().resolve()),
         task=recipe.task or entry.task,
         inputs=recipe.inputs or entry.inputs,
@@ -193,7 +218,7 @@ def _spell_shape(shape: tuple[int, ...], tokens: bool) -> str:
     return f"{shape[0]} numbers of words" if tokens else f"{'x'.join(map(str, shape))} (channels first)"
 
 
-def _absolute(spec: str) -> str:
+def absolute(spec: str) -> str:
     """`NAME:PATH` with the absolute path."""
     name, colon, path = spec.partition(":")
     return f"{name}:{Path(path).expanduser().resolve()}" if path else name + colon
@@ -264,7 +289,7 @@ def _append(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     """Add lines of JSON to a file; StorageError where they cannot be written."""
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+            file.writelines(to_json(line) + "\n" for line in lines)
     except OSError as error:
         raise StorageError(
             f"cannot write {path}: {error.strerror}. Free some space and go on with: "
@@ -308,7 +333,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    found = [json.loads(line) for line in lines if line.endswith("\n")]
+    for line in found:
+        if line.get("validation"):
+            line["validation"] = {name: from_null(value) for name, value in line["validation"].items()}
+    return found
 
 
 @dataclass(frozen=True)
@@ -330,5 +359,7 @@ def conclude(session: Session, folder: Path) -> Outcome:
     scores = session.task.score(kept, targets)
     card = dataclasses.replace(session.card, scores=scores.summary())
     save_model(folder, model, card)
-    write_atomically(folder / SCORES, json.dumps(scores.json(), indent=1).encode())
+    write_atomically(folder / SCORES, to_json(scores.json(), indent=1).encode())
+    before = read_seen(Path(session.recipe.weights)) if session.recipe.weights else None
+    write_seen(folder, seen_of(data) if before is None else np.union1d(seen_of(data), before))
     return Outcome(card, scores, items, kept.cpu())

@@ -10,7 +10,7 @@ from striate.tasks.keypoints import FindKeypoints, Keypoints, KeypointScores, Po
 from striate.tasks.localize import ClassPlaces, LocalizationScores, Localize, Located
 from striate.tasks.mask_picture import MaskPicture
 from striate.tasks.overlap import ClassOverlap, SegmentationScores
-from striate.tasks.registry import TASKS, Result, Scores, Task, check_takes, read_task, task, task_of
+from striate.tasks.registry import TASKS, Placed, Result, Scores, Task, check_takes, read_task, task, task_of, told
 from striate.tasks.regress import Regress, RegressionScores, Values, ValueScore
 from striate.tasks.restore import Restore, Restored
 from striate.tasks.restore_scores import RestorationScores
@@ -40,6 +40,7 @@ __all__ = [
     "Localize",
     "Located",
     "MaskPicture",
+    "Placed",
     "PointScore",
     "Prediction",
     "Regress",
@@ -64,4 +65,5 @@ __all__ = [
     "ssim",
     "task",
     "task_of",
+    "told",
 ]

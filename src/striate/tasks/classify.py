@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -62,6 +62,7 @@ class Classify(Task):
     Raises InputError for fewer than two classes (multi-label: one), repeated names, weights that do not fit.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("top_k",)
     class_names: tuple[str, ...]
     multi_label: bool = False
     label_smoothing: float = 0.0
@@ -113,6 +114,11 @@ class Classify(Task):
     def outputs(self) -> int:
         """One score for each class."""
         return len(self.class_names)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.class_names
 
     def encode(self, targets: Sequence[str] | Sequence[Sequence[str]]) -> Num[Tensor, " n *k"]:
         """Class names (multi-label: a list of names an item) -> the target tensor."""

@@ -9,6 +9,7 @@ import torch
 from rich.table import Table
 
 from striate.ops.color import lab_to_srgb
+from striate.plain import finite
 from striate.shapes import Float, Int64, Tensor
 from striate.tasks.fidelity import psnr
 
@@ -60,8 +61,9 @@ class ColorizationScores:
         }
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def table(self) -> Table:
         """A row for each way of coloring."""

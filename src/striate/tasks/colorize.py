@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from striate.data import Data
+from striate.data import Data, Framing
 from striate.data.items import Kind
 from striate.errors import InputError
 from striate.ops.color import ab_bins, lab_to_srgb, srgb_to_lab
@@ -34,6 +34,12 @@ class Colored:
 
     lab: Float[Tensor, "3 h w"]
 
+    def within(self, framing: Framing) -> Colored:
+        """The same at the size of the whole picture; grey where the network did not look."""
+        if framing.inner == framing.outer:
+            return self
+        return Colored(framing.sampled(self.lab).nan_to_num(0.0))
+
     @property
     def picture(self) -> Float[Tensor, "3 h w"]:
         """sRGB in 0..1."""
@@ -49,10 +55,16 @@ class Colored:
         return self.row()
 
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
-        """The colored picture, and beside one another: its lightness, the colored picture, the one given."""
-        grey = torch.cat((self.lab[:1], torch.zeros_like(self.lab[1:])))
-        row = beside([lab_to_srgb(grey[None])[0].clamp(0, 1), self.picture, given.to(self.lab)])
-        return [write_png(folder / f"{stem}.png", self.picture), write_png(folder / f"{stem}_beside.png", row)]
+        """The colored picture, and beside one another: its lightness, the colored picture, the one given.
+
+        The lightness is that of the picture given, which may be finer than what the network saw.
+        """
+        given = given.to(self.lab).expand(3, -1, -1)
+        lightness = srgb_to_lab(given[None])[0, :1]
+        colored = Colored(torch.cat((lightness, self.lab[1:]))).picture
+        grey = Colored(torch.cat((lightness, torch.zeros_like(self.lab[1:])))).picture
+        row = beside([grey, colored, given])
+        return [write_png(folder / f"{stem}.png", colored), write_png(folder / f"{stem}_beside.png", row)]
 
 
 @task("colorize", takes=get_args(Kind))
@@ -74,6 +86,7 @@ class Colorize(Task):
     Raises InputError for a prior of another length, for a `mixing` outside 0..1 and a `temperature` not above 0.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("temperature",)
     prior: tuple[float, ...]
     mean_color: tuple[float, ...] = (0.0, 0.0)
     mixing: float = 0.5

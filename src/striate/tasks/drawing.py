@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from striate.shapes import Float, Tensor
 
@@ -31,12 +31,15 @@ def draw_box(
     """The picture with each box (left, top, right, bottom, in its pixels from its corner) and its name."""
     shown, scale = enlarged(picture)
     brush = ImageDraw.Draw(shown)
+    size = max(1, max(shown.size) // 512)  # large pictures are looked at from afar
+    font = ImageFont.load_default(12 * size)
     for box, name in found:
         left, top, right, bottom = (side * scale for side in box)
         left, right, top, bottom = min(left, right), max(left, right), min(top, bottom), max(top, bottom)
-        brush.rectangle((left, top, right, bottom), outline=color, width=2)
-        place = (max(0, min(left, shown.width - 8 * len(name))), top - 12 if top >= 12 else bottom + 2)
-        brush.text(place, name, fill=color)
+        brush.rectangle((left, top, right, bottom), outline=color, width=2 * size)
+        wide, high = font.getlength(name), 15 * size
+        place = (max(0, min(left, shown.width - wide)), top - high if top >= high else bottom + 2)
+        brush.text(place, name, fill=color, font=font)
     return shown
 
 

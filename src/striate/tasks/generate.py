@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +19,7 @@ from striate.data.mel import log_mel, mel_filters
 from striate.data.signals import Waveform
 from striate.data.sound import write_sound
 from striate.errors import InputError
+from striate.plain import finite
 from striate.shapes import Bool, Float, Int64, Tensor
 from striate.tasks.registry import Task, task
 from striate.zoo.wavenet import generate, mu_law_decode, mu_law_encode
@@ -48,8 +49,9 @@ class GenerationScores:
         return {"n": self.n, "bits_per_sample": self.bits_per_sample} | nats | asdict(self)
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def table(self) -> Table:
         """Bits a sample, the network's and the baselines'."""
@@ -117,6 +119,7 @@ class Generate(Task):
     out of range.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("seconds", "temperature", "seed")
     rate: int
     levels: int = 256
     one_hot: bool = True

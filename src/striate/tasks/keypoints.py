@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from striate.data import Data
+from striate.data import Data, Framing
 from striate.errors import InputError, did_you_mean
+from striate.plain import finite
 from striate.shapes import Float, Tensor
 from striate.tasks.drawing import draw_points
 from striate.tasks.registry import Task, task
@@ -26,10 +27,15 @@ MARKS = {1.4: "outstanding", 1.5: "very good", 1.6: "ok"}
 
 @dataclass(frozen=True)
 class Keypoints:
-    """The points of one picture: a name and (x, y) each, in pixels of the network's picture, (0, 0) its first pixel."""
+    """The points of one picture: a name and (x, y) each, in its pixels, (0, 0) the center of the first."""
 
     names: tuple[str, ...]
     points: tuple[tuple[float, float], ...]
+
+    def within(self, framing: Framing) -> Keypoints:
+        """The same in the pixels of the whole picture."""
+        moved = framing.out(torch.tensor(self.points, dtype=torch.float64).view(-1, 2) + 0.5) - 0.5
+        return Keypoints(self.names, tuple((x, y) for x, y in moved.tolist()))
 
     def row(self) -> dict[str, Any]:
         """Columns NAME_x and NAME_y, as the tables of points have them."""
@@ -98,7 +104,8 @@ class KeypointScores:
 
     def json(self) -> dict[str, Any]:
         """All of it as plain types, and the lectures' mark."""
-        return {**asdict(self), "mark": self.mark}
+        plain: dict[str, Any] = finite({**asdict(self), "mark": self.mark})
+        return plain
 
     def table(self) -> Table:
         """A row a point; the measures of the whole set stand above and below."""
@@ -164,6 +171,11 @@ class FindKeypoints(Task):
     def outputs(self) -> int:
         """x and y of each point that is learned."""
         return 2 * len(self.chosen)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The points that are learned."""
+        return self.chosen_names
 
     def encode(self, targets: Sequence[Mapping[str, Sequence[float]]]) -> Float[Tensor, "n p 2"]:
         """Names to (x, y) an item -> the tensor; points that are not named are missing.

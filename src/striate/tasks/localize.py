@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from rich.table import Table
 
-from striate.data import Data
+from striate.data import Data, Framing
 from striate.errors import InputError, did_you_mean
 from striate.ops.boxes import CONVENTIONS, boxes, edges, overlap
+from striate.plain import finite, to_json
 from striate.shapes import Float, Tensor
 from striate.tasks.drawing import draw_box
 from striate.tasks.registry import Task, task
@@ -28,7 +28,7 @@ Outputs = tuple[Float[Tensor, "n k"], Float[Tensor, "n 4"], Float[Tensor, "n 1"]
 
 @dataclass(frozen=True)
 class Located:
-    """What was found in one picture, in pixels of the network's picture: rows are counted downward from its corner.
+    """What was found in one picture, in its pixels: rows are counted downward from its corner.
 
     `name` and `probability` are the best class's; `presence` is the probability that there is an object at all.
     `box` is (left, top, right, bottom).
@@ -44,6 +44,13 @@ class Located:
         """Whether an object is more likely than none."""
         return self.presence >= 0.5
 
+    def within(self, framing: Framing) -> Located:
+        """The same in the pixels of the whole picture."""
+        left, top, right, bottom = (
+            framing.out(torch.tensor(self.box, dtype=torch.float64).view(2, 2)).flatten().tolist()
+        )
+        return replace(self, box=(left, top, right, bottom))
+
     def row(self) -> dict[str, Any]:
         """Class and box, empty where there is no object."""
         sides = dict(zip(("left", "top", "right", "bottom"), (round(side, 2) for side in self.box), strict=True))
@@ -58,7 +65,7 @@ class Located:
         """Write STEM.json and STEM.png: the picture with the box and its class, nothing drawn where nothing is."""
         folder.mkdir(parents=True, exist_ok=True)
         text, picture = folder / f"{stem}.json", folder / f"{stem}.png"
-        text.write_text(json.dumps(self.json(), indent=2) + "\n", encoding="utf-8")
+        text.write_text(to_json(self.json(), indent=2) + "\n", encoding="utf-8")
         drawn = [(self.box, f"{self.name} {self.probability:.2f}")] if self.there else []
         draw_box(given, drawn).save(picture)
         return [text, picture]
@@ -102,8 +109,9 @@ class LocalizationScores:
         return {key: value for key, value in asdict(self).items() if key != "per_class"}
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def table(self) -> Table:
         """A row a class; the measures of the whole set stand above."""
@@ -169,6 +177,11 @@ class Localize(Task):
     def outputs(self) -> int:
         """The classes; box and presence have outputs of their own in every localizer."""
         return len(self.class_names)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.class_names
 
     def encode(self, targets: Sequence[Mapping[str, Any] | None]) -> Float[Tensor, "n v"]:
         """A class and a box (left, top, right, bottom) an item, or None for no object -> the labels.

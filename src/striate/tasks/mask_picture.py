@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from striate.data.framing import Framing
 from striate.data.images import as_picture, to_channels
 from striate.data.items import VOID
+from striate.shapes import Float, Tensor
 
 Color = tuple[int, int, int]
 LEAST = 256  # pixels of the shorter side of an overlay: smaller pictures are enlarged
@@ -21,17 +23,28 @@ ROW = 18  # pixels of a line of the legend
 
 @dataclass(frozen=True, eq=False)
 class MaskPicture:
-    """The class of each pixel of one image (uint8, *space) with the classes' names and colors."""
+    """The class of each pixel of one image (uint8, *space; 255: void) with the classes' names and colors.
+
+    `scores` are what the classes were chosen by, where a mask of another size may be wanted.
+    """
 
     mask: npt.NDArray[np.uint8]
     class_names: tuple[str, ...]
     palette: tuple[Color, ...]
+    scores: Float[Tensor, "k *space"] | None = None
+
+    def within(self, framing: Framing) -> MaskPicture:
+        """The mask at the size of the whole picture: scores interpolated, then the greatest; void where none are."""
+        mask = self.mask
+        if self.scores is not None and framing.inner != framing.outer:
+            mask = framing.classes(self.scores.float(), VOID).cpu().numpy()
+        return MaskPicture(mask, self.class_names, self.palette)
 
     @property
     def shares(self) -> dict[str, float]:
-        """The share of the pixels that each class has."""
-        counts = np.bincount(self.mask.ravel(), minlength=len(self.class_names))
-        return dict(zip(self.class_names, (counts / max(1, self.mask.size)).tolist(), strict=True))
+        """The share of the pixels that each class has; void ones do not count."""
+        counts = np.bincount(self.mask.ravel(), minlength=256)[: len(self.class_names)]
+        return dict(zip(self.class_names, (counts / max(1, counts.sum())).tolist(), strict=True))
 
     def row(self) -> dict[str, float]:
         """The classes' shares, as a line of a table."""
@@ -44,7 +57,7 @@ class MaskPicture:
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """Write STEM.mask.png (indices with a palette) and STEM.overlay.png; of signals and volumes STEM.mask.npy.
 
-        `given` is what the network was given, c *space in 0..1. What it leaves out at the borders is void (255).
+        `given` is the picture, c *space in 0..1. What the network leaves out at its borders is void (255).
         """
         folder.mkdir(parents=True, exist_ok=True)
         mask = self.placed(tuple(given.shape[1:]))
@@ -102,16 +115,18 @@ def overlay(
 def _with_legend(
     shown: Image.Image, mask: npt.NDArray[np.uint8], class_names: tuple[str, ...], palette: tuple[Color, ...]
 ) -> Image.Image:
-    font = ImageFont.load_default(12)
+    size = max(1, shown.height // 512)  # large pictures are looked at from afar
+    font, row = ImageFont.load_default(12 * size), ROW * size
     counts = np.bincount(mask.ravel(), minlength=256)
     there = [index for index in range(len(class_names)) if counts[index]]
-    lines = [f"{class_names[index]}  {counts[index] / mask.size:.1%}" for index in there]
-    wide = 40 + max((int(font.getlength(line)) for line in lines), default=0)
-    sheet = Image.new("RGB", (shown.width + wide, max(shown.height, ROW * len(lines) + 8)), "white")
+    lines = [f"{class_names[index]}  {counts[index] / max(1, mask.size - counts[VOID]):.1%}" for index in there]
+    wide = 40 * size + max((int(font.getlength(line)) for line in lines), default=0)
+    sheet = Image.new("RGB", (shown.width + wide, max(shown.height, row * len(lines) + 8)), "white")
     sheet.paste(shown)
     draw = ImageDraw.Draw(sheet)
     for number, (index, line) in enumerate(zip(there, lines, strict=True)):
-        left, top = shown.width + 8, 4 + ROW * number
-        draw.rectangle((left, top + 2, left + 14, top + 14), fill=palette[index], outline="black")
-        draw.text((left + 21, top + 1), line, "black", font)
+        left, top = shown.width + 8, 4 + row * number
+        square = (left, top + 2 * size, left + 14 * size, top + 14 * size)
+        draw.rectangle(square, fill=palette[index], outline="black")
+        draw.text((left + 21 * size, top + size), line, "black", font)
     return sheet

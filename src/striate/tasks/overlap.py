@@ -11,6 +11,7 @@ import torch
 from rich.table import Table
 from rich.text import Text
 
+from striate.plain import finite
 from striate.shapes import Float, Tensor
 
 
@@ -57,8 +58,8 @@ class SegmentationScores:
     confusion: tuple[tuple[int, ...], ...]
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types; NaN is None."""
-        plain: dict[str, Any] = _without_nan(asdict(self))
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
         return plain
 
     def summary(self) -> dict[str, float]:
@@ -110,14 +111,6 @@ def overlap_scores(
         per_class=tuple(ClassOverlap(*row) for row in rows),
         confusion=tuple(map(tuple, confusion.long().tolist())),
     )
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(part) for part in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _shown(value: float) -> str:

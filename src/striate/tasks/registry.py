@@ -14,8 +14,9 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from striate.data import Data, Meaning
-from striate.errors import InputError
+from striate.data import Data, Framing, Meaning
+from striate.errors import InputError, did_you_mean
+from striate.plain import from_null
 from striate.recipe import read_as
 from striate.registry import Registry, bind_options, parse_spec
 from striate.shapes import Tensor
@@ -56,8 +57,17 @@ class Result(Protocol):
     def save(self, folder: Path, stem: str, given: Any) -> list[Path]:
         """Write the files that people expect, named after `stem`, and give their paths.
 
-        `given` is the item as it was given to `predict`.
+        `given` is what the network was given; for what lies in a picture (`Placed`), the whole picture.
         """
+        ...
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """A result that lies in a picture: a mask, a box, points, colors."""
+
+    def within(self, framing: Framing) -> Result:
+        """The same in the pixels of the whole picture, of which the network saw a part at another size."""
         ...
 
 
@@ -71,6 +81,8 @@ class Task(ABC):
     name: ClassVar[str]
     takes: ClassVar[tuple[str, ...]]
     """Kinds of targets (`striate.data.Meaning`) that it learns from."""
+    told_by: ClassVar[tuple[str, ...]] = ()
+    """Fields that change only how the answers are read out, so that a prediction may set them anew."""
     scaled: ClassVar[bool] = True
     """Whether networks get standardized inputs; if not, units: pictures in 0..1."""
 
@@ -83,6 +95,11 @@ class Task(ABC):
     @abstractmethod
     def outputs(self) -> int:
         """What the network needs as `num_classes`."""
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """What each output stands for (classes, points, letters): weights of a last layer belong to these."""
+        return ()
 
     def in_channels(self, channels: int) -> int:
         """Channels that the network gets of inputs of so many."""
@@ -203,7 +220,22 @@ def read_task(stored: Mapping[str, Any]) -> Task:
         raise InputError(
             "unknown fields of a task", where=form.name, expected=", ".join(sorted(names)), got=", ".join(strange)
         )
-    return form(**{key: _tuples(value) for key, value in values.items()})
+    hints = get_type_hints(form)
+    return form(**{key: from_null(value) if hints[key] is float else _tuples(value) for key, value in values.items()})
+
+
+def told(task: Task, options: Mapping[str, Any]) -> Task:
+    """The task with other values of the fields that a prediction may set (`told_by`).
+
+    Raises InputError for another field (of what the network learned nothing can be changed) and for a wrong type.
+    """
+    for key in options:
+        if key not in task.told_by:
+            known = did_you_mean(key, task.told_by) if task.told_by else "Write no options."
+            raise InputError(f"a prediction of task {task.name} has no option", got=repr(key), fix=known)
+    hints = get_type_hints(type(task))
+    values = {key: read_as(hints[key], value, f"task {task.name}: {key}") for key, value in options.items()}
+    return dataclasses.replace(task, **values)  # type: ignore[type-var]
 
 
 def _tuples(value: Any) -> Any:

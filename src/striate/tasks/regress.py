@@ -14,6 +14,7 @@ from rich.table import Table
 
 from striate.data import Data
 from striate.errors import InputError, did_you_mean
+from striate.plain import finite
 from striate.shapes import Float, Tensor
 from striate.tasks.registry import Task, task
 
@@ -80,8 +81,9 @@ class RegressionScores:
         return {"n": n, **({} if math.isnan(angle) else {"angle_error": angle}), **numbers}
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def table(self) -> Table:
         """A row a quantity."""
@@ -144,6 +146,11 @@ class Regress(Task):
     def outputs(self) -> int:
         """One number a quantity."""
         return len(self.value_names)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The quantities."""
+        return self.value_names
 
     def encode(self, targets: Sequence[float] | Sequence[Sequence[float]]) -> Float[Tensor, "n k"]:
         """Numbers, or rows of them -> the tensor."""

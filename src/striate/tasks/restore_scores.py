@@ -7,6 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
+from striate.plain import finite
+
 
 @dataclass(frozen=True)
 class RestorationScores:
@@ -33,8 +35,9 @@ class RestorationScores:
         return {key: getattr(self, key) for key in keys}
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def table(self) -> Table:
         """The estimate and the noisy input."""

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from rich.table import Table
 from rich.text import Text
 
+from striate.plain import finite
 from striate.shapes import Bool, Float, Int64, Tensor
 
 CALIBRATION_BINS = 15
@@ -76,8 +77,9 @@ class ClassificationScores:
         return dict(zip(("auroc", "auprc"), means, strict=True)) if rows else {}
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     @property
     def shares(self) -> tuple[str, ...]:

@@ -106,6 +106,11 @@ class Segment(Task):
         """Channels that the network gives: one a class."""
         return len(self.class_names)
 
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The classes."""
+        return self.class_names
+
     def encode(self, targets: Sequence[Any]) -> UInt8[Tensor, "n *space"]:
         """Arrays of class indices, 255 where void, all of one shape -> the target tensor."""
         masks = [np.asarray(target) for target in targets]
@@ -210,9 +215,10 @@ class Segment(Task):
 
     def decode(self, output: Float[Tensor, "n k *out"]) -> tuple[MaskPicture, ...]:
         """A mask for each image, as large as the part of it that the network's output stands for."""
-        masks = self._enlarged(output).argmax(1).to(torch.uint8).cpu().numpy()
+        scores = self._enlarged(output).cpu()
+        masks = scores.argmax(1).to(torch.uint8).numpy()
         palette = self.palette or default_palette(self.outputs)
-        return tuple(MaskPicture(mask, self.class_names, palette) for mask in masks)
+        return tuple(MaskPicture(mask, self.class_names, palette, own) for mask, own in zip(masks, scores, strict=True))
 
     def _enlarged(self, output: Float[Tensor, "n k *out"]) -> Float[Tensor, "n k *space"]:
         if self.stride == 1:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from rich.table import Table
 
 from striate.data import Data
 from striate.errors import InputError
+from striate.plain import finite
 from striate.shapes import Float, Int64, Tensor
 from striate.tasks.ctc import PADDING, Text, beam_search, best_path, edit_distance, text_loss
 from striate.tasks.registry import Task, task
@@ -68,8 +69,9 @@ class TranscriptionScores:
     shares = ("string_accuracy",)
 
     def json(self) -> dict[str, Any]:
-        """All of it as plain types."""
-        return asdict(self)
+        """All of it as plain types; what is not defined is None."""
+        plain: dict[str, Any] = finite(asdict(self))
+        return plain
 
     def summary(self) -> dict[str, float]:
         """The single numbers."""
@@ -103,6 +105,7 @@ class Transcribe(Task):
     Raises InputError for letters that are not single characters or repeat, and a beam below 1.
     """
 
+    told_by: ClassVar[tuple[str, ...]] = ("beam",)
     letters: tuple[str, ...]
     beam: int = 1
 
@@ -124,6 +127,11 @@ class Transcribe(Task):
     def outputs(self) -> int:
         """Classes of the network: the letters and the blank."""
         return len(self.letters) + 1
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The letters."""
+        return self.letters
 
     def encode(self, targets: Sequence[str]) -> Int64[Tensor, "n l"]:
         """Texts -> indices of letters, padded with -1. An empty text is one of blanks alone.

@@ -11,16 +11,23 @@ from striate.errors import InputError, did_you_mean
 from striate.shapes import Tensor
 
 
-def start_from(model: nn.Module, tensors: Mapping[str, Tensor], where: object) -> tuple[str, ...]:
+def start_from(
+    model: nn.Module, tensors: Mapping[str, Tensor], where: object, *, anew: bool = False
+) -> tuple[str, ...]:
     """Copy the weights of another training into `model`; the names of those of its last layer that stay fresh.
 
-    The last layer (the one with the last parameters) keeps its own weights where the others have another shape: other
-    classes. Raises InputError where any other tensor is missing, of another shape or too many, changing nothing.
+    The last layer (the one with the last parameters) keeps its own weights where the others have another shape, and
+    with `anew` in any case: they were trained for other classes. Raises InputError where any other tensor is missing,
+    of another shape or too many, changing nothing.
     """
     own = model.state_dict()
     names = [name for name, _ in model.named_parameters()]
     last = names[-1].rpartition(".")[0] if names else ""
-    fresh = tuple(name for name in own if name not in tensors or tensors[name].shape != own[name].shape)
+    fresh = tuple(
+        name
+        for name in own
+        if name not in tensors or tensors[name].shape != own[name].shape or (anew and name.rpartition(".")[0] == last)
+    )
     strange = [name for name in (*fresh, *tensors) if name.rpartition(".")[0] != last]
     differing = [name for name in strange if name in fresh or name not in own]
     if differing:

@@ -9,7 +9,7 @@ import torch
 
 from striate.data.augment.move import Move
 from striate.data.augment.registry import AUGMENTATIONS, Augmentation, words
-from striate.data.items import Input, Meaning
+from striate.data.items import LEAST_VISIBLE, Input, Meaning
 from striate.errors import InputError
 from striate.ops.boxes import area, boxes, edges
 from striate.registry import bind_options, parse_spec
@@ -17,8 +17,6 @@ from striate.shapes import Float, Int64, Tensor
 
 Step = Callable[[Tensor, Tensor | None, torch.Generator], tuple[Tensor, Tensor | None]]
 Augment = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
-# An object of which less than this share of its box is left in the picture counts as gone.
-LEAST_VISIBLE = 0.25
 BY_AXES = {3: "signals", 4: "pictures", 5: "volumes"}
 
 

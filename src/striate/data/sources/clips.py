@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from striate.data.items import Listing, Meaning
-from striate.data.sources.pictures import mnist
+from striate.data.sources.parts import digits_in_parts, in_parts
 from striate.data.sources.registry import source
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor, UInt8
@@ -44,19 +43,11 @@ def moving(path: Path) -> Listing:
 
     4,000 clips of training digits and 1,000 of test digits (`render_clips`), the same ones each time.
     """
-    digits = mnist(path)
-    assert isinstance(digits.inputs, Tensor)
-    frames, ways = [], []
-    names: list[str] = []
-    splits = {}
-    for seed, (part, count) in enumerate(COUNTS.items()):
-        pictures = digits.inputs[torch.from_numpy(digits.splits[part])][:, 0]
+    parts = {}
+    for seed, ((part, count), (pictures, _)) in enumerate(zip(COUNTS.items(), digits_in_parts(path), strict=True)):
         clips = render_clips(pictures, count, seed=seed)
-        splits[part] = np.arange(count) + len(names)
-        names += [f"moving {part} {i}, digit {picture}" for i, picture in enumerate(clips.pictures.tolist())]
-        frames.append(clips.frames)
-        ways.append(clips.directions)
-    return Listing(torch.cat(frames), torch.cat(ways), Meaning("class", directions(8)), names, splits)
+        parts[part] = clips.frames, clips.directions
+    return in_parts("moving", parts, Meaning("class", directions(8)))
 
 
 def directions(count: int) -> tuple[str, ...]:

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from striate.data.items import Listing, Meaning
 from striate.data.sequences import FASTA_ENDINGS, is_fasta, read_fasta, read_lines, read_seq, shuffle_pairs
 from striate.data.sources.registry import source
 from striate.data.sources.text import parts_of
+from striate.data.splits import consecutive
 from striate.errors import InputError
 
 UNKNOWN = math.nan  # the label of a sequence that was not measured
@@ -145,10 +145,7 @@ def _listing(parts: Mapping[str, Rows], labels: Sequence[str]) -> Listing:
     """The rows of all parts; InputError for a label that has no positive or no negative in training."""
     rows = [row for part in parts.values() for row in part]
     targets = torch.tensor([row[2] for row in rows], dtype=torch.float32)
-    splits, first = {}, 0
-    for part, found in parts.items():
-        splits[part] = np.arange(first, first + len(found))
-        first += len(found)
+    splits = consecutive({part: len(found) for part, found in parts.items()})
     train = targets[torch.from_numpy(splits["train"])]
     for number, name in enumerate(labels):
         for value, what in ((1, "positive"), (0, "negative")):

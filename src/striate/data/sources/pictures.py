@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ from PIL import Image
 
 from striate.data.formats import CIFAR10_CLASSES, IMAGES_MAGIC, LABELS_MAGIC, read_cifar10, read_idx
 from striate.data.items import Listing, Meaning
+from striate.data.sources.folders import in_class_folders, printable
 from striate.data.sources.registry import source
-from striate.data.splits import Positions
+from striate.data.splits import consecutive
 from striate.errors import InputError
 
 # Small digits: moved and turned a little they stay what they are.
@@ -60,71 +60,21 @@ def cifar10(path: Path) -> Listing:
 def folder(path: Path) -> Listing:
     """Pictures in one sub-folder per class under PATH, or under PATH/train, PATH/test and PATH/validation.
 
-    Every file that Pillow reads counts, however deep in its class folder; hidden and other files do not.
+    Every file that Pillow reads counts, however deep in its class folder; hidden and other files do not. Pictures
+    beside the class folders, which have no label, raise InputError.
     """
-    if not path.is_dir():
-        raise InputError("a folder source is not a folder", where=path, fix="Pass the folder of the classes.")
-    roots = _split_folders(path)
-    found = {split: _class_folders(root) for split, root in roots.items()}
-    class_names = tuple(sorted(found.get("train") or {name for part in found.values() for name in part}))
-    paths: list[Path] = []
-    labels: list[int] = []
-    splits: dict[str, Positions] = {}
-    for part, classes in found.items():
-        strangers = sorted(set(classes) - set(class_names))
-        if strangers:
-            expected = f"the classes of {roots['train']}"
-            raise InputError("classes without training images", where=roots[part], expected=expected, got=strangers)
-        first = len(paths)
-        for label, name in enumerate(class_names):
-            paths += classes.get(name, ())
-            labels += [label] * len(classes.get(name, ()))
-        splits[part] = np.arange(first, len(paths))
-    names = tuple(printable(file) for file in paths)
-    return Listing(tuple(paths), torch.tensor(labels), Meaning("class", class_names), names, splits)
+    found = in_class_folders(path, find_pictures, "images")
+    names = tuple(printable(file) for file in found.files)
+    return Listing(found.files, found.labels, found.meaning, names, found.splits)
 
 
-def printable(path: Path | str) -> str:
-    """The path as text; bytes that are no UTF-8 become \\xNN."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _split_folders(path: Path) -> dict[str, Path]:
-    known = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
-    inside = sorted(file for file in path.iterdir() if file.is_dir() and not file.name.startswith("."))
-    splits = {known[file.name]: file for file in inside if file.name in known}
-    others = [file.name for file in inside if file.name not in known]
-    if splits and not others and len(splits) == len(inside):
-        return splits
-    if "train" in splits and len(splits) > 1:
-        expected = "train, test and validation (or val), or class folders only"
-        names = ", ".join(file.name for file in inside)
-        raise InputError("split folders and others side by side", where=path, expected=expected, got=names)
-    return {"train": path}
-
-
-def find_pictures(root: Path) -> list[Path]:
-    """Every file under `root` that Pillow reads, in order; hidden ones and those in hidden folders are left out."""
+def find_pictures(root: Path, deep: bool = True) -> list[Path]:
+    """Every file under `root` (or, not `deep`, just in it) that Pillow reads, in order; hidden ones are left out."""
     Image.init()
     suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = sorted(file for file in root.rglob("*") if file.suffix.lower() in suffixes and file.is_file())
+    inside = root.rglob("*") if deep else root.glob("*")
+    files = sorted(file for file in inside if file.suffix.lower() in suffixes and file.is_file())
     return [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
-
-
-def _class_folders(root: Path) -> dict[str, list[Path]]:
-    classes = {}
-    for inside in sorted(file for file in root.iterdir() if file.is_dir() and not file.name.startswith(".")):
-        if printable(inside.name) != inside.name:
-            fix = "Rename it: class names are written into reports."
-            raise InputError("the name of a class folder is no UTF-8", where=printable(inside), fix=fix)
-        classes[inside.name] = find_pictures(inside)
-        if not classes[inside.name]:
-            fix = "Add images or remove the folder."
-            raise InputError("a class folder without images", where=inside, fix=fix)
-    if not classes:
-        fix = "Put the images of each class in a sub-folder named after it."
-        raise InputError("a folder without class folders", where=root, fix=fix)
-    return classes
 
 
 def _idx(name: str, path: Path, class_names: tuple[str, ...]) -> Listing:
@@ -155,8 +105,5 @@ def _stacked(name: str, parts: Mapping[str, tuple[Any, Any]], class_names: tuple
     images = torch.from_numpy(np.concatenate([images for images, _ in parts.values()]))
     labels = torch.from_numpy(np.concatenate([labels for _, labels in parts.values()]).astype(np.int64))
     names = tuple(f"{name} {part} {i}" for part, (_, found) in parts.items() for i in range(len(found)))
-    splits, first = {}, 0
-    for part, (_, found) in parts.items():
-        splits[part] = np.arange(first, first + len(found))
-        first += len(found)
+    splits = consecutive({part: len(found) for part, (_, found) in parts.items()})
     return Listing(images, labels, Meaning("class", class_names), names, splits)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from striate.data.faces import SIDE, Faces, mirror_of, read_kaggle, read_landmarks
 from striate.data.items import Listing, Meaning
 from striate.data.scenes import scenes
-from striate.data.sources.pictures import mnist
+from striate.data.sources.parts import digits_in_parts, in_parts
 from striate.data.sources.registry import source
 from striate.data.steering import HEIGHT, WIDTH, drives
 
@@ -25,16 +24,10 @@ def clutter(path: Path) -> Listing:
     8,000 scenes of training digits, 1,000 of test digits; see `striate.data.scenes`. They are made anew each time, the
     same each time.
     """
-    digits = mnist(path)
-    assert isinstance(digits.inputs, torch.Tensor)
-    pictures, labels = [], []
-    for seed, (part, count) in enumerate(SCENES.items()):
-        where = torch.from_numpy(digits.splits[part])
-        found = scenes(digits.inputs[where, 0].numpy(), digits.targets[where].numpy(), count, seed=seed)
-        pictures.append(found[0])
-        labels.append(found[1])
-    meaning = Meaning("box", digits.class_names)
-    return _in_parts("scene", torch.cat(pictures), torch.cat(labels), meaning, SCENES)
+    parts = {}
+    for seed, ((part, count), (pictures, labels)) in enumerate(zip(SCENES.items(), digits_in_parts(path), strict=True)):
+        parts[part] = scenes(pictures.numpy(), labels.numpy(), count, seed=seed)
+    return in_parts("scene", parts, Meaning("box", tuple("0123456789")))
 
 
 @source("faces", size=(SIDE, SIDE), task="keypoints")
@@ -60,20 +53,10 @@ def steering() -> Listing:
     Drawn by a formula, none of it a photograph; see `striate.data.steering`. A mirrored picture would need the
     opposite command, which no augmentation gives: leave flip out.
     """
-    parts = [drives(count, seed) for seed, count in enumerate(DRIVES.values())]
-    pictures, commands = (torch.cat(column) for column in zip(*parts, strict=True))
-    return _in_parts("drive", pictures, commands, Meaning("values", ("inverse_radius",)), DRIVES)
+    parts = {part: drives(count, seed) for seed, (part, count) in enumerate(DRIVES.items())}
+    return in_parts("drive", parts, Meaning("values", ("inverse_radius",)))
 
 
 def _points(found: Faces) -> Listing:
     meaning = Meaning("points", found.point_names, mirror_of(found.point_names))
     return Listing(found.pictures, found.points, meaning, found.names, {"train": np.arange(len(found.names))})
-
-
-def _in_parts(
-    what: str, pictures: torch.Tensor, targets: torch.Tensor, meaning: Meaning, counts: dict[str, int]
-) -> Listing:
-    names = tuple(f"{what} {part} {i}" for part, count in counts.items() for i in range(count))
-    ends = np.cumsum([0, *counts.values()])
-    splits = {part: np.arange(ends[k], ends[k + 1]) for k, part in enumerate(counts)}
-    return Listing(pictures, targets, meaning, names, splits)

@@ -22,7 +22,6 @@ from striate.data.masks import (
     Legend,
     Pair,
     guessed_legend,
-    listed,
     natural,
     pair_up,
     pairs_of_list,
@@ -32,8 +31,8 @@ from striate.data.masks import (
 )
 from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE, road_scene
 from striate.data.sources.registry import source
-from striate.data.splits import Positions
-from striate.errors import InputError
+from striate.data.splits import consecutive
+from striate.errors import InputError, listed
 
 MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {})
 CAMVID = Legend(CAMVID_CLASSES, CAMVID_PALETTE, {**{i: i for i in range(11)}, 11: VOID}, {})
@@ -88,7 +87,7 @@ def roads() -> Listing:
         images[number], masks[number] = torch.from_numpy(picture).permute(2, 0, 1), torch.from_numpy(mask)
     meaning = Meaning("mask", CAMVID.names, palette=CAMVID.palette)
     names = tuple(f"roads {i}" for i in range(count))
-    return Listing(images, masks, meaning, names, _positions(SCENES))
+    return Listing(images, masks, meaning, names, consecutive(SCENES))
 
 
 def _listing(pairs: Mapping[str, Sequence[Pair]], legend: Legend) -> Listing:
@@ -96,13 +95,7 @@ def _listing(pairs: Mapping[str, Sequence[Pair]], legend: Legend) -> Listing:
     images, masks = read_pairs(everything, legend)
     names = tuple(os.fsencode(image).decode("utf-8", "backslashreplace") for image, _ in everything)
     counts = {split: len(part) for split, part in pairs.items()}
-    return Listing(images, masks, Meaning("mask", legend.names, palette=legend.palette), names, _positions(counts))
-
-
-def _positions(counts: Mapping[str, int]) -> dict[str, Positions]:
-    """The positions of each part, one part after the other."""
-    ends = np.cumsum(list(counts.values()))
-    return {split: np.arange(end - count, end) for (split, count), end in zip(counts.items(), ends, strict=True)}
+    return Listing(images, masks, Meaning("mask", legend.names, palette=legend.palette), names, consecutive(counts))
 
 
 def read_isbi(path: Path) -> tuple[Stack, Stack]:

@@ -1,4 +1,4 @@
-"""Time series of one class each: the UCR archive."""
+"""Time series of one class each: the UCR archive, and folders of classes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import math
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from striate.data.items import Listing, Meaning
+from striate.data.signals import read_series
+from striate.data.sources.folders import in_class_folders
 from striate.data.sources.registry import source
+from striate.data.splits import consecutive
 from striate.errors import InputError
 from striate.shapes import Float, Tensor
 
 PARTS = ("TRAIN", "TEST")
+ENDINGS = (".csv", ".tsv", ".txt", ".npy")
 
 
 @source("ucr", kind="series", inputs="series")
@@ -33,19 +36,36 @@ def ucr(path: Path) -> Listing:
         raise InputError(
             "classes without training series",
             where=name,
-            expected=f"labels {', '.join(map(str, sorted(found['TRAIN'])))}",
-            got=", ".join(map(str, strangers)),
+            expected=f"labels {', '.join(f'{label:g}' for label in sorted(found['TRAIN']))}",
+            got=", ".join(f"{label:g}" for label in strangers),
         )
     classes = sorted(found["TRAIN"])
     both = [*rows["TRAIN"], *rows["TEST"]]
-    count = len(rows["TRAIN"])
     return Listing(
         tuple(series for _, series in both),
         torch.tensor([classes.index(label) for label, _ in both]),
         Meaning("class", tuple(f"{label:g}" for label in classes)),
         tuple(f"{name} {part.lower()} {i}" for part in PARTS for i in range(len(rows[part]))),
-        {"train": np.arange(count), "test": np.arange(count, len(both))},
+        consecutive({part.lower(): len(rows[part]) for part in PARTS}),
     )
+
+
+@source("series", kind="series", inputs="series")
+def series(path: Path) -> Listing:
+    """Time series of your own, a file each, in one sub-folder per class under PATH, or under PATH/train, PATH/test ...
+
+    A .csv, .tsv or .txt file has a row of numbers for each channel, with commas or blanks between; a .npy file an array
+    (t or c t). What the kind of input `series` does with unequal lengths and missing values (NaN) is its option.
+    """
+    found = in_class_folders(path, _series_files, "series")
+    names = tuple(str(file.relative_to(path)) for file in found.files)
+    inputs = tuple(torch.from_numpy(read_series(file)).float() for file in found.files)
+    return Listing(inputs, found.labels, found.meaning, names, found.splits)
+
+
+def _series_files(root: Path, deep: bool) -> list[Path]:
+    paths = root.rglob("*") if deep else root.glob("*")
+    return sorted(p for p in paths if p.suffix.lower() in ENDINGS and p.is_file())
 
 
 def read_rows(text: str, where: str) -> list[tuple[float, Float[Tensor, "1 t"]]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tarfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 
 from striate.data.items import Listing, Meaning
 from striate.data.sound import SOUNDS, Packed
+from striate.data.sources.folders import in_class_folders
 from striate.data.sources.registry import source
 from striate.errors import InputError
 
@@ -53,39 +53,19 @@ def fsdd(path: Path) -> Listing:
 
 @source("wav", kind="sound", inputs="spectrogram", augment=("delay:0.1", "gain:6"))
 def wav(path: Path) -> Listing:
-    """Recordings in one sub-folder per class under PATH: wav, flac, ogg and what else libsndfile reads.
+    """Recordings in one sub-folder per class under PATH, or under PATH/train, PATH/test and PATH/validation.
 
-    A folder of the PATH whose name begins with a dot is left alone, as are files that are no sound by their ending; a
-    class folder without sound, and sound outside the class folders, raise InputError.
+    Wav, flac, ogg and what else libsndfile reads. A folder whose name begins with a dot is left alone, as are files
+    that are no sound by their ending; a class folder without sound, and sound outside the class folders, raise
+    InputError.
     """
-    if not path.is_dir():
-        raise InputError("recordings lie in a folder", where=path, fix="Pass the folder of the class folders.")
-    stray = _sounds(path.glob("*"))
-    if stray:
-        raise InputError(
-            "recordings without a label",
-            where=stray[0],
-            expected="each in the sub-folder of its class",
-            got=f"{len(stray)} in {path} itself",
-            fix="Move them into the folder of their class.",
-        )
-    folders = sorted(inside for inside in path.iterdir() if inside.is_dir() and not inside.name.startswith("."))
-    files: list[Path] = []
-    labels: list[int] = []
-    for label, folder in enumerate(folders):
-        inside = _sounds(folder.rglob("*"))
-        if not inside:
-            raise InputError("a class folder without recordings", where=folder, fix="Add some or remove the folder.")
-        files += inside
-        labels += [label] * len(inside)
-    if not files:
-        raise InputError("a folder without class folders", where=path, fix="Put each class into its own sub-folder.")
-    names = tuple(str(file.relative_to(path)) for file in files)
-    meaning = Meaning("class", tuple(folder.name for folder in folders))
-    return Listing(tuple(files), torch.tensor(labels), meaning, names, {"train": np.arange(len(files))})
+    found = in_class_folders(path, _sounds, "recordings")
+    names = tuple(str(file.relative_to(path)) for file in found.files)
+    return Listing(found.files, found.labels, found.meaning, names, found.splits)
 
 
-def _sounds(paths: Iterable[Path]) -> list[Path]:
+def _sounds(root: Path, deep: bool) -> list[Path]:
+    paths = root.rglob("*") if deep else root.glob("*")
     return sorted(p for p in paths if p.suffix.lower() in SOUNDS and p.is_file())
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from striate.data.items import VOID, Listing, Meaning
 from striate.data.sources.registry import source
 from striate.data.sources.segmentation import MEMBRANES, read_isbi
+from striate.data.splits import consecutive
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor, UInt8
 
@@ -39,8 +39,7 @@ def isbi_volume(path: Path) -> Listing:
     blocks = [cut(slices, firsts, BLOCK)[:, None] for firsts in where.values()]
     targets = [cut(masks, where["train"], BLOCK), cut(tested, where["test"], BLOCK)]
     names = [f"isbi_volume {part} {tuple(first)}" for part, firsts in where.items() for first in firsts.tolist()]
-    count = len(where["train"])
-    splits = {"train": np.arange(count), "test": np.arange(count, len(names))}
+    splits = consecutive({part: len(firsts) for part, firsts in where.items()})
     meaning = Meaning("mask", MEMBRANES.names, palette=MEMBRANES.palette)
     places = torch.cat(list(where.values()))[:, 1:] @ torch.tensor([slices.shape[2], 1])
     return Listing(torch.cat(blocks), torch.cat(targets), meaning, names, splits, places)

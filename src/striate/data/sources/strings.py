@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from striate.data.items import Listing, Meaning
-from striate.data.sources.pictures import mnist
+from striate.data.sources.parts import digits_in_parts, in_parts
 from striate.data.sources.registry import source
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor, UInt8
@@ -24,19 +23,10 @@ def strings(path: Path) -> Listing:
 
     6,000 strings of training digits and 1,000 of test digits (`compose_strings`), the same ones each time.
     """
-    digits = mnist(path)
-    assert isinstance(digits.inputs, Tensor)
-    lines, texts = [], []
-    names: list[str] = []
-    splits = {}
-    for seed, (part, count) in enumerate(COUNTS.items()):
-        where = torch.from_numpy(digits.splits[part])
-        composed, text = compose_strings(digits.inputs[where][:, 0], digits.targets[where], count, seed=seed)
-        splits[part] = np.arange(count) + len(names)
-        names += [f"strings {part} {i}" for i in range(count)]
-        lines.append(composed)
-        texts.append(text)
-    return Listing(torch.cat(lines), torch.cat(texts), Meaning("text", digits.class_names), names, splits)
+    parts = {}
+    for seed, ((part, count), (pictures, labels)) in enumerate(zip(COUNTS.items(), digits_in_parts(path), strict=True)):
+        parts[part] = compose_strings(pictures, labels, count, seed=seed)
+    return in_parts("strings", parts, Meaning("text", tuple("0123456789")))
 
 
 def compose_strings(

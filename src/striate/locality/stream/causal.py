@@ -396,6 +396,5 @@ class Rules:
 
 
 def _pair(value: Any) -> tuple[int, int]:
-    if isinstance(value, int):
-        return (value, value)
-    return (value[0], value[-1]) if value else (0, 0)
+    found = (value,) if isinstance(value, int) else value or (0,)
+    return found[0], found[-1]

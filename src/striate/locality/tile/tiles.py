@@ -19,9 +19,9 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.geometry.graph import Graph
-from striate.geometry.report import size as by_bytes
 from striate.geometry.state import preserved, unwrapped
 from striate.geometry.trace import trace
+from striate.geometry.words import size as by_bytes
 from striate.locality.tile.footprint import Footprint
 from striate.locality.tile.halo import Line, flaw, lines, refuse, told
 from striate.locality.tile.ledger import Ledger, Result, digest
