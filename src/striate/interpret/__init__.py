@@ -1,13 +1,18 @@
 """Look inside a network: what its first filters are, what each layer makes of an image, what its answer hangs on.
 
-first_filters, feature_maps   the weights that see pixels, and the maps that they make
+filters, fit_gabors           the kernels of a layer, and the Gabor functions that they are like: orientation, frequency
+feature_maps                  what each layer makes of an input, and what of it each unit sees
+top_patches                   the places of a data set that excite each unit most, and what of them does (DeConvNet)
 occlusion                     the output with a part of the input covered, place by place
 many_scales                   a classifier of crops on a whole image: what is where, and how large
 mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
 filter_motifs, match_motifs   what the filters of a sequence network look for, and which known motifs are like it
 """
 
-from striate.interpret.features.filters import feature_maps, first_filters
+from striate.interpret.features.filters import Filters, filters
+from striate.interpret.features.gabor import Gabor, Gabors, fit_gabors, gabor
+from striate.interpret.features.maps import FeatureMaps, feature_maps
+from striate.interpret.features.patches import TopPatches, top_patches
 from striate.interpret.map import Changes, Map
 from striate.interpret.matching import Match, Matches, match_motifs
 from striate.interpret.motifs import Motif, filter_motifs, read_motifs, write_motifs
@@ -17,6 +22,10 @@ from striate.interpret.scales import ScaleMap, Sighting, many_scales
 
 __all__ = [
     "Changes",
+    "FeatureMaps",
+    "Filters",
+    "Gabor",
+    "Gabors",
     "Map",
     "Match",
     "Matches",
@@ -25,15 +34,19 @@ __all__ = [
     "OcclusionMap",
     "ScaleMap",
     "Sighting",
+    "TopPatches",
     "VariantMap",
     "feature_maps",
     "filter_motifs",
-    "first_filters",
+    "filters",
+    "fit_gabors",
+    "gabor",
     "many_scales",
     "match_motifs",
     "mutagenesis",
     "occlusion",
     "read_motifs",
+    "top_patches",
     "variants",
     "write_motifs",
 ]
