@@ -2,12 +2,14 @@
 
 filters, fit_gabors           the kernels of a layer, and the Gabor functions that they are like: orientation, frequency
 feature_maps                  what each layer makes of an input, and what of it each unit sees
+ablate                        what the score loses without each channel of a layer
 top_patches                   the places of a data set that excite each unit most, and what of them does (DeConvNet)
 gradient, gradient_times_input, integrated_gradients, smooth_grad, deep_lift, guided_backpropagation, deconvnet
                               what each value of an input has to do with an output, by what flows back
 occlusion                     the output with a part of the input covered, place by place
 many_scales                   a classifier of crops on a whole image: what is where, and how large
 mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
+motif_spacing                 the output by the distance of two motifs that are put into sequences
 filter_motifs, match_motifs   what the filters of a sequence network look for, and which known motifs are like it
 """
 
@@ -22,6 +24,7 @@ from striate.interpret.attribution.gradients import (
     strongest,
 )
 from striate.interpret.attribution.run import Attribution
+from striate.interpret.features.ablation import Ablation, ablate
 from striate.interpret.features.filters import Filters, filters
 from striate.interpret.features.gabor import Gabor, Gabors, fit_gabors, gabor
 from striate.interpret.features.maps import FeatureMaps, feature_maps
@@ -32,8 +35,10 @@ from striate.interpret.motifs import Motif, filter_motifs, read_motifs, write_mo
 from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, variants
 from striate.interpret.occlusion import OcclusionMap, occlusion
 from striate.interpret.scales import ScaleMap, Sighting, many_scales
+from striate.interpret.spacing import SpacingMap, motif_spacing
 
 __all__ = [
+    "Ablation",
     "Attribution",
     "Changes",
     "FeatureMaps",
@@ -48,8 +53,10 @@ __all__ = [
     "OcclusionMap",
     "ScaleMap",
     "Sighting",
+    "SpacingMap",
     "TopPatches",
     "VariantMap",
+    "ablate",
     "deconvnet",
     "deep_lift",
     "feature_maps",
@@ -63,6 +70,7 @@ __all__ = [
     "integrated_gradients",
     "many_scales",
     "match_motifs",
+    "motif_spacing",
     "mutagenesis",
     "occlusion",
     "read_motifs",

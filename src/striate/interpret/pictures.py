@@ -91,7 +91,9 @@ def _letter(letter: str, box: sheet.Box) -> PathPatch:
     left, bottom, width, height = box
     stretch = Affine2D().translate(-extent.x0, -extent.y0).scale(0.94 * width / extent.width, height / extent.height)
     colors = {"A": "#2a9d55", "C": "#2b6cb0", "G": "#d69e2e", "T": "#c53030"}
-    return PathPatch(stretch.translate(left, bottom).transform_path(outline), facecolor=colors[letter], linewidth=0)
+    return PathPatch(
+        stretch.translate(left, bottom).transform_path(outline), facecolor=colors.get(letter, INK), linewidth=0
+    )
 
 
 def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], note: str) -> Figure:
@@ -134,6 +136,28 @@ def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:
                 x = MARGIN + 0.5 + (place + 0.5) * WIDE / columns
                 sheet.write(axes, x, y - 0.07, letter, 5.5, INK, ha="center")
     scale(axes, MARGIN + 0.5, 0.95 + strips * step + 0.05, limit, "change of the output")
+    return figure
+
+
+def draw_letters(found: MutationMap, output: tuple[int, ...]) -> Figure:
+    """See `MutationMap.logo`."""
+    heat = found.heatmap()[output].double().nan_to_num(0, 0, 0)
+    text = found.text(output[0] if len(found.x) > 1 else 0)
+    line = max(LINE, math.ceil(len(text) / STRIPS))
+    up, down = max(float(heat.max()), 0.0), max(float(-heat.min()), 0.0)
+    strips, inch = math.ceil(len(text) / line), 0.8 / max(up + down, 1e-30)
+    note = f"Heights: the mean drop of the output by a change of the letter, {-down:.3g} to {up:.3g}; down: it rises."
+    figure, axes = sheet.blank(0.5 + WIDE + 2 * MARGIN, 0.95 + strips * 1.05, titled(found, output), note)
+    step = WIDE / min(line, len(text))
+    for strip in range(strips):
+        first, zero = strip * line, 0.95 + strip * 1.05 + up * inch
+        part = text[first : first + line]
+        axes.plot([MARGIN + 0.5, MARGIN + 0.5 + step * len(part)], [zero, zero], color=RULE, linewidth=0.6)
+        sheet.write(axes, MARGIN + 0.42, zero, str(first), 6.5, MUTED, ha="right")
+        for place, letter in enumerate(part):
+            height = float(heat[first + place]) * inch
+            if abs(height) > 0.005:
+                axes.add_patch(_letter(letter, (MARGIN + 0.5 + place * step, zero, step, -height)))
     return figure
 
 

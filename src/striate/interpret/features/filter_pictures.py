@@ -83,7 +83,8 @@ def _principal(weights: Tensor, of: str) -> Figure:
     kept = float((strength[:3] ** 2).sum() / (strength**2).sum().clamp_min(1e-30))
     colors = (flat @ parts[:3].T).float().unflatten(0, (k, *weights.shape[2:])).movedim(-1, 1)
     title = f"{sheet.some(min(k, MOST), k, 'filter')} of {of}"
-    note = f"The three principal components of the {c} channels as colors ({kept:.0%} of the squared weights), each kernel stretched."
+    share = f"{kept:.0%} of the squared weights"
+    note = f"The three principal components of the {c} channels as colors ({share}), each kernel stretched."
     return _tiles(sheet.stretch(colors), title, note, flat=False)
 
 
@@ -100,12 +101,13 @@ def draw_gabors(found: Gabors) -> Figure:
     flat = found.weights.ndim == 3
     cell, gap, lines = (0.62, 1.62), 0.08, -(-len(order) // COLUMNS)
     width = COLUMNS * (cell[0] + gap) + 2 * MARGIN
-    note = "Each kernel above its Gabor function (same scale), the best told first: share of variance R², orientation of the bars, cycles per pixel."
+    note = "Each kernel above its Gabor function, same scale, the best told first: share of variance R², orientation "
+    note += "of the bars, cycles per pixel."
     figure, axes = sheet.blank(width, 0.85 + lines * (cell[1] + gap) + 2.5, found.title(), note)
     for place, row in enumerate(order):
         x, y = MARGIN + place % COLUMNS * (cell[0] + gap), 0.85 + place // COLUMNS * (cell[1] + gap)
         pair = torch.stack([found.weights[row.kernel], found.fitted[row.kernel]]).float().nan_to_num(0, 0, 0)
-        pictures = sheet.stretch(pair.flatten(2).unflatten(2, pair.shape[2:])) if _colored(pair) else pair.mean(1)
+        pictures = pair.mean(1)
         if _colored(pair):
             least, most = pair[0].min(), pair[0].max()
             pictures = ((pair - least) / (most - least).clamp_min(1e-30)).clamp(0, 1).movedim(1, -1)
@@ -114,7 +116,10 @@ def draw_gabors(found: Gabors) -> Figure:
             values = picture[None] if flat else picture
             colors = {} if _colored(pair) else sheet.diverging(pictures[0])
             sheet.tile(axes, values.numpy(), (x, y + number * (tall + 0.03), 0.62, tall), fit=not flat, **colors)
-        told = f"R² {row.r2:.2f}", f"{row.orientation:.0f}° {row.frequency:.2f}" if row.verdict == "oriented" else row.verdict
+        told = (
+            f"R² {row.r2:.2f}",
+            f"{round(row.orientation) % 180}° {row.frequency:.2f}" if row.verdict == "oriented" else row.verdict,
+        )
         for number, text in enumerate(told):
             sheet.write(axes, x, y + 1.35 + 0.13 * number, text, 6.5, TINTS[row.verdict] if number else INK)
     top = 0.85 + lines * (cell[1] + gap) + 0.35
@@ -138,7 +143,13 @@ def _bars(axes: Axes, box: sheet.Box, counts: Sequence[int], title: str, unit: s
     axes.plot([x, x + width], [y + height] * 2, color=RULE, linewidth=0.8)
     for number, count in enumerate(counts):
         tall = height * 0.92 * count / most
-        axes.bar(x + (number + 0.5) * step, tall, 0.8 * step, bottom=y + height - tall, color=TINTS["oriented"] if count else PALE)
+        axes.bar(
+            x + (number + 0.5) * step,
+            tall,
+            0.8 * step,
+            bottom=y + height - tall,
+            color=TINTS["oriented"] if count else PALE,
+        )
         if count:
             sheet.write(axes, x + (number + 0.5) * step, y + height - tall - 0.07, str(count), 6.5, MUTED, ha="center")
         value = end * number / len(counts)

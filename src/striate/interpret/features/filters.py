@@ -99,7 +99,7 @@ def filters(model: nn.Module, layer: str | None = None) -> Filters:
         fix = "Run the model once on a batch."
         raise InputError("the convolution has no weights yet", where=path or type(module).__name__, fix=fix)
     weights = module.weight.detach().to("cpu", copy=True)
-    if not isinstance(module, CONVOLUTIONS):  # in, out / groups, *space
+    if getattr(module, "transposed", False):  # in, out / groups, *space
         weights = weights.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
     return Filters(path, weights)
 
@@ -107,8 +107,8 @@ def filters(model: nn.Module, layer: str | None = None) -> Filters:
 def _find(model: nn.Module, layer: str | None) -> tuple[str, Any]:
     if layer is not None:
         found = find_layer(model, layer)
-        if not isinstance(found, nn.modules.conv._ConvNd):
-            known = [path for path, module in model.named_modules() if isinstance(module, nn.modules.conv._ConvNd)]
+        if not _has_kernels(found):
+            known = [path for path, module in model.named_modules() if _has_kernels(module)]
             fix = f"Convolutions: {', '.join(known[:8]) or 'none'}{', …' * (len(known) > 8)}."
             raise InputError("this layer has no kernels", where=layer, got=type(found).__name__, fix=fix)
         return layer, found
@@ -121,3 +121,9 @@ def _find(model: nn.Module, layer: str | None) -> tuple[str, Any]:
         expected="a Conv1d, Conv2d or Conv3d",
         got="a model without a convolution",
     )
+
+
+def _has_kernels(module: nn.Module) -> bool:
+    """Whether a layer has weights (out, in, *space); lazy ones have no axes yet."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and (is_lazy(weight) or 3 <= weight.ndim <= 5)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-LEAST = 5  # positions along a side: a fit of fewer has as many parameters as there are weights
-GOOD, SELECTIVE = 0.5, 0.5  # from which R² a kernel is a Gabor, from which selectivity it is oriented
+LEAST = {1: 9, 2: 5}  # positions along a side: a fit of fewer has about as many parameters as there are weights
+GOOD, SELECTIVE = 0.5, 0.5  # from which adjusted R² a kernel is a Gabor, from which selectivity it is oriented
 BINS = 12
 
 
@@ -40,9 +40,12 @@ class Gabor:
     `orientation`: of its bars, in degrees from the horizontal, counterclockwise, 0 to 180 (0 in 1-D).
     `frequency`: cycles per pixel; `phase` in degrees: 0 is even (a bright bar in the middle), ±90 odd (an edge), ±180 a
     dark bar. `center` (row, column) in pixels from the kernel's middle, `sigma` of the envelope along the wave and
-    across it, `amplitude` that of the wave. `r2`: share of the kernel's variance about the mean of each channel, over
-    all channels, that it tells. `selectivity`: 1 for straight bars, 0 for a round blob, whose orientation says nothing:
-    the difference of its gradient's energy along and across, over their sum.
+    across it, `amplitude` that of the wave.
+    `r2`: the share of the kernel's variance that it tells, about the mean of each channel, over all channels;
+    `adjusted` the same less what so many parameters tell of noise in a kernel of n positions,
+    1 - (1 - r2)(n - 1) / (n - 9) (6 parameters in 1-D).
+    `selectivity`: 1 for straight bars, 0 for a round blob, whose orientation says nothing: the difference of its
+    gradient's energy along and across the wave, over their sum.
     """
 
     kernel: int
@@ -53,12 +56,13 @@ class Gabor:
     sigma: tuple[float, ...]
     amplitude: float
     r2: float
+    adjusted: float
     selectivity: float
 
     @property
     def verdict(self) -> str:
-        """What it is: "oriented", "blob" (a Gabor without a direction) or "no Gabor" (R² below a half)."""
-        if not self.r2 >= GOOD:
+        """What it is: "oriented", "blob" (a Gabor without a direction) or "no Gabor" (adjusted R² below a half)."""
+        if not self.adjusted >= GOOD:
             return "no Gabor"
         return "oriented" if self.selectivity >= SELECTIVE else "blob"
 
@@ -94,7 +98,12 @@ class Gabors:
         table = Table("kernel", "verdict", "R²", "orientation", "cycles/pixel", "phase", "sigma", title=self.title())
         for row in sorted(self.rows, key=lambda row: -np.nan_to_num(row.r2))[:rows]:
             sigma = " × ".join(f"{s:.1f}" for s in row.sigma)
-            numbers = f"{row.r2:.3f}", f"{row.orientation:.0f}°", f"{row.frequency:.3f}", f"{row.phase:.0f}°"
+            numbers = (
+                f"{row.r2:.3f}",
+                f"{round(np.nan_to_num(row.orientation)) % 180}°",
+                f"{row.frequency:.3f}",
+                f"{row.phase:.0f}°",
+            )
             table.add_row(str(row.kernel), row.verdict, *numbers, sigma)
         return table
 
@@ -127,15 +136,15 @@ def fit_gabors(weights: Float[Tensor, "k c *space"]) -> Gabors:
     and the offset are linear and solved for; middle, direction, frequency and envelope are searched from several
     starts, the peaks of the kernel's spectrum. A kernel that is no Gabor function has a low `r2`, and is said so.
 
-    Raises InputError for 3-D kernels, and for kernels of less than 5 positions along a side.
+    Raises InputError for 3-D kernels, and for kernels of less than 5 positions along a side (9 in 1-D).
     Source: Daugman 1985, "Uncertainty relation for resolution in space, spatial frequency, and orientation optimized by
     two-dimensional visual cortical filters"; the fit to simple cells of Jones & Palmer 1987; Hubel & Wiesel 1962.
     """
     sides = tuple(weights.shape[2:])
-    if len(sides) not in (1, 2) or min(sides) < LEAST or not len(weights):
+    if len(sides) not in LEAST or min(sides) < LEAST[len(sides)] or not len(weights):
         raise InputError(
             "no Gabor function fits kernels of this size",
-            expected=f"1 or 2 axes of at least {LEAST} positions",
+            expected="2 axes of at least 5 positions, or 1 of at least 9",
             got="×".join(map(str, sides)),
             fix="Their directions cannot be told; look at the kernels themselves (filters(model).plot()).",
         )
@@ -204,7 +213,7 @@ def _fit(number: int, kernel: Array) -> tuple[Gabor, Array]:
     total = float(((flat - mean) ** 2).sum())
     rank, nan = len(sides), float("nan")
     if not total > 1e-24 or not np.isfinite(total):
-        row = Gabor(number, nan, nan, nan, (nan,) * rank, (nan,) * rank, 0.0, nan, nan)
+        row = Gabor(number, nan, nan, nan, (nan,) * rank, (nan,) * rank, 0.0, nan, nan, nan)
         return row, np.broadcast_to(mean, flat.shape).reshape(kernel.shape)
     color, strength, shapes = np.linalg.svd(flat - mean, full_matrices=False)
     values = strength[0] * shapes[0]
@@ -213,7 +222,7 @@ def _fit(number: int, kernel: Array) -> tuple[Gabor, Array]:
     r2 = (float((values**2).sum()) - float(((values - made) ** 2).sum())) / total
     if color[np.abs(color[:, 0]).argmax(), 0] < 0:  # a color and its opposite: the larger part is positive
         color, p, q, made = -color, -p, -q, -made
-    row = _told(number, place, p, q, r2, rank)
+    row = _told(number, place, p, q, r2, sides)
     return row, (np.outer(color[:, 0], made) + mean).reshape(kernel.shape)
 
 
@@ -241,7 +250,7 @@ def _search(values: Array, sides: tuple[int, ...]) -> Array:
 def _peaks(values: Array, sides: tuple[int, ...]) -> list[tuple[float, float]]:
     """Frequency and direction of the greatest values of the spectrum, and half that frequency."""
     size = 4 * max(sides)
-    spectrum = np.abs(np.fft.fftn(values.reshape(sides), s=(size,) * len(sides)))
+    spectrum = np.abs(np.fft.fftn(values.reshape(sides), s=(size,) * len(sides), axes=range(len(sides))))
     frequencies = np.fft.fftfreq(size)
     at = np.unravel_index(int(spectrum.argmax()), spectrum.shape)
     down, right = (frequencies[at[0]], frequencies[at[1]]) if len(sides) == 2 else (0.0, frequencies[at[0]])
@@ -249,24 +258,27 @@ def _peaks(values: Array, sides: tuple[int, ...]) -> list[tuple[float, float]]:
     return [(peak, theta), (peak / 2, theta), (peak, theta + math.pi / 2)][: 3 if len(sides) == 2 else 2]
 
 
-def _told(number: int, place: Array, p: float, q: float, r2: float, rank: int) -> Gabor:
-    """Parameters as people say them."""
-    sigma = np.exp(place[rank : 2 * rank])
-    frequency, theta = float(place[2 * rank]), float(place[-1]) if rank == 2 else 0.0
+def _told(number: int, place: Array, p: float, q: float, r2: float, sides: tuple[int, ...]) -> Gabor:
+    """Parameters as people say them: the wave runs at right angles to the bars, counterclockwise from them."""
+    rank = len(sides)
+    sigma, frequency = np.exp(place[rank : 2 * rank]), float(place[2 * rank])
+    theta, bars = (math.degrees(place[-1]) % 360, 0.0) if rank == 2 else (90.0, 0.0)
     along, across = _energies(sigma, frequency, p, q) if rank == 2 else (1.0, 0.0)
-    bars = math.degrees(theta) + (90 if along >= across else 0)
-    phase = math.degrees(math.atan2(-q, p))
-    if rank == 2 and math.sin(theta) < -1e-9 or (rank == 2 and abs(math.sin(theta)) <= 1e-9 and math.cos(theta) < 0):
-        phase = -phase  # the wave told from its other end
+    if not 90 <= theta < 270:  # the wave told from its other end
+        theta, q = (theta + 180) % 360, -q
+    if rank == 2:
+        bars = (theta - 90 if along >= across else theta) % 180
+    count, parameters = math.prod(sides), 3 + 3 * rank
     return Gabor(
         kernel=number,
-        orientation=bars % 180 if rank == 2 else 0.0,
+        orientation=bars,
         frequency=frequency,
-        phase=phase,
+        phase=math.degrees(math.atan2(-q, p)),
         center=tuple(map(float, place[:rank])),
         sigma=tuple(map(float, sigma)),
         amplitude=math.hypot(p, q),
         r2=r2,
+        adjusted=1 - (1 - r2) * (count - 1) / (count - parameters),
         selectivity=abs(along - across) / (along + across),
     )
 

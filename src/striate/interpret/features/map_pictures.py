@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 
 from striate.interpret import sheet
+from striate.interpret.pictures import photo_of
 from striate.interpret.sheet import MARGIN, MUTED, Array, Inches
 from striate.shapes import Tensor
 
@@ -32,7 +32,9 @@ def draw_layers(found: FeatureMaps) -> Figure:
     layers = list(found.items())
     shown = [layers[i] for i in np.linspace(0, len(layers) - 1, min(LAYERS, len(layers))).round().astype(int)]
     title = sheet.some(len(shown), len(layers), "layer")
-    note = f"From the input down: the {CHANNELS} most varied channels of each with their numbers, dark low, light high."
+    note = (
+        f"From the input down: the {CHANNELS} most varied channels of each with their numbers, each on its own scale."
+    )
     planes = [sheet.planes(layer) for _, layer in shown]
     tall = [MAP * min(max(plane.shape[1] / plane.shape[2], 0.4), 1) for plane in planes]
     label, y = 1.9, 2.2
@@ -53,7 +55,7 @@ def draw_layers(found: FeatureMaps) -> Figure:
 
 
 def draw_layer(found: FeatureMaps, layer: str, channels: Sequence[int] | None) -> Figure:
-    """Each channel's map on its own scale, its strongest unit ringed, and the input with the box that this unit sees."""
+    """Each channel's map on its own scale, its strongest unit ringed, and the input with the box that it sees."""
     values = found[layer].float().nan_to_num(0, 0, 0)
     best = values.flatten(1).amax(1)
     chosen = best.topk(min(SHOWN, len(best))).indices.tolist() if channels is None else list(channels)
@@ -61,7 +63,10 @@ def draw_layer(found: FeatureMaps, layer: str, channels: Sequence[int] | None) -
     tall = SIDE * (1 if values.ndim > 2 else 0.35)
     shape = " × ".join(map(str, values.shape))
     title = f"{layer}: {shape}, {sheet.some(len(chosen), len(values), 'channel')}"
-    note = "Maps on their own scales (least to greatest above), dark low, light high. Ringed: the strongest unit; boxed: what it sees."
+    note = (
+        "Maps on their own scales (least to greatest above), dark low, light high. Ringed: the strongest unit; boxed: "
+    )
+    note += "what it sees (dashed: beyond the border, too)."
     figure, axes = sheet.blank(4 * (2 * SIDE + 0.25) + 2 * MARGIN, 0.9 + rows * (tall + 0.35), title, note)
     for place, channel in enumerate(chosen):
         x, y = MARGIN + place % 4 * (2 * SIDE + 0.25), 1.0 + place // 4 * (tall + 0.35)
@@ -91,7 +96,9 @@ def _draw_box(axes: Axes, box: sheet.Box, picture: Array, seen: Seen) -> None:
     corner = (x + spans[-1][0] * wide, y + rows[0] * high)
     size = (spans[-1][1] - spans[-1][0] + 1) * wide, (rows[1] - rows[0] + 1) * high
     beyond = seen.nominal != seen.hull
-    axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=MARK, linewidth=1.2, linestyle="--" if beyond else "-"))
+    axes.add_patch(
+        Rectangle(corner, *size, fill=False, edgecolor=MARK, linewidth=1.2, linestyle="--" if beyond else "-")
+    )
 
 
 def _plane(values: Tensor, unit: Sequence[int]) -> tuple[Tensor, tuple[int, int]]:
@@ -105,10 +112,8 @@ def _plane(values: Tensor, unit: Sequence[int]) -> tuple[Tensor, tuple[int, int]
 
 def _input(x: Tensor, plane: int) -> Array:
     """An input as a picture from its least to its greatest value: a signal as rows of channels, a volume's plane."""
-    x = x.double().nan_to_num(0, 0, 0)
-    x = (x[None] if x.ndim == 2 else x[:, plane] if x.ndim == 4 else x)
-    least, greatest = x.min(), x.max()
-    return sheet.photo((255 * (x - least) / (greatest - least).clamp_min(1e-30)).round().to(torch.uint8))
+    x = x[None] if x.ndim == 2 else x[:, plane] if x.ndim == 4 else x
+    return photo_of(x)
 
 
 def _name_layer(axes: Axes, y: Inches, path: str, values: Tensor) -> None:

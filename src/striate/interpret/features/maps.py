@@ -38,7 +38,7 @@ class FeatureMaps(Mapping[str, Tensor]):
 
     x: Float[Tensor, "1 c *space"]
     maps: Mapping[str, Tensor]
-    values: Mapping[str, int] = field(default_factory=dict)  # of each layer in the graph, where it is known
+    known: Mapping[str, int] = field(default_factory=dict)  # which value of the graph each map is
     graph: Graph | None = None
 
     def __getitem__(self, layer: str) -> Tensor:
@@ -66,9 +66,9 @@ class FeatureMaps(Mapping[str, Tensor]):
         """What a unit (channel, *place) sees of the input, by the windows of `striate.geometry`; None where these are
         not known (a layer whose result is no single tensor, or a network that cannot be traced)."""
         self[layer]
-        if self.graph is None or layer not in self.values:
+        if self.graph is None or layer not in self.known:
             return None
-        return seen_by(self.graph, self.values[layer], unit[1:])
+        return seen_by(self.graph, self.known[layer], unit[1:])
 
     def plot(self, layer: str | None = None, channels: Sequence[int] | None = None) -> Figure:
         """All layers, a row each with its most varied channels; or one layer: its channels (by default the 12 that are
@@ -84,7 +84,11 @@ class FeatureMaps(Mapping[str, Tensor]):
             unit = self.strongest(layer)
             seen = self.seen(layer, unit)
             spans = ", ".join(f"{a}–{b}" for a, b in seen.nominal) if seen else "?"
-            facts = f"{float(values.min()):.3g}", f"{float(values.max()):.3g}", f"{float((values > 0).float().mean()):.0%}"
+            facts = (
+                f"{float(values.min()):.3g}",
+                f"{float(values.max()):.3g}",
+                f"{float((values > 0).float().mean()):.0%}",
+            )
             shape = " × ".join(map(str, values.shape))
             table.add_row(layer, shape, *facts, ",".join(map(str, unit)), spans)
         return table
@@ -101,7 +105,9 @@ class FeatureMaps(Mapping[str, Tensor]):
 
     def save(self, path: str | Path) -> None:
         """Write x and all maps into a safetensors file, the rest as JSON; StorageError where it cannot be written."""
-        save_tensors(Path(path), {"x": self.x, **{f"maps/{name}": values for name, values in self.items()}}, self.json())
+        save_tensors(
+            Path(path), {"x": self.x, **{f"maps/{name}": values for name, values in self.items()}}, self.json()
+        )
 
     def title(self) -> str:
         """How many: "feature maps of 12 layers"."""

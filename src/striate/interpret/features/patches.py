@@ -14,8 +14,8 @@ import torch
 from rich.table import Table
 from torch import nn
 
-from striate.acceleration import accelerate
 from striate.errors import InputError
+from striate.interpret.attribution.run import parts
 from striate.interpret.features.reconstruction import RULES, reconstructions
 from striate.interpret.features.sight import Sight, Until, in_whole, sight_of
 from striate.interpret.motifs import ALPHABET, Motif
@@ -153,8 +153,10 @@ class TopPatches:
         """Whether the patches are text."""
         if self.patches.dim() == 3:
             return True
-        return self.patches.dim() == 4 and self.patches.shape[2] == (len(self.words) or len(ALPHABET)) and _one_hot(
-            self.patches
+        return (
+            self.patches.dim() == 4
+            and self.patches.shape[2] == (len(self.words) or len(ALPHABET))
+            and _one_hot(self.patches)
         )
 
     def _shape(self) -> str:
@@ -221,14 +223,22 @@ def top_patches(
         kept = best.flat()
         made = reconstructions(best.until, *kept, best.sight, rule, progress) if rule else None
     crops, _, places = kept
-    u, count = best.values.shape
-    shaped = lambda found: found.unflatten(0, (u, count))  # noqa: E731
+    shape = tuple(best.values.shape)
     return TopPatches(
-        layer, rule, tuple(best.channels.tolist()), best.values, best.items, best.places,
-        shaped(best.sight.windows(places)), shaped(best.sight.patches(crops, places)),
-        None if made is None else shaped(best.sight.patches(made, places)),
-        best.seen, best.complete, best.sight.whole, words,
-    )  # fmt: skip
+        layer,
+        rule,
+        tuple(best.channels.tolist()),
+        best.values,
+        best.items,
+        best.places,
+        best.sight.windows(places).reshape(*shape, -1, 2),
+        best.sight.patches(crops, places).unflatten(0, shape),  # type: ignore[no-untyped-call]
+        None if made is None else best.sight.patches(made, places).unflatten(0, shape),  # type: ignore[no-untyped-call]
+        best.seen,
+        best.complete,
+        best.sight.whole,
+        words,
+    )
 
 
 def _pass(
@@ -269,6 +279,8 @@ def _pass(
 
 def _fastest(until: Until, x: Tensor) -> nn.Module:
     """The network up to the layer on its fastest exact form, where it has one."""
+    from striate.acceleration import accelerate
+
     with contextlib.suppress(InputError):
         return accelerate(until.eval(), x, seconds=0.1, keep_memory=False)
     return until
@@ -277,10 +289,10 @@ def _fastest(until: Until, x: Tensor) -> nn.Module:
 def _inputs(batches: Tensor | Iterable[Any]) -> Iterator[Tensor]:
     """The inputs of each batch."""
     if isinstance(batches, Tensor):
-        yield from batches.split(128)
+        yield from (batches[part] for part in parts(len(batches), 128))
         return
     for batch in batches:
-        first = getattr(batch, "inputs", batch[0] if isinstance(batch, list | tuple) and batch else batch)
+        first: Any = getattr(batch, "inputs", batch[0] if isinstance(batch, list | tuple) and batch else batch)
         if len(first):
             yield first
 
@@ -340,8 +352,10 @@ class Best:
 
     def add(self, x: Tensor, activations: Tensor) -> None:
         """Take in a batch: what is greater than what was kept takes its place."""
-        flat = activations[:, self.channels.to(activations.device)].flatten(2) if self.space else (
-            activations[:, self.channels.to(activations.device), None]
+        flat = (
+            activations[:, self.channels.to(activations.device)].flatten(2)
+            if self.space
+            else (activations[:, self.channels.to(activations.device), None])
         )
         flat = flat.nan_to_num(nan=-math.inf)
         most = 1 if self.once else min(self.k, flat.shape[2])
@@ -373,7 +387,7 @@ class Best:
             return
         x, which, into, at, state = self._pending
         step = max(1, (1 << 26) // max(1, self.crops[0].numel() * self.crops.element_size()))
-        for part in torch.arange(len(which)).split(step):
+        for part in parts(len(which), step):
             self.crops[into[part]] = self.sight.cropped(x, which[part], at[part]).to("cpu")
         vars(self).update(state)
         self._pending = None

@@ -9,6 +9,7 @@ import torch
 
 from striate.geometry.trace import trace
 from striate.interpret.attribution.rules import Rectified
+from striate.interpret.attribution.run import parts
 from striate.interpret.features.sight import Sight, Until
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Int64, Tensor
@@ -41,21 +42,21 @@ def reconstructions(
     device = next((p.device for p in until.parameters()), crops.device)
     step = _chunk(until, crops)
     with reporting(progress, len(crops), f"reconstructions by {rule}") as report:
-        for part in torch.arange(len(crops)).split(step):
+        for part in parts(len(crops), step):
             x = crops[part].to(device).requires_grad_()
             with torch.enable_grad(), RULES[rule]():
                 found = until(x)
-                where = [torch.arange(len(part)), channels[part], *inside[part].unbind(1)]
+                where = [torch.arange(len(x)), channels[part], *inside[part].unbind(1)]
                 units = found[tuple(index.to(found.device) for index in where)]
             (back,) = torch.autograd.grad(units, x, units.detach().clamp(min=0), allow_unused=True)
             if back is not None:
                 made[part] = back.cpu()
-            report(len(part))
+            report(len(x))
     return made
 
 
 def _chunk(until: Until, crops: Tensor) -> int:
     """As many crops at a time as their activations have room."""
     graph = trace(until, crops[:1])
-    size = sum(node_bytes for value in graph.values if (node_bytes := value.storage_bytes))
+    size = sum(value.storage_bytes for value in graph.values)
     return max(1, min(256, CHUNK_BYTES // max(size, 1)))

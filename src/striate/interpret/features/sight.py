@@ -11,7 +11,6 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.geometry.fields import Field, fields, spatial
-from striate.geometry.graph import Graph
 from striate.geometry.trace import trace
 from striate.interpret.scoring import find_layer, first_tensor, never_called
 from striate.locality.patch.engine import ReachedError
@@ -147,7 +146,7 @@ def sight_of(until: Until, x: Tensor) -> Sight:
         cut = lines(until, graph)
     except InputError as error:
         whole = str(error)
-    sight = Sight(tuple(map(_axis, _driven(graph, field, value.shape), sizes, cut)), whole)
+    sight = Sight(tuple(map(_axis, _driven(field, value.shape), sizes, cut)), whole)
     saved = math.prod(axis.crop / axis.size for axis in sight.axes)
     return sight if saved < 1 else in_whole(sight, whole or "they see nearly all of it")
 
@@ -164,7 +163,7 @@ def in_whole(sight: Sight, why: str) -> Sight:
 Driven = tuple[int | None, list[tuple[int, int]]]
 
 
-def _driven(graph: Graph, field: Field, shape: tuple[int, ...]) -> list[Driven]:
+def _driven(field: Field, shape: tuple[int, ...]) -> list[Driven]:
     """For each axis of the input the spatial axis of the layer that moves the window, and first and last seen."""
     found: list[Driven] = []
     for terms in field.axes:
