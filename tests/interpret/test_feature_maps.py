@@ -136,10 +136,10 @@ def test_what_functions_make_is_seen_too(inplace: bool) -> None:
 
 def test_boxes_are_where_changes_reach_the_unit() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(1, 2, 3, stride=2, padding=1), nn.AvgPool2d(2), Block(False))
-    x = torch.rand(1, 1, 20, 20)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3, stride=2, padding=1), nn.AvgPool2d(2), Block(False)).double()
+    x = torch.rand(1, 1, 20, 20, dtype=torch.float64)
     found = feature_maps(net, x)
-    each = x + torch.eye(400).reshape(400, 1, 20, 20)  # every pixel by itself
+    each = x + torch.eye(400, dtype=torch.float64).reshape(400, 1, 20, 20)  # every pixel by itself
     with torch.no_grad():
         conv = net[0](each)
         pooled = net[1](conv)
@@ -148,7 +148,7 @@ def test_boxes_are_where_changes_reach_the_unit() -> None:
         seen = found.seen(layer, (1, 2, 3))
         assert seen is not None
         assert seen.hull is not None
-        reached = (maps[:, :, 2, 3] != found[layer][:, 2, 3]).any(1).reshape(20, 20)
+        reached = ((maps[:, :, 2, 3] - found[layer][:, 2, 3]).abs() > 1e-9).any(1).reshape(20, 20)
         rows, columns = reached.any(1).nonzero().flatten().tolist(), reached.any(0).nonzero().flatten().tolist()
         assert seen.hull == ((rows[0], rows[-1]), (columns[0], columns[-1]))
 

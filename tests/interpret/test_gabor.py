@@ -21,7 +21,7 @@ def apart(one: float, other: float, period: float) -> float:
 
 @settings(max_examples=8)
 @given(
-    orientation=st.floats(0, 179),
+    orientation=st.floats(4, 176),
     frequency=st.floats(0.12, 0.3),
     phase=st.floats(-180, 180),
     sigma=st.tuples(st.floats(1.6, 2.4), st.floats(1.6, 3)),
@@ -36,7 +36,7 @@ def test_a_planted_gabor_function_is_found(
     (found,) = fit_gabors((kernel + noise)[None]).rows
     assert found.verdict == "oriented"
     assert found.r2 > 0.95
-    assert apart(found.orientation, orientation, 180) < 3
+    assert abs(found.orientation - orientation) < 3
     assert abs(found.frequency - frequency) < 0.02
     # The larger part of a color is positive, so the planted sign comes back.
     assert apart(found.phase, phase, 360) < 15

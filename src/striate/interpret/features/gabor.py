@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 LEAST = {1: 9, 2: 5}  # positions along a side: a fit of fewer has about as many parameters as there are weights
-GOOD, SELECTIVE = 0.5, 0.5  # from which adjusted R² a kernel is a Gabor, from which selectivity it is oriented
+# From which adjusted R² a kernel is a Gabor (of 120 kernels of noise, 5x5, one in a hundred has 0.55), and from which
+# selectivity it is oriented.
+GOOD, SELECTIVE = 0.6, 0.5
 BINS = 12
 
 
@@ -61,7 +63,7 @@ class Gabor:
 
     @property
     def verdict(self) -> str:
-        """What it is: "oriented", "blob" (a Gabor without a direction) or "no Gabor" (adjusted R² below a half)."""
+        """What it is: "oriented", "blob" (a Gabor without a direction) or "no Gabor" (adjusted R² below 0.6)."""
         if not self.adjusted >= GOOD:
             return "no Gabor"
         return "oriented" if self.selectivity >= SELECTIVE else "blob"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from striate.errors import InputError
@@ -170,8 +171,8 @@ def _draw_texts(found: TopPatches, rows: Sequence[int], count: int) -> Figure:
                 continue
             weight = _weights(found, row, number, len(text))
             for at, (letter, share) in enumerate(zip(text, weight, strict=True)):
-                color = (0.12 + 0.7 * share, 0.13 - 0.05 * share, 0.16 - 0.05 * share, 0.35 + 0.65 * share)
-                sheet.write(axes, x + 0.5 + 0.1 * at, line, letter, 7.5, color, family="monospace", ha="center")  # type: ignore[arg-type]
+                color = to_hex((0.75 - 0.03 * share, 0.75 - 0.7 * share, 0.75 - 0.65 * share))
+                sheet.write(axes, x + 0.5 + 0.1 * at, line, letter, 7.5, color, family="monospace", ha="center")
     return figure
 
 
