@@ -2,8 +2,8 @@
 
     python benchmarks/top_patches.py [--only ROW ...] [--quick]
 
-VGG-16 on 64 pictures of 224x224, the channels of one layer. captum has no search, so its side is a plain pass of the
-network with a hook, then `NeuronDeconvolution` of each place found: at its default (one at a time), at its best batch (a
+VGG-16 on 64 pictures of 224x224, the channels of one layer. captum has no search, so its side is a plain pass of a
+network with a hook, then `NeuronDeconvolution` of each place found: by default (one at a time), at its best batch (a
 function selects each item's unit), and so on the network cut off after the layer, which is the fastest way to run whole
 pictures. These run a sample of the projections, since each costs the same, and are scaled to all; striate does all. All
 in turn, in one process. The projections of the sample are compared.

@@ -146,7 +146,9 @@ def draw_letters(found: MutationMap, output: tuple[int, ...]) -> Figure:
     line = max(LINE, math.ceil(len(text) / STRIPS))
     up, down = max(float(heat.max()), 0.0), max(float(-heat.min()), 0.0)
     strips, inch = math.ceil(len(text) / line), 0.8 / max(up + down, 1e-30)
-    note = f"Heights: the mean drop of the output by a change of the letter, {-down:.3g} to {up:.3g}; down: it rises."
+    note = (
+        f"Heights: the mean drop of the output by a change of the letter, {0.0 - down:.3g} to {up:.3g}; down: it rises."
+    )
     figure, axes = sheet.blank(0.5 + WIDE + 2 * MARGIN, 0.95 + strips * 1.05, titled(found, output), note)
     step = WIDE / min(line, len(text))
     for strip in range(strips):

@@ -122,7 +122,8 @@ class Gabors:
         """What was found: "40 of 96 kernels are oriented, 12 blobs, 44 no Gabor"."""
         found = [row.verdict for row in self.rows]
         counts = found.count("oriented"), found.count("blob"), found.count("no Gabor")
-        return f"{counts[0]} of {len(found)} kernels are oriented, {counts[1]} blobs, {counts[2]} no Gabor"
+        blobs = f"{counts[1]} blob{'s' * (counts[1] != 1)}"
+        return f"{counts[0]} of {len(found)} kernels are oriented, {blobs}, {counts[2]} no Gabor"
 
     def _repr_html_(self) -> str:
         return as_image(self.plot(), self.title())

@@ -28,7 +28,7 @@ from striate.train.checkpoint import save_tensors
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PATIENCE = 8.0  # seconds of a pass after which it pays to find its fastest form
+PATIENCE = 60.0  # seconds of a pass that are left (of unknown length: that went) from which its fastest form pays
 CLOSE = 1e-3  # how far a unit may be off on its crop, of the greatest
 
 
@@ -253,7 +253,8 @@ def _pass(
     """All batches through the network up to the layer."""
     best: Best | None = None
     run: nn.Module | None = None
-    with reporting(progress, _total(batches), f"activations of {layer or 'the output'}") as report, torch.no_grad():
+    total = _total(batches)
+    with reporting(progress, total, f"activations of {layer or 'the output'}") as report, torch.no_grad():
         began = time.monotonic()
         try:
             for x in _inputs(batches):
@@ -263,7 +264,7 @@ def _pass(
                 if x.shape[1:] != best.shape[1:]:
                     expected = f"{tuple(best.shape[1:])}, as the first batch"
                     raise InputError("items of one data set have one shape", expected=expected, got=tuple(x.shape[1:]))
-                if run is None and time.monotonic() - began > PATIENCE and len(x) == best.shape[0]:
+                if run is None and x.shape == best.shape and _is_long(time.monotonic() - began, best.seen, total):
                     run = _fastest(best.until, x)
                 best.add(x, (run or best.until)(x) if x.shape == best.shape else best.until(x))
                 report(len(x))
@@ -275,6 +276,12 @@ def _pass(
     if best is None:
         raise InputError("no items to look at", expected="batches of inputs", got="none")
     return best.trimmed()
+
+
+def _is_long(gone: float, seen: int, total: int) -> bool:
+    """Whether so much is left of a pass that its fastest form pays."""
+    left = gone * (total - seen) / max(seen, 1) if total else gone
+    return seen > 0 and left > PATIENCE
 
 
 def _fastest(until: Until, x: Tensor) -> nn.Module:
