@@ -58,9 +58,13 @@ class MutationMap(Changes):
     def logo(self, output: int | Sequence[int] | None = None) -> Figure:
         """The sequence, each letter as high as it matters (see `heatmap`): upright where the output needs it, hanging
         down where the output would rise without it."""
-        from striate.interpret.pictures import draw_letters
+        from striate.interpret.letter_pictures import draw_letters
+        from striate.interpret.pictures import titled
 
-        return draw_letters(self, self.output(output))
+        chosen = self.output(output)
+        text = self.text(chosen[0] if len(self.x) > 1 else 0)
+        note = "Upright: changes of the letter lower the output; hanging: they raise it."
+        return draw_letters(self.heatmap()[chosen], text, titled(self, chosen), note, "mean drop of the output")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -143,30 +143,6 @@ def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:
     return figure
 
 
-def draw_letters(found: MutationMap, output: tuple[int, ...]) -> Figure:
-    """See `MutationMap.logo`."""
-    heat = found.heatmap()[output].double().nan_to_num(0, 0, 0)
-    text = found.text(output[0] if len(found.x) > 1 else 0)
-    line = max(LINE, math.ceil(len(text) / STRIPS))
-    up, down = max(float(heat.max()), 0.0), max(float(-heat.min()), 0.0)
-    strips, inch = math.ceil(len(text) / line), 0.8 / max(up + down, 1e-30)
-    note = (
-        f"Heights: the mean drop of the output by a change of the letter, {0.0 - down:.3g} to {up:.3g}; down: it rises."
-    )
-    figure, axes = sheet.blank(0.5 + WIDE + 2 * MARGIN, 0.95 + strips * 1.05, titled(found, output), note)
-    step = WIDE / min(line, len(text))
-    for strip in range(strips):
-        first, zero = strip * line, 0.95 + strip * 1.05 + up * inch
-        part = text[first : first + line]
-        axes.plot([MARGIN + 0.5, MARGIN + 0.5 + step * len(part)], [zero, zero], color=RULE, linewidth=0.6)
-        sheet.write(axes, MARGIN + 0.42, zero, str(first), 6.5, MUTED, ha="right")
-        for place, base in enumerate(part):
-            height = float(heat[first + place]) * inch
-            if abs(height) > 0.005:
-                axes.add_patch(letter(base, (MARGIN + 0.5 + place * step, zero, step, -height)))
-    return figure
-
-
 def draw_variants(found: VariantMap, output: tuple[int, ...]) -> Figure:
     """See `VariantMap.plot`."""
     change = found.change[output].double()

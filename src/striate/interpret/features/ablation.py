@@ -159,7 +159,8 @@ def ablate(
 
 
 def _right(output: Tensor, targets: Any) -> Tensor:
-    return (output.argmax(1).cpu() == targets).float()
+    right: Tensor = output.argmax(1).cpu() == targets
+    return right.float()
 
 
 def _checked_score(made: object, count: int) -> Tensor:
