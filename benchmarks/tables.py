@@ -305,6 +305,18 @@ def signals_table() -> str:
     return "\n".join(parts)
 
 
+def patches_table() -> str:
+    """docs/units.md's table."""
+    found = read("top_patches")
+    rows = ["| layer of VGG-16 | projections | striate, seconds | beside | factor |", "|---|---:|---:|---|---:|"]
+    for name, one in found.get("rows", {}).items():
+        for peer, factor in one["times_faster"].items():
+            ours, theirs = (one["seconds"][side]["median"] for side in ("striate", peer))
+            count = f"{one['projections']:,}"
+            rows.append(f"| {name} | {count} | {ours:.1f} | {peer}: {theirs:,.0f} | {span(factor)}× |")
+    return "\n".join([*rows, "", foot(found)])
+
+
 # Pages of which a table is generated.
 PAGES = {
     "README.md": benchmark_table,
@@ -312,6 +324,7 @@ PAGES = {
     "docs/algorithms.md": convolution_table,
     "docs/acceleration.md": acceleration_table,
     "docs/signals.md": signals_table,
+    "docs/units.md": patches_table,
 }
 
 

@@ -9,7 +9,6 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
@@ -224,84 +223,6 @@ def test_examples_show_every_image_with_its_class() -> None:
     assert words(figure)[2:] == [name for _, name in items]
     with pytest.raises(InputError, match="no examples to draw"):
         plots.examples([])
-
-
-@pytest.mark.parametrize(
-    ("shape", "title", "tiles"),
-    [
-        ((96, 3, 11, 11), "96 filters of 11×11×3", 96),
-        ((200, 1, 5, 5), "96 of 200 filters of 5×5×1", 96),
-        ((1, 1, 3, 3), "1 filter of 3×3×1", 1),
-        ((64, 16, 3, 3), "16 of 64 filters of 3×3×16 (rows), 12 of 16 channels (columns)", 192),
-        ((16, 4, 24), "16 filters of 24×4", 16),
-        ((8, 1, 3, 5, 5), "8 filters of 3×5×5×1 (middle plane)", 8),
-        ((2, 2, 3, 5, 5), "2 filters of 3×5×5×2 (middle plane) (rows), 2 channels (columns)", 4),
-    ],
-)
-def test_filters_say_what_is_shown(shape: tuple[int, ...], title: str, tiles: int) -> None:
-    figure = plots.filters(torch.randn(shape))
-    pixels(figure)
-    assert words(figure)[0] == title
-    assert len(images(figure)) == tiles
-
-
-def test_filters_of_colors_are_stretched_and_of_gray_symmetric_about_zero() -> None:
-    colors = images(plots.filters(torch.randn(2, 3, 4, 4)))[1].get_array()
-    assert (colors.min(), colors.max()) == (0, 1)
-    weights = torch.tensor([[[[-0.5, 0.2], [0.0, 0.1]]]])
-    gray = images(plots.filters(weights))[0]
-    assert np.array_equal(gray.get_array(), weights[0, 0])
-    assert gray.get_clim() == (-0.5, 0.5)
-    assert to_hex(gray.cmap(gray.norm(0.0))) == to_hex(matplotlib.colormaps["RdBu_r"](0.5))
-
-
-def test_channels_of_a_filter_share_a_scale() -> None:
-    weights = torch.tensor([[[[1.0]], [[-4.0]]], [[[2.0]], [[0.5]]]])
-    assert [tile.get_clim()[1] for tile in images(plots.filters(weights))] == [4, 4, 2, 2]
-
-
-def test_dead_and_broken_filters_are_drawn_without_a_warning() -> None:
-    for channels in (1, 2, 3):
-        weights = torch.zeros(3, channels, 3, 3)
-        weights[1], weights[2, 0, 0, 0] = math.nan, math.inf
-        pixels(plots.filters(weights))
-
-
-@pytest.mark.parametrize("shape", [(8, 3), (0, 3, 5, 5)])
-def test_weights_that_are_no_filters_are_an_error(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match="cannot draw filters: expected weights"):
-        plots.filters(torch.zeros(shape))
-
-
-def test_feature_maps_show_the_most_varied_channels_of_every_layer() -> None:
-    layer = torch.randn(12, 4, 4) * torch.tensor([1.0, 9, 9, 0, 9, 9, 9, 0, 9, 9, 9, 1])[:, None, None]
-    figure = plots.feature_maps(photo(), {"stem.conv": layer, "pool": layer[:3]})
-    pixels(figure)
-    assert len(images(figure)) == 1 + 8 + 3
-    assert words(figure)[0] == "2 layers"
-    assert words(figure)[4:6] == ["stem.conv", "12 × 4 × 4"]
-    assert words(figure)[6:14] == ["1", "2", "4", "5", "6", "8", "9", "10"]
-    assert np.array_equal(images(figure)[1].get_array(), layer[1])
-
-
-def test_feature_maps_of_many_layers_are_an_even_choice() -> None:
-    figure = plots.feature_maps(photo(1), {f"layer{i}": torch.rand(2, 3, 3) for i in range(50)})
-    pixels(figure)
-    shown = [int(word[5:]) for word in words(figure) if word.startswith("layer")]
-    assert words(figure)[0] == "12 of 50 layers"
-    assert (shown[0], shown[-1], len(shown)) == (0, 49, 12)
-    assert set(np.diff(shown)) == {4, 5}
-
-
-def test_feature_maps_of_signals_volumes_and_constant_or_broken_values() -> None:
-    broken = torch.full((2, 3, 3), math.nan)
-    broken[1] = math.inf
-    maps = {"t": torch.rand(2, 40), "v": torch.rand(2, 3, 4, 5), "zero": torch.zeros(2, 3, 3), "nan": broken}
-    figure = plots.feature_maps(photo(), maps)
-    pixels(figure)
-    assert len(images(figure)) == 1 + 8
-    with pytest.raises(InputError, match="no feature maps to draw"):
-        plots.feature_maps(photo(), {})
 
 
 def test_drawing_leaves_no_global_state() -> None:

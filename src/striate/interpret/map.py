@@ -132,10 +132,7 @@ class Map(ABC):
         return None
 
     def _repr_html_(self) -> str:
-        picture = io.BytesIO()
-        self.plot().savefig(picture, format="png")
-        data = base64.b64encode(picture.getvalue()).decode()
-        return f'<img alt="{html.escape(self.title())}" src="data:image/png;base64,{data}">'
+        return as_image(self.plot(), self.title())
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.title()}, base {tuple(self.base.shape)})"
@@ -167,3 +164,11 @@ class Changes(Map):
     def _remark(self) -> str | None:
         whole = self.plan.whole if self.plan else ""
         return f"Run on whole inputs: {whole}." if whole else None
+
+
+def as_image(figure: Figure, title: str) -> str:
+    """A figure as HTML, for notebooks."""
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    data = base64.b64encode(picture.getvalue()).decode()
+    return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{data}">'

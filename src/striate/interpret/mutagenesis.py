@@ -55,6 +55,17 @@ class MutationMap(Changes):
 
         return draw_mutations(self, self.output(output))
 
+    def logo(self, output: int | Sequence[int] | None = None) -> Figure:
+        """The sequence, each letter as high as it matters (see `heatmap`): upright where the output needs it, hanging
+        down where the output would rise without it."""
+        from striate.interpret.letter_pictures import draw_letters
+        from striate.interpret.pictures import titled
+
+        chosen = self.output(output)
+        text = self.text(chosen[0] if len(self.x) > 1 else 0)
+        note = "Upright: changes of the letter lower the output; hanging: they raise it."
+        return draw_letters(self.heatmap()[chosen], text, titled(self, chosen), note, "mean drop of the output")
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class VariantMap(Changes):
@@ -111,7 +122,7 @@ def mutagenesis(
             [2., 2., 1.],
             [1., 1., 0.]]))
     """
-    alphabet = _alphabet(x, alphabet)
+    alphabet = alphabet_of(x, alphabet)
     if edit not in EDITS:
         raise InputError("unknown edit", expected=" or ".join(EDITS), got=edit)
     sequences = as_one_hot(x, alphabet, unknown, native(model, x))
@@ -164,7 +175,7 @@ def variants(
             [0., 1., 0., 0.],
             [0., 0., 0., 1.]])
     """
-    alphabet = _alphabet(x, alphabet)
+    alphabet = alphabet_of(x, alphabet)
     sequences = as_one_hot(x, alphabet, unknown, native(model, x))
     if len(sequences) != 1:
         raise InputError("variants are those of one sequence", got=f"{len(sequences)} sequences", fix="Call for each.")
@@ -240,7 +251,7 @@ def _common(one: str, other: str) -> int:
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def _alphabet(x: Any, alphabet: str | None) -> str:
+def alphabet_of(x: Any, alphabet: str | None) -> str:
     """As given; else ACGT for text and four channels, digits and letters for other numbers of them."""
     if alphabet is None:
         channels = x.shape[1] if isinstance(x, Tensor) and x.dim() == 3 else 4

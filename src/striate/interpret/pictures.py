@@ -96,7 +96,8 @@ def letter(base: str, box: sheet.Box) -> PathPatch:
     left, bottom, width, height = box
     stretch = Affine2D().translate(-extent.x0, -extent.y0).scale(0.94 * width / extent.width, height / extent.height)
     colors = {"A": "#2a9d55", "C": "#2b6cb0", "G": "#d69e2e", "T": "#c53030", "U": "#c53030"}
-    return PathPatch(stretch.translate(left, bottom).transform_path(outline), facecolor=colors[base], linewidth=0)
+    path = stretch.translate(left, bottom).transform_path(outline)
+    return PathPatch(path, facecolor=colors.get(base, INK), linewidth=0)
 
 
 def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], note: str) -> Figure:

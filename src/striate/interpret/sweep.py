@@ -130,5 +130,5 @@ def reporting(progress: Progress, total: int, what: str) -> Iterator[Report]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(what, total=total)
+        task = bars.add_task(what, total=total or None)  # 0: nobody knows
         yield lambda more: bars.update(task, advance=more)

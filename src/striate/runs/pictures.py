@@ -17,7 +17,7 @@ from torch.nn.functional import one_hot
 import striate
 from striate.data import Batches, Pictures, augmentation_of
 from striate.errors import InputError
-from striate.interpret import feature_maps, first_filters
+from striate.interpret import feature_maps, filters
 from striate.runs import plots
 from striate.runs.answers import file_stems
 from striate.runs.evaluation import predicting
@@ -64,7 +64,7 @@ def find_mistakes(outcome: Outcome) -> list[Mistake]:
 
 
 def draw_figures(session: Session, outcome: Outcome, folder: Path) -> dict[str, Figure]:
-    """Every picture of the run by the name of the function in `runs.plots` that draws it."""
+    """Every picture of the run by its name on the page."""
     scores, items = outcome.scores, outcome.items
     figures = {"curves": plots.curves(read_metrics(folder))}
     if isinstance(scores, ClassificationScores):
@@ -78,11 +78,10 @@ def draw_figures(session: Session, outcome: Outcome, folder: Path) -> dict[str, 
         figures["mistakes"] = plots.mistakes(find_mistakes(outcome))
     # A network without a convolution has neither.
     with contextlib.suppress(InputError):
-        figures["filters"] = plots.filters(first_filters(session.model))
-        first = items.inputs[0]
-        given = session.task.example(session.data.preprocess.normalize(first[None]), items.targets[:1], None)
-        maps = feature_maps(session.model, given[0][0])
-        figures["feature_maps"] = plots.feature_maps(first, maps)
+        figures["filters"] = filters(session.model).plot()
+        first = session.data.preprocess.normalize(items.inputs[:1])
+        given = session.task.example(first, items.targets[:1], None)
+        figures["feature_maps"] = feature_maps(session.model, given[0]).plot()
     return figures
 
 

@@ -22,13 +22,11 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, PercentForma
 
 from striate.errors import InputError
 from striate.interpret import sheet
-from striate.interpret.sheet import DPI, INK, MARGIN, MUTED, PALE, RULE, Array, Inches
-from striate.shapes import Float, Int64, Tensor, UInt8
+from striate.interpret.sheet import DPI, INK, MUTED, PALE, RULE, Array, Inches
+from striate.shapes import Int64, Tensor, UInt8
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 OTHERS = ("#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-MAP = 0.66  # inches of a feature map
-SIGNS = "blue below zero, white zero, red above."
 STRONG: dict[str, Any] = {"linewidth": 1.8}
 PALE_LINE: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.3}
 LEGEND: dict[str, Any] = {"fontsize": 8.5, "frameon": False, "labelcolor": INK}
@@ -275,88 +273,6 @@ def examples(items: Sequence[tuple[UInt8[Tensor, "c h w"], str]]) -> Figure:
         sheet.write(axes, x, y, sheet.legible(name, 0.9, 7.5), 7.5, INK)
         sheet.tile(axes, sheet.photo(image), (x, y + 0.18, 0.9, 0.9))
     return figure
-
-
-def filters(weights: Float[Tensor, "k c *space"]) -> Figure:
-    """First-layer filters as pictures; the title says which of these fits the weights.
-
-    3 channels in 2-D: colors, each filter stretched from its least to its greatest weight (Krizhevsky 2012,
-    fig. 3). 1 channel: blue below zero, white zero, red above. Other channels: one row of tiles per filter.
-    1-D filters are tiles of channels × time, as sequence motifs are drawn; 3-D ones show the middle plane.
-    Raises InputError for weights without spatial axes or without a filter.
-    """
-    if weights.ndim < 3 or not weights.numel():
-        raise InputError("cannot draw filters", expected="weights (k, c, *space)", got=tuple(weights.shape))
-    weights = weights.detach().cpu().float().nan_to_num(0, 0, 0)
-    k, c = weights.shape[:2]
-    size = "×".join(map(str, (*weights.shape[2:], c)))
-    if weights.ndim == 5:
-        size += " (middle plane)"
-        weights = weights[:, :, weights.shape[2] // 2]
-    flat = weights.ndim == 3
-    if not flat and c not in (1, 3):
-        return _channel_filters(weights, size)
-    planes, note = weights if flat else weights[:, 0], "Each on its own scale: " + SIGNS
-    if not flat and c == 3:
-        planes, note = sheet.stretch(weights), "Each from its least to its greatest weight."
-    shown = min(k, 96)
-    title = f"{sheet.some(shown, k, 'filter')} of {size}"
-    room = (0.85 if flat else 0.56, 0.56)
-    figure, axes, boxes = sheet.grid(shown, 8 if flat else 12, room, title, note, gap=0.07)
-    for plane, corner in zip(planes, boxes, strict=False):
-        sheet.tile(axes, plane.numpy(), (*corner, *room), fit=not flat, **sheet.diverging(plane))
-    return figure
-
-
-def _channel_filters(weights: Tensor, size: str) -> Figure:
-    """One row per filter, one column per input channel; a row has one scale, so its channels compare."""
-    k, c = weights.shape[:2]
-    rows, columns = min(k, 16), min(c, 12)
-    filters, channels = sheet.some(rows, k, "filter"), sheet.some(columns, c, "channel")
-    title = f"{filters} of {size} (rows), {channels} (columns)"
-    note = "Each row on its own scale: " + SIGNS
-    figure, axes, boxes = sheet.grid(rows * columns, columns, (0.5, 0.5), title, note, gap=0.06)
-    for place, corner in enumerate(boxes):
-        row, column = divmod(place, columns)
-        colors = sheet.diverging(weights[row, :columns])
-        sheet.tile(axes, weights[row, column].numpy(), (*corner, 0.5, 0.5), **colors)
-    return figure
-
-
-def feature_maps(image: UInt8[Tensor, "c h w"], maps: Mapping[str, Tensor]) -> Figure:
-    """The image, and below it a row per layer with its 8 most varied channels, each on its own scale.
-
-    `maps` are tensors (channels, *space) by layer path, in the order of execution. Of more than 12 layers an
-    even choice is drawn, the first and the last among them; of a volume, the middle plane.
-    Raises InputError where there is no map.
-    """
-    if not maps:
-        raise InputError("no feature maps to draw", expected="a map per layer", got="none")
-    layers = list(maps.items())
-    shown = [layers[i] for i in np.linspace(0, len(layers) - 1, min(12, len(layers))).round().astype(int)]
-    title = sheet.some(len(shown), len(layers), "layer")
-    note = "From the input down: the 8 most varied channels of each with their numbers, dark low, light high."
-    planes = [sheet.planes(layer) for _, layer in shown]
-    tall = [MAP * min(max(plane.shape[1] / plane.shape[2], 0.4), 1) for plane in planes]
-    label, y = 1.9, 2.2
-    width, height = label + 8 * (MAP + 0.06) + 2 * MARGIN, y + sum(tall) + 0.22 * len(tall)
-    figure, axes = sheet.blank(width, height, title, note)
-    _name_layer(axes, 0.85, "input", image)
-    sheet.tile(axes, sheet.photo(image), (MARGIN + label, 0.75, 1.2, 1.2))
-    for (path, layer), plane, room in zip(shown, planes, tall, strict=True):
-        _name_layer(axes, y + 0.1, sheet.legible(path, label, 8.5, keep_end=True), layer)
-        varied = plane.flatten(1).std(1, correction=0).topk(min(8, len(plane))).indices
-        for place, channel in enumerate(sorted(varied.tolist())):
-            x = MARGIN + label + place * (MAP + 0.06)
-            sheet.write(axes, x, y - 0.08, str(channel), 5.5, MUTED)
-            sheet.tile(axes, plane[channel].numpy(), (x, y, MAP, room), fit=False, cmap="viridis")
-        y += room + 0.22
-    return figure
-
-
-def _name_layer(axes: Axes, y: Inches, path: str, values: Tensor) -> None:
-    sheet.write(axes, MARGIN, y, path, 8.5, weight="bold")
-    sheet.write(axes, MARGIN, y + 0.17, " × ".join(map(str, values.shape)), 7.5, MUTED)
 
 
 def _column(lines: Lines, key: str) -> Array:

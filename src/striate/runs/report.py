@@ -116,7 +116,7 @@ _KNOWN = {
 
 
 def standard_sections(pictures: Mapping[str, bytes]) -> tuple[Section, ...]:
-    """Pictures by the name of the function in `runs.plots` that drew them -> sections in the page's order.
+    """Pictures by what they show -> sections in the page's order.
 
     Raises InputError for a name that has no section.
     """

@@ -98,14 +98,14 @@ class Embedding:
         Images are snapped to a grid without overlap, one in each cell (`grid`, on by default where there are
         thumbnails), of `room` times as many cells as items; else the items are points in the color of their class.
         """
-        from striate.interpret.features.maps import draw_embedding
+        from striate.interpret.features.embedding_pictures import draw_embedding
 
         return draw_embedding(self, self.place(way, **options), way, grid, room)
 
     def plot_neighbors(self, items: Sequence[int], count: int = 8, metric: str = "cosine") -> Figure:
         """A row for each of `items` (their numbers): the item and its nearest others, framed by whether the class is
         the same."""
-        from striate.interpret.features.maps import draw_neighbors
+        from striate.interpret.features.embedding_pictures import draw_neighbors
 
         return draw_neighbors(self, items, *self.neighbors(count, metric), metric)
 

@@ -1,44 +1,120 @@
-"""The two oldest looks inside a network: its first filters, and what each layer makes of one image."""
+"""The kernels of a convolution: the weights themselves, and the Gabor functions that they are like."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import torch
+from rich.table import Table
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from striate.errors import InputError
+from striate.interpret.features.gabor import Gabors, fit_gabors
+from striate.interpret.map import as_image
+from striate.interpret.scoring import find_layer
 from striate.shapes import Float, Tensor
+from striate.train.checkpoint import save_tensors
 
-# In eval mode these hand on what they got; recording them would show every map twice.
-_PASS_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+WAYS = ("auto", "slices", "principal")
 
 
-def first_filters(model: nn.Module) -> Float[Tensor, "k c *space"]:
-    """The weights of the first convolution of `model`, as a detached copy on the CPU.
+@dataclass(frozen=True, eq=False, repr=False)
+class Filters:
+    """The kernels of a convolution as a copy on the CPU; c is its input channels per group."""
 
-    Only the first layer sees pixels, so only its filters are pictures; c is its input channels per group.
-    First means first in `model.modules()`, the order in which the layers were registered; no data is run.
-    Transposed convolutions do not count: their weights are laid out the other way round.
+    layer: str
+    weights: Float[Tensor, "k c *space"]
 
-    Raises InputError where there is no convolution or a lazy one that has no weights yet.
-    Source: Krizhevsky, Sutskever & Hinton 2012, fig. 3 (96 filters of 11×11×3).
+    def plot(self, way: str = "auto") -> Figure:
+        """The kernels as pictures. 3 channels in 2-D are colors, 1 is red above and blue below zero, more are a row of
+        slices for each kernel; of 1-D kernels channels by time, of 3-D ones each plane (the middle one of channels).
 
-    >>> first_filters(nn.Sequential(nn.Flatten(0, 1), nn.Conv1d(2, 8, 3))).shape
-    torch.Size([8, 2, 3])
+        `way`: "slices": each channel by itself; "principal": the three principal components of all channels as colors
+        (2-D). The title says what is shown, the note on which scale.
+
+        Raises InputError for another way, and for principal components of less than 3 channels or other ranks.
+        """
+        from striate.interpret.features.filter_pictures import draw_filters
+
+        if way not in WAYS:
+            raise InputError("unknown way to draw kernels", expected=", ".join(WAYS), got=way)
+        return draw_filters(self.weights, way, self.layer)
+
+    def gabors(self) -> Gabors:
+        """The Gabor function that is most like each kernel, in 1-D and 2-D: see `fit_gabors`."""
+        return fit_gabors(self.weights)
+
+    def table(self, rows: int = 20) -> Table:
+        """A row a kernel: L2 norm, mean, least and greatest weight."""
+        table = Table("kernel", "norm", "mean", "least", "greatest", title=self.title())
+        for number, weight in enumerate(self.weights[:rows].double()):
+            facts = weight.norm(), weight.mean(), weight.min(), weight.max()
+            table.add_row(str(number), *(f"{float(fact):.4g}" for fact in facts))
+        return table
+
+    def json(self) -> dict[str, Any]:
+        """Everything as plain types."""
+        return {**self._facts(), "weights": self.weights.tolist()}
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights into a safetensors file; StorageError where it cannot be written."""
+        save_tensors(Path(path), {"weights": self.weights}, self._facts())
+
+    def title(self) -> str:
+        """How many, and how large: "96 kernels of 11×11×3"."""
+        k, c, *sides = self.weights.shape
+        return f"{k} kernel{'s' * (k != 1)} of {'×'.join(map(str, (*sides, c)))}"
+
+    def _facts(self) -> dict[str, Any]:
+        return {"method": "filters", "layer": self.layer}
+
+    def _repr_html_(self) -> str:
+        return as_image(self.plot(), self.title())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title()}, {self.layer or 'the network itself'})"
+
+
+def filters(model: nn.Module, layer: str | None = None) -> Filters:
+    """The kernels of a convolution of `model`, by default of the first one.
+
+    Only the first layer sees pixels, so only its kernels are pictures; those of later ones read the channels of the
+    layer before, and are drawn as slices. First means first in `model.modules()`, the order in which the layers were
+    registered; no data is run. A transposed convolution has to be named; its weights are turned to (out, in, *space).
+
+    Raises InputError where there is no convolution, at that path either, or a lazy one that has no weights yet.
+    Source: Krizhevsky, Sutskever & Hinton 2012, fig. 3 (96 kernels of 11×11×3).
+
+    >>> filters(nn.Sequential(nn.Flatten(0, 1), nn.Conv1d(2, 8, 3)))
+    Filters(8 kernels of 3×2, 1)
     """
+    path, module = _find(model, layer)
+    if is_lazy(module.weight):
+        fix = "Run the model once on a batch."
+        raise InputError("the convolution has no weights yet", where=path or type(module).__name__, fix=fix)
+    weights = module.weight.detach().to("cpu", copy=True)
+    if getattr(module, "transposed", False):  # in, out / groups, *space
+        weights = weights.unflatten(0, (module.groups, -1)).transpose(1, 2).flatten(0, 1)
+    return Filters(path, weights)
+
+
+def _find(model: nn.Module, layer: str | None) -> tuple[str, Any]:
+    if layer is not None:
+        found = find_layer(model, layer)
+        if not _has_kernels(found):
+            known = [path for path, module in model.named_modules() if _has_kernels(module)]
+            fix = f"Convolutions: {', '.join(known[:8]) or 'none'}{', …' * (len(known) > 8)}."
+            raise InputError("this layer has no kernels", where=layer, got=type(found).__name__, fix=fix)
+        return layer, found
     for path, module in model.named_modules():
-        if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
-            if is_lazy(module.weight):
-                raise InputError(
-                    "the first convolution has no weights yet",
-                    where=path or type(module).__name__,
-                    fix="Run the model once on a batch.",
-                )
-            return module.weight.detach().to("cpu", copy=True)
+        if isinstance(module, CONVOLUTIONS):
+            return path, module
     raise InputError(
         "no first filters to show",
         where=type(model).__name__,
@@ -47,80 +123,7 @@ def first_filters(model: nn.Module) -> Float[Tensor, "k c *space"]:
     )
 
 
-def feature_maps(model: nn.Module, image: Float[Tensor, "c ..."]) -> dict[str, Float[Tensor, "_ ..."]]:
-    """What every layer makes of one image: module path -> map (channels, *space), in the order of execution.
-
-    Recorded is each leaf module (convolution, pooling, activation, normalization, …) whose output is
-    (1, channels, *space) with as many spatial axes as the image and one of them longer than 1; not dropout
-    and identity, which change nothing in eval mode. A module called again is `path#2`, `path#3`, ….
-    What a `forward` computes with functions (`F.relu`) belongs to no module and is not seen.
-
-    The model runs once, in eval mode without gradients; the image is moved to its device and type. Hooks,
-    the mode of every module and the random state are as before afterwards, also if the model raises.
-    The maps are copies on the CPU: a later in-place activation does not change them.
-
-    Raises InputError for an image without spatial axes and where no module makes a map.
-    Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", sec. 4.
-
-    >>> list(feature_maps(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten()), torch.zeros(1, 8, 8)))
-    ['0', '1']
-    """
-    if image.ndim < 2:
-        raise InputError(
-            "cannot show feature maps",
-            where="image",
-            expected="axes (c, *space)",
-            got=f"{tuple(image.shape)}",
-        )
-    maps: dict[str, Tensor] = {}
-    calls: dict[str, int] = {}
-
-    def record(path: str, output: Any) -> None:
-        calls[path] = calls.get(path, 0) + 1
-        if _is_map(output, image.ndim + 1):
-            key = path if calls[path] == 1 else f"{path}#{calls[path]}"
-            maps[key] = output[0].detach().to("cpu", copy=True)
-
-    with _as_found(model) as handles, torch.no_grad():
-        for path, module in model.named_modules():
-            if not any(module.children()) and not isinstance(module, _PASS_ON):
-                name = path or type(module).__name__
-                handles.append(module.register_forward_hook(lambda _m, _x, output, name=name: record(name, output)))
-        model(image.unsqueeze(0).to(next(model.parameters(), image)))
-    if not maps:
-        raise InputError(
-            "no feature maps to show",
-            where=type(model).__name__,
-            expected=f"a module with an output of {image.ndim + 1} axes, one of the last longer than 1",
-            got="none",
-            fix="Maps that a forward computes with functions need modules (nn.ReLU for F.relu).",
-        )
-    return maps
-
-
-def _is_map(output: Any, ndim: int) -> bool:
-    return (
-        isinstance(output, Tensor)
-        and output.ndim == ndim
-        and output.shape[0] == 1
-        and output.is_floating_point()
-        and max(output.shape[2:]) > 1
-    )
-
-
-@contextmanager
-def _as_found(model: nn.Module) -> Iterator[list[torch.utils.hooks.RemovableHandle]]:
-    """Put `model` into eval mode; afterwards remove the hooks in the list, restore modes and random state."""
-    handles: list[torch.utils.hooks.RemovableHandle] = []
-    modes = [(module, module.training) for module in model.modules()]
-    cuda = {p.device.index for p in model.parameters() if p.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(cuda)):
-        try:
-            model.eval()
-            yield handles
-        finally:
-            for handle in handles:
-                handle.remove()
-            # Set one by one: train() would recurse, and a frozen module may override it.
-            for module, mode in modes:
-                module.training = mode
+def _has_kernels(module: nn.Module) -> bool:
+    """Whether a layer has weights (out, in, *space); lazy ones have no axes yet."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, nn.Parameter) and (is_lazy(weight) or 3 <= weight.ndim <= 5)

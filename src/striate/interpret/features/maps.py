@@ -1,156 +1,230 @@
-"""Pictures of embeddings: thumbnails on a grid, colored points, neighbors in rows."""
+"""What each layer makes of an input, and what of the input each of its units sees."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from matplotlib import colormaps
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
+import torch
+from rich.table import Table
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from striate.errors import InputError
-from striate.interpret import sheet
-from striate.interpret.sheet import INK, MARGIN, MUTED, Array
-from striate.shapes import Float, Int64, Tensor, UInt8
+from striate.errors import InputError, did_you_mean
+from striate.geometry.graph import Graph
+from striate.geometry.running import watched
+from striate.geometry.seen import Seen, seen_by
+from striate.geometry.trace import trace
+from striate.interpret.map import as_image
+from striate.interpret.scoring import checked, examined
+from striate.shapes import Float, Tensor
+from striate.train.checkpoint import save_tensors
 
 if TYPE_CHECKING:
-    from striate.interpret.features.embedding import Embedding
+    from matplotlib.figure import Figure
 
-WIDE, LEAST = 7.5, 0.1  # inches of the map; of a thumbnail, at least
-NAMES = {"tsne": "t-SNE", "pca": "PCA"}
-NAMED = 12  # classes that a legend names
-RIGHT, WRONG = "#009e73", "#d55e00"
-
-
-def draw_embedding(found: Embedding, points: Float[Tensor, "n 2"], way: str, grid: bool | None, room: float) -> Figure:
-    """See `Embedding.plot`."""
-    title = (
-        f"{way.replace('tsne', 't-SNE').replace('pca', 'PCA')} of {len(points):,} items at {found.layer or 'output'}"
-    )
-    if grid is None:
-        grid = found.thumbnails is not None
-    if not grid:
-        return _draw_points(found, points, title)
-    if found.thumbnails is None:
-        expected = "images or volumes"
-        raise InputError("no thumbnails to put on a grid", expected=expected, fix="Plot with grid=False.")
-    if not room >= 1:
-        raise InputError("room on the grid", expected="1 or more cells an item", got=room)
-    return _draw_grid(found, found.thumbnails, points, title, room)
+# In eval mode these hand on what they got; recording them would show every map twice.
+_PASS_ON = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+# What a forward computes with functions is shown if it is one of these.
+_KINDS = ("convolution", "norm", "activation", "pooling", "resampling", "elementwise")
 
 
-def _draw_grid(
-    found: Embedding, pictures: UInt8[Tensor, "n c h w"], points: Float[Tensor, "n 2"], title: str, room: float
-) -> Figure:
-    from striate.interpret.features.embedding import snapped
+@dataclass(frozen=True, eq=False, repr=False)
+class FeatureMaps(Mapping[str, Tensor]):
+    """Maps (channels, *space) by layer, in the order of execution: a mapping, `found["features.3"]`."""
 
-    side = math.ceil(math.sqrt(room * len(points)))
-    rows = math.ceil(room * len(points) / side)
-    cells = snapped(points, rows, side)
-    height, width = pictures.shape[2:]
-    size = max(WIDE / side, LEAST)
-    tall = size * height / width
-    note = "Each item stands in the cell that is free and near where the map puts it; frames have their class's color."
-    note = note if found.targets is not None else note.partition(";")[0] + "."
-    figure, axes = sheet.blank(side * size + 2 * MARGIN, 0.85 + rows * tall + 0.45, title, note)
-    canvas = np.full((rows * height, side * width, 3), 255, np.uint8)
-    for picture, (row, column) in zip(pictures, cells.tolist(), strict=True):
-        pixels = sheet.photo(picture)
-        canvas[row * height : (row + 1) * height, column * width : (column + 1) * width] = pixels
-    sheet.tile(axes, canvas, (MARGIN, 0.85, side * size, rows * tall), fit=False)
-    if found.targets is not None:
-        colors = _colors(found)
-        edge = 72 * size / 22
-        for target, (row, column) in zip(found.targets.tolist(), cells.tolist(), strict=True):
-            at = (MARGIN + (column + 0.06) * size, 0.85 + (row + 0.06) * tall)
-            box = Rectangle(at, 0.88 * size, 0.88 * tall, fill=False, edgecolor=colors[target], linewidth=edge)
-            axes.add_patch(box)
-        _legend(axes, found, colors, 0.85 + rows * tall + 0.2, side * size)
-    return figure
+    x: Float[Tensor, "1 c *space"]
+    maps: Mapping[str, Tensor]
+    known: Mapping[str, int] = field(default_factory=dict)  # which value of the graph each map is
+    graph: Graph | None = None
 
+    def __getitem__(self, layer: str) -> Tensor:
+        if layer not in self.maps:
+            raise InputError("no map of this layer", got=repr(layer), fix=did_you_mean(layer, self.maps))
+        return self.maps[layer]
 
-def _draw_points(found: Embedding, points: Float[Tensor, "n 2"], title: str) -> Figure:
-    note = "Each item where the map puts it" + (", in its class's color." if found.targets is not None else ".")
-    figure, axes = sheet.blank(WIDE + 2 * MARGIN, 0.85 + 0.8 * WIDE + 0.5, title, note)
-    low, high = points.amin(0), points.amax(0)
-    unit = ((points - low) / (high - low).clamp_min(1e-30)).double().numpy()
-    x, y = MARGIN + 0.1 + unit[:, 0] * (WIDE - 0.2), 0.95 + (1 - unit[:, 1]) * (0.8 * WIDE - 0.2)
-    size = min(30.0, 12_000 / len(points))
-    if found.targets is None:
-        axes.scatter(x, y, s=size, color=INK, linewidths=0)
-        return figure
-    colors = _colors(found)
-    axes.scatter(x, y, s=size, c=colors[found.targets.numpy()], linewidths=0, alpha=0.85)
-    _legend(axes, found, colors, 0.85 + 0.8 * WIDE + 0.2, WIDE)
-    for target in _present(found):
-        place = (found.targets == target).numpy()
-        middle = (float(np.median(x[place])), float(np.median(y[place])))
-        label = sheet.legible(_name(found, target), 1.2, 9)
-        sheet.write(axes, *middle, label, 9, INK, ha="center", weight="bold")
-    return figure
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.maps)
 
+    def __len__(self) -> int:
+        return len(self.maps)
 
-def draw_neighbors(
-    found: Embedding,
-    items: Sequence[int],
-    near: Int64[Tensor, "n count"],
-    far: Float[Tensor, "n count"],
-    metric: str,
-) -> Figure:
-    """See `Embedding.plot_neighbors`."""
-    n, count = near.shape
-    if found.thumbnails is None:
-        raise InputError("no thumbnails to draw", expected="images or volumes")
-    if not items or not all(0 <= item < n for item in items):
-        raise InputError("no such items", expected=f"numbers of 0 to {n - 1}", got=list(items))
-    side, gap = 0.7, 0.1
-    note = f"Left the item, then its nearest others; below, the {metric} distance."
-    if found.targets is not None:
-        note += " Frames: green, the same class; orange, another."
-    title = f"Nearest neighbors at {found.layer or 'output'}"
-    width = (count + 1) * (side + gap) + 0.15 + 2 * MARGIN
-    figure, axes = sheet.blank(max(width, 5.5), 0.9 + len(items) * (side + 0.28), title, note)
-    for row, item in enumerate(items):
-        for column, other in enumerate([item, *near[item].tolist()]):
-            x = MARGIN + column * (side + gap) + 0.15 * (column > 0)
-            y = 0.9 + row * (side + 0.28)
-            sheet.tile(axes, sheet.photo(found.thumbnails[other]), (x, y, side, side), fit=False)
-            label = "" if not column else f"{float(far[item, column - 1]):.2g}"
-            if found.targets is not None:
-                same = int(found.targets[other]) == int(found.targets[item])
-                color = INK if not column else RIGHT if same else WRONG
-                axes.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor=color, linewidth=1.6))
-                label = _name(found, int(found.targets[other])) + f" {label}"
-            sheet.write(axes, x, y + side + 0.1, sheet.legible(label, side, 6.5), 6.5, MUTED)
-    return figure
+    def strongest(self, layer: str, channel: int | None = None) -> tuple[int, ...]:
+        """The unit with the greatest activation, (channel, *place), of a layer or of one of its channels."""
+        values = self[layer].nan_to_num(nan=-torch.inf)
+        if channel is None:
+            return tuple(int(i) for i in torch.unravel_index(values.argmax(), values.shape))
+        if not 0 <= channel < len(values):
+            raise InputError("the layer has no such channel", expected=f"0 to {len(values) - 1}", got=channel)
+        best = torch.unravel_index(values[channel].argmax(), values.shape[1:])
+        return channel, *(int(i) for i in best)
 
+    def seen(self, layer: str, unit: Sequence[int]) -> Seen | None:
+        """What a unit (channel, *place) sees of the input, by the windows of `striate.geometry`; None where these are
+        not known (a layer whose result is no single tensor, or a network that cannot be traced)."""
+        self[layer]
+        if self.graph is None or layer not in self.known:
+            return None
+        return seen_by(self.graph, self.known[layer], unit[1:])
 
-def _colors(found: Embedding) -> Array:
-    """A color for each class: told apart as well as that many can be."""
-    assert found.targets is not None
-    count = int(found.targets.max()) + 1
-    if count <= 10:
-        return np.asarray(colormaps["tab10"].colors)[:count]  # type: ignore[attr-defined]
-    return np.asarray(colormaps["tab20"](np.arange(count) % 20))[:, :3]
+    def plot(self, layer: str | None = None, channels: Sequence[int] | None = None) -> Figure:
+        """All layers, a row each with its most varied channels; or one layer: its channels (by default the 12 that are
+        excited most) with the range of each, its strongest unit marked, and on the input what that unit sees."""
+        from striate.interpret.features.map_pictures import draw_layer, draw_layers
+
+        return draw_layers(self) if layer is None else draw_layer(self, layer, channels)
+
+    def table(self, rows: int = 200) -> Table:
+        """A row a layer: its shape, range, share of units above zero, and strongest unit."""
+        table = Table("layer", "shape", "least", "greatest", "above 0", "strongest", "sees", title=self.title())
+        for layer, values in list(self.items())[:rows]:
+            unit = self.strongest(layer)
+            seen = self.seen(layer, unit)
+            spans = ", ".join(f"{a}–{b}" for a, b in seen.nominal) if seen else "?"
+            facts = (
+                f"{float(values.min()):.3g}",
+                f"{float(values.max()):.3g}",
+                f"{float((values > 0).float().mean()):.0%}",
+            )
+            shape = " × ".join(map(str, values.shape))
+            table.add_row(layer, shape, *facts, ",".join(map(str, unit)), spans)
+        return table
+
+    def json(self) -> dict[str, Any]:
+        """Shapes and strongest units as plain types; `save` writes the maps."""
+        layers = {}
+        for layer, values in self.items():
+            unit = self.strongest(layer)
+            seen = self.seen(layer, unit)
+            facts = {"shape": list(values.shape), "least": float(values.min()), "greatest": float(values.max())}
+            layers[layer] = facts | {"strongest": list(unit), "sees": [list(s) for s in seen.nominal] if seen else None}
+        return {"method": "feature maps", "layers": layers}
+
+    def save(self, path: str | Path) -> None:
+        """Write x and all maps into a safetensors file, the rest as JSON; StorageError where it cannot be written."""
+        save_tensors(
+            Path(path), {"x": self.x, **{f"maps/{name}": values for name, values in self.items()}}, self.json()
+        )
+
+    def title(self) -> str:
+        """How many: "feature maps of 12 layers"."""
+        return f"feature maps of {len(self)} layer{'s' * (len(self) != 1)}"
+
+    def _repr_html_(self) -> str:
+        return as_image(self.plot(), self.title())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title()})"
 
 
-def _present(found: Embedding) -> list[int]:
-    return [] if found.targets is None else sorted(set(found.targets.tolist()))
+def feature_maps(model: nn.Module, x: Float[Tensor, "n c *space"]) -> FeatureMaps:
+    """What every layer makes of one input (1, c, *space): maps (channels, *space) by layer, in the order of execution.
+
+    Recorded is each leaf module (convolution, pooling, activation, normalization, …) by its path, and what a forward
+    computes with functions (`F.relu`, sums of branches, concatenations) as path.function, where the output is
+    (1, channels, *space) with as many spatial axes as x and one of them longer than 1; not dropout and identity, which
+    change nothing in eval mode. What is called again is `path#2`, `path#3`, ….
+
+    The model runs once, in eval mode without gradients. The maps are copies on the CPU: a later in-place activation
+    does not change them.
+
+    Raises InputError for several inputs, one without spatial axes, and where no layer makes a map.
+    Source: Zeiler & Fergus 2014, "Visualizing and Understanding Convolutional Networks", sec. 4.
+
+    >>> list(feature_maps(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten()), torch.zeros(1, 1, 8, 8)))
+    ['0', '1']
+    """
+    x = checked(model, x)
+    if x.dim() < 3 or len(x) != 1:
+        expected = "one input, axes (1, c, *space)"
+        raise InputError("cannot show feature maps", where="x", expected=expected, got=f"{tuple(x.shape)}")
+    try:
+        graph = trace(model, x)
+    except InputError:
+        graph = None  # its windows stay unknown
+    recording = _Recording(model, x.dim(), graph)
+    with examined(model) as network, torch.no_grad():
+        recording.run(network, x)
+    if not recording.maps:
+        raise InputError(
+            "no feature maps to show",
+            where=type(model).__name__,
+            expected=f"a layer with an output of {x.dim()} axes, one of the last longer than 1",
+            got="none",
+        )
+    return FeatureMaps(x.cpu(), recording.maps, recording.values, graph)
 
 
-def _name(found: Embedding, target: int) -> str:
-    return found.names[target] if target < len(found.names) else str(target)
+class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Copies what the layers of a running network return."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Not wrapped by torch.compile's machinery, whose import takes longer than a small network."""
+        return False
+
+    def __init__(self, model: nn.Module, axes: int, graph: Graph | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.axes, self.graph = axes, graph
+        self.maps: dict[str, Tensor] = {}
+        self.values: dict[str, int] = {}
+        self.names: Counter[str] = Counter()
+        self.leaves: Counter[str] = Counter()
+        self.calls: Counter[tuple[str, str]] = Counter()
+        parents = {path for path, module in model.named_modules() if any(module.children())}
+        # The values that functions make, by the path of the module that calls them and the function.
+        self.functions: dict[tuple[str, str], list[int | None]] = {}
+        for node in graph.nodes if graph is not None else ():
+            if node.path in parents:
+                shown = node.kind in _KINDS or node.operation == "cat"
+                made = self.functions.setdefault((node.path, _plain(node.operation)), [])
+                made.append(node.outputs[0] if shown else None)
+
+    def run(self, model: nn.Module, x: Tensor) -> None:
+        """One forward."""
+        with watched(model, self._left) as self.running, self:
+            model(x)
+
+    def _left(self, path: str, module: nn.Module, output: Any, failed: bool) -> None:
+        """A module ended."""
+        if failed or any(module.children()) or isinstance(module, _PASS_ON):
+            return
+        number = self.leaves[path]
+        self.leaves[path] += 1
+        calls = self.graph.calls.get(path, ()) if self.graph is not None else ()
+        self._keep(path or type(module).__name__, output, calls[number] if number < len(calls) else None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        path, name = self.running()[0], _plain(func._schema.name.partition("::")[2])
+        made = self.functions.get((path, name), ())
+        number = self.calls[path, name]
+        self.calls[path, name] += 1
+        if number < len(made) and made[number] is not None:
+            first = out[0] if isinstance(out, tuple | list) else out
+            self._keep(f"{path}.{name}" if path else name, first, made[number])
+        return out
+
+    def _keep(self, name: str, output: Any, value: int | None) -> None:
+        self.names[name] += 1
+        if not (
+            isinstance(output, Tensor)
+            and output.ndim == self.axes
+            and output.shape[0] == 1
+            and output.is_floating_point()
+            and max(output.shape[2:]) > 1
+        ):
+            return
+        key = name if self.names[name] == 1 else f"{name}#{self.names[name]}"
+        self.maps[key] = output[0].detach().to("cpu", copy=True)
+        if value is not None:
+            self.values[key] = value
 
 
-def _legend(axes: Axes, found: Embedding, colors: Array, y: float, width: float) -> None:
-    assert found.targets is not None
-    shown = _present(found)[:NAMED]
-    step = width / len(shown)
-    for number, target in enumerate(shown):
-        x = MARGIN + number * step
-        axes.add_patch(Rectangle((x, y - 0.05), 0.1, 0.1, color=colors[target], linewidth=0))
-        sheet.write(axes, x + 0.14, y, sheet.legible(_name(found, target), step - 0.18, 7), 7, INK)
+def _plain(name: str) -> str:
+    """One name for the forms of a function."""
+    name = name.strip("_").removesuffix("_with_indices")
+    return "convolution" if name.startswith("conv") else name
