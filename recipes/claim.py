@@ -106,7 +106,9 @@ def words(runs: list[dict[str, Any]], folds: int | None = None) -> list[str]:
         lines.append(
             f"# {'Claim:' if number == 0 else 'And'} {written} {what}{loss}, {seeds}{each} on {items}, {part}."
         )
-    clock, processor = ([found[key] for found in runs] for key in ("seconds", "processor_seconds"))
+    clock, processor = ([found[key] for found in runs if key in found] for key in ("seconds", "processor_seconds"))
+    if not clock:
+        return lines
     lines.append(
         f"# Training: median {statistics.median(clock):.1f} s ({min(clock):.1f} to {max(clock):.1f}; processor "
         f"{statistics.median(processor):.1f} s a thread) on {torch.get_num_threads()} threads; striate "
@@ -138,10 +140,11 @@ def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | 
             which = {"fold": seed} if recipe.folds else {"seed": seed}
             done.append(run(replace(recipe, **which, data=spec), parts, runs))
             done.sort(key=lambda found: found["seed"])
+            # First what took long.
+            results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
             first = path.read_text().splitlines()[0]
             lines = words(done, recipe.folds)
             path.write_text("\n".join([first, *lines, *body]) + "\n")
-            results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
             print(f"seed {seed}: {done[-1]['parts']}, {done[-1]['seconds']} s", flush=True)
     print(path.read_text())
 

@@ -44,16 +44,16 @@ def draw_occlusion(found: OcclusionMap, output: tuple[int, ...]) -> Figure:
     if heat.dim() == 3:
         plane = int(heat.abs().nan_to_num().amax((1, 2)).argmax())
         heat, x, note = heat[plane], x[:, plane], f"Plane {plane}. {note}"
-    image, limit = _photo(x), _limit(heat)
+    image, limit = photo_of(x), magnitude(heat)
     tall = SIDE * min(1.6, image.shape[0] / image.shape[1])
-    figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, _title(found, output), note)
+    figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, titled(found, output), note)
     colored = colormaps["RdBu_r"].with_extremes(bad=RULE)(np.ma.masked_invalid(heat.double() / limit / 2 + 0.5))
     share = np.clip(np.nan_to_num(heat.double().abs().numpy() / limit), 0, 0.9)[..., None]
     gray = image.mean(2, keepdims=True) / 255
     over = share * colored[..., :3] + (1 - share) * gray
     for place, pixels in enumerate((image, colored[..., :3], over)):
         sheet.tile(axes, pixels, (MARGIN + place * (SIDE + 0.2), 0.85, SIDE, tall))
-    _scale(axes, MARGIN, tall + 1.15, limit, "drop of the output")
+    scale(axes, MARGIN, tall + 1.15, limit, "drop of the output")
     return figure
 
 
@@ -97,13 +97,13 @@ def _letter(letter: str, box: sheet.Box) -> PathPatch:
 def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], note: str) -> Figure:
     """Channels by positions in gray, the heat below."""
     tall = min(max(0.12 * len(x), 0.4), 2.5)
-    figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, _title(found, output), note)
-    limit = _limit(heat)
+    figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, titled(found, output), note)
+    limit = magnitude(heat)
     sheet.tile(axes, x.double().numpy(), (MARGIN, 0.85, WIDE, tall), fit=False, cmap="gray")
     colors = colormaps["RdBu_r"].with_extremes(bad=RULE)
     row = np.ma.masked_invalid(heat.double().numpy())[None]
     sheet.tile(axes, row, (MARGIN, 0.95 + tall, WIDE, 0.4), fit=False, cmap=colors, vmin=-limit, vmax=limit)
-    _scale(axes, MARGIN, tall + 1.6, limit, "drop of the output")
+    scale(axes, MARGIN, tall + 1.6, limit, "drop of the output")
     return figure
 
 
@@ -118,8 +118,8 @@ def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:
     step = tall + 0.32
     note = "Red: the change raises the output; blue: it lowers it. Rows: " + " ".join(map(str, found.axes["letter"]))
     width = 0.5 + WIDE + 2 * MARGIN
-    figure, axes = sheet.blank(width, 0.85 + strips * step + 0.75, _title(found, output), note)
-    limit, columns = _limit(change), min(line, length)
+    figure, axes = sheet.blank(width, 0.85 + strips * step + 0.75, titled(found, output), note)
+    limit, columns = magnitude(change), min(line, length)
     for strip in range(strips):
         first, y = strip * line, 0.95 + strip * step
         part = change[:, first : first + line]
@@ -133,7 +133,7 @@ def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:
             for place, letter in enumerate(text[first : first + line]):
                 x = MARGIN + 0.5 + (place + 0.5) * WIDE / columns
                 sheet.write(axes, x, y - 0.07, letter, 5.5, INK, ha="center")
-    _scale(axes, MARGIN + 0.5, 0.95 + strips * step + 0.05, limit, "change of the output")
+    scale(axes, MARGIN + 0.5, 0.95 + strips * step + 0.05, limit, "change of the output")
     return figure
 
 
@@ -141,11 +141,11 @@ def draw_variants(found: VariantMap, output: tuple[int, ...]) -> Figure:
     """See `VariantMap.plot`."""
     change = found.change[output].double()
     shown = change.abs().nan_to_num().topk(min(BARS, len(change))).indices.sort().values.tolist()
-    limit, middle = _limit(change), MARGIN + 1.6 + 2.5
+    limit, middle = magnitude(change), MARGIN + 1.6 + 2.5
     note = "Red: the variant raises the output; blue: it lowers it."
     if len(shown) < len(change):
         note += f" The {len(shown)} of {len(change)} with the greatest effect."
-    figure, axes = sheet.blank(middle + 2.5 + 0.9, 0.85 + 0.2 * len(shown) + 0.2, _title(found, output), note)
+    figure, axes = sheet.blank(middle + 2.5 + 0.9, 0.85 + 0.2 * len(shown) + 0.2, titled(found, output), note)
     for row, number in enumerate(shown):
         y, value = 0.95 + 0.2 * row, float(change[number])
         label = sheet.legible(str(found.axes["variant"][number]), 1.5, 7.5)
@@ -161,27 +161,28 @@ def _frame(x: Inches, y: Inches, width: Inches, height: Inches) -> Rectangle:
     return Rectangle((x, y), width, height, fill=False, edgecolor=RULE, linewidth=0.6)
 
 
-def _title(found: Map, output: tuple[int, ...]) -> str:
+def titled(found: Map, output: tuple[int, ...]) -> str:
     target = found.parameters["target"]
     named = ",".join(map(str, output)) or (str(target) if isinstance(target, int) else "")
     return f"{found.title()}: output {named}{' ' * bool(named)}= {float(found.base[output]):.4g}"
 
 
-def _scale(axes: Axes, x: Inches, y: Inches, limit: float, what: str) -> None:
-    """A strip of the colors with the values at its ends."""
-    sheet.tile(axes, np.linspace(-1, 1, 201)[None], (x, y, 1.8, 0.12), fit=False, cmap="RdBu_r", vmin=-1, vmax=1)
-    for place, text, side in ((0.0, f"{-limit:.3g}", "left"), (0.9, "0", "center"), (1.8, f"{limit:+.3g}", "right")):
+def scale(axes: Axes, x: Inches, y: Inches, limit: float, what: str, colors: str = "RdBu_r") -> None:
+    """A strip of the colors with the values at its ends: around zero, or from it."""
+    sheet.tile(axes, np.linspace(0, 1, 201)[None], (x, y, 1.8, 0.12), fit=False, cmap=colors, vmin=0, vmax=1)
+    ends = [(0.0, f"{-limit:.3g}", "left"), (0.9, "0", "center")] if colors == "RdBu_r" else [(0.0, "0", "left")]
+    for place, text, side in (*ends, (1.8, f"{limit:+.3g}", "right")):
         sheet.write(axes, x + place, y + 0.22, text, 7, MUTED, ha=side)
     sheet.write(axes, x + 2.0, y + 0.06, what, 7.5, MUTED)
 
 
-def _limit(values: Tensor) -> float:
+def magnitude(values: Tensor) -> float:
     """The greatest magnitude; what is not finite does not count."""
     known = values[values.isfinite()].abs().double()
     return max(float(known.max()) if known.numel() else 0.0, 1e-30)
 
 
-def _photo(x: Tensor) -> Array:
+def photo_of(x: Tensor) -> Array:
     """(c, h, w) from its least to its greatest value, as a photo."""
     x = x.double().nan_to_num()
     least, greatest = x.min(), x.max()

@@ -1,0 +1,233 @@
+"""What each value of an input has to do with an output, by gradients and by rules in their place.
+
+gradient, gradient_times_input     the derivative, and times the value
+integrated_gradients, smooth_grad  means of derivatives, along a line and around x
+deep_lift                          differences from a reference, shared out by the rescale rule
+guided_backpropagation, deconvnet  gradients rectified on their way back: pictures of what a unit sees
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from striate.errors import InputError
+from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
+from striate.interpret.attribution.run import ROWS, Attribution, Baseline, Run, around, from_baseline, parts
+from striate.interpret.sweep import Progress, Report, Target
+from striate.shapes import Num, Tensor
+
+
+def gradient(
+    model: nn.Module, x: Num[Tensor, "n ..."], *, target: Target = None, layer: str = "", progress: Progress = False
+) -> Attribution:
+    """The derivative of an output by each value of x (n, c, *space); of tokens (n, t), by how much each is there, the
+    factor 1 of its embedding.
+
+    `target`: None, the greatest output of each item; an index along axis 1 of the output (the class); one for each
+    item; or a function of outputs (n, ...) that keeps the first axis; what is left of other axes is added up, so that
+    of dense outputs (n, k, *space) an index takes a class's whole map. `layer`: path of a module whose output is
+    meant, "" for the network's own (the first tensor of a tuple), at its last call. `progress`: True draws a bar; or a
+    function told (done, total, what). The network runs in eval mode and is left as it was.
+
+    Raises InputError for a target that is no class, an unknown layer or one that is not called, NaN in x, and an
+    output that has no derivative.
+    Source: Simonyan, Vedaldi & Zisserman 2014, "Deep inside convolutional networks", sec. 3.
+
+    >>> twice = nn.Sequential(nn.Flatten(), nn.Linear(2, 1, bias=False))
+    >>> _ = nn.init.constant_(twice[1].weight, 2.0)
+    >>> found = gradient(twice, torch.tensor([[[3.0, 5.0]]]))
+    >>> found.base, found.scores
+    (tensor(16.), tensor([[2., 2.]]))
+    """
+    return _simple("gradient", model, x, target, layer, progress)
+
+
+def gradient_times_input(
+    model: nn.Module, x: Num[Tensor, "n ..."], *, target: Target = None, layer: str = "", progress: Progress = False
+) -> Attribution:
+    """Each value of x times the output's derivative by it: its share of the output, were the network linear.
+
+    Arguments and errors as of `gradient`.
+    Source: Shrikumar et al. 2016, "Not just a black box", sec. 2.
+    """
+    return _simple("gradient × input", model, x, target, layer, progress, times_input=True)
+
+
+def guided_backpropagation(
+    model: nn.Module, x: Num[Tensor, "n ..."], *, target: Target = None, layer: str = "", progress: Progress = False
+) -> Attribution:
+    """The gradient, of which each rectifier on the way back lets only positive parts through, where it was open.
+
+    Works on activations as modules, as functions, shared and in place. Arguments as of `gradient`.
+
+    Raises InputError as `gradient`, and where the network has no rectifier.
+    Source: Springenberg et al. 2015, "Striving for simplicity: the all convolutional net", sec. 3.4.
+    """
+    return _simple("guided backpropagation", model, x, target, layer, progress, rule=lambda: Rectified(guided=True))
+
+
+def deconvnet(
+    model: nn.Module, x: Num[Tensor, "n ..."], *, target: Target = None, layer: str = "", progress: Progress = False
+) -> Attribution:
+    """A unit projected back to x: filters transposed, pooling undone by its switches, all rectified on the way back.
+
+    With `layer`, a channel's index as `target` takes its whole map; `strongest(channel)` takes its greatest value and
+    leaves all others of the layer at zero, as the paper does. Arguments as of `gradient`.
+
+    Raises InputError as `gradient`, and where the network has no rectifier.
+    Source: Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks", sec. 2.1.
+    """
+    return _simple("DeconvNet", model, x, target, layer, progress, rule=lambda: Rectified(guided=False))
+
+
+def strongest(channel: int) -> Callable[[Tensor], Tensor]:
+    """A target: the greatest value of a channel's map.
+
+    >>> strongest(1)(torch.tensor([[[1.0, 9.0], [7.0, 3.0]]]))
+    tensor([7.])
+    """
+
+    def greatest(output: Tensor) -> Tensor:
+        # max, not amax: of equal values one is the unit, the others are not.
+        return output[:, channel].flatten(1).max(1).values if output.dim() > 2 else output[:, channel]
+
+    greatest.__qualname__ = f"strongest({channel})"
+    return greatest
+
+
+def integrated_gradients(
+    model: nn.Module,
+    x: Num[Tensor, "n ..."],
+    *,
+    target: Target = None,
+    baseline: Baseline = 0.0,
+    steps: int = 50,
+    layer: str = "",
+    progress: Progress = False,
+) -> Attribution:
+    """(x - baseline) times the mean derivative on the straight line between: shares of output(x) - output(baseline).
+
+    `baseline`: what stands for nothing: a number, one for each channel, values (c, *space), or several references
+    (r, c, *space), whose results are averaged; of tokens it is that they are not there, 0. `steps`: points of the
+    Gauss-Legendre rule; `parameters["gap"]` is the greatest difference that it leaves between the sum of the shares
+    and what they share. The other arguments as of `gradient`.
+
+    Raises InputError as `gradient`, for less than 1 step, and a baseline that does not fit.
+    Source: Sundararajan, Taly & Yan 2017, "Axiomatic attribution for deep networks", eq. 1.
+
+    >>> sigmoid = nn.Sequential(nn.Flatten(), nn.Sigmoid())
+    >>> found = integrated_gradients(sigmoid, torch.tensor([[[3.0]]]))
+    >>> found.base, found.scores  # 0.9526 - 0.5
+    (tensor(0.9526), tensor([[0.4526]]))
+    """
+    if steps < 1:
+        raise InputError("too few steps", expected="1 or more", got=steps)
+    places, weights = (torch.from_numpy(part / 2) for part in np.polynomial.legendre.leggauss(steps))
+    places = places + 0.5
+
+    def mean(run: Run, here: Tensor, there: Tensor, report: Report) -> Tensor:
+        line = places.to(here).reshape(-1, *[1] * here.dim())
+        found = torch.zeros_like(here)
+        for part in parts(steps, max(1, ROWS // len(here))):
+            points = there + line[part] * (here - there)
+            rows = len(points)
+            _, slopes = run(points.flatten(0, 1), rows)
+            found += torch.einsum("s,s...->...", weights[part].to(here), slopes.reshape(points.shape))
+            report(rows * len(here))
+        return found
+
+    return from_baseline("integrated gradients", model, x, target, baseline, layer, progress, steps, mean)
+
+
+def deep_lift(
+    model: nn.Module,
+    x: Num[Tensor, "n ..."],
+    *,
+    target: Target = None,
+    baseline: Baseline = 0.0,
+    layer: str = "",
+    progress: Progress = False,
+) -> Attribution:
+    """Differences of x from a baseline times DeepLIFT's multipliers, by the rescale rule: shares of the difference.
+
+    The rule reaches activations as modules, as functions, shared and in place, maximum pooling, products, softmax and
+    normalizations; `parameters["gap"]` is the greatest difference between the sum of the shares and what they share,
+    rounding unless the network has operations without a rule. Arguments as of `integrated_gradients`.
+
+    Raises InputError as `gradient`, and for a baseline that does not fit.
+    Source: Shrikumar, Greenside & Kundaje 2017, "Learning important features through propagating activation
+    differences", sec. 3.5.1; several references as Lundberg & Lee 2017 (DeepSHAP).
+    """
+
+    def multipliers(run: Run, here: Tensor, there: Tensor, report: Report) -> Tensor:
+        _, found = run(torch.cat([here, there]), 2, Rescaled())
+        report(len(here))
+        return found[: len(here)]
+
+    return from_baseline("DeepLIFT", model, x, target, baseline, layer, progress, 1, multipliers)
+
+
+def smooth_grad(
+    model: nn.Module,
+    x: Num[Tensor, "n ..."],
+    *,
+    target: Target = None,
+    samples: int = 50,
+    noise: float = 0.15,
+    squared: bool = False,
+    seed: int = 0,
+    layer: str = "",
+    progress: Progress = False,
+) -> Attribution:
+    """The mean derivative at `samples` points around x, moved by Gaussian noise.
+
+    `noise`: its standard deviation as a share of the greatest less the least value of the item. `squared`: the mean
+    of squared derivatives. The other arguments as of `gradient`.
+
+    Raises InputError as `gradient`, and for less than 1 sample or negative noise.
+    Source: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", eq. 1 and sec. 3.2; squared: Hooker et
+    al. 2019, "A benchmark for interpretability methods in deep neural networks".
+    """
+    if samples < 1 or not noise >= 0:
+        raise InputError("no such noise", expected="1 or more samples, noise from 0", got=f"{samples}, {noise}")
+    generator = torch.Generator().manual_seed(seed)
+
+    def mean(run: Run, values: Tensor, report: Report) -> Tensor:
+        spread = values.flatten(1).amax(1) - values.flatten(1).amin(1)
+        sigma = (noise * spread).reshape(-1, *[1] * (values.dim() - 1))
+        found = torch.zeros_like(values)
+        for part in parts(samples, max(1, ROWS // len(values))):
+            count = part.stop - part.start
+            drawn = torch.randn(count, *values.shape, generator=generator).to(values)
+            _, slopes = run((values + sigma * drawn).flatten(0, 1), count)
+            found += (slopes**2 if squared else slopes).reshape(drawn.shape).sum(0) / samples
+            report(count * len(values))
+        return found
+
+    parameters = {"samples": samples, "noise": noise, "squared": squared, "seed": seed}
+    return around("SmoothGrad", model, x, target, layer, progress, samples, mean, parameters)
+
+
+def _simple(
+    method: str,
+    model: nn.Module,
+    x: Tensor,
+    target: Target,
+    layer: str,
+    progress: Progress,
+    *,
+    rule: Callable[[], Rule] | None = None,
+    times_input: bool = False,
+) -> Attribution:
+    """One run forward and back."""
+
+    def slopes(run: Run, values: Tensor, report: Report) -> Tensor:
+        _, found = run(values, 1, rule() if rule else None)
+        report(len(values))
+        return found * values if times_input else found
+
+    return around(method, model, x, target, layer, progress, 1, slopes, {}, summed=times_input)
