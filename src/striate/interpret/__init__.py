@@ -3,12 +3,21 @@
 first_filters, feature_maps   the weights that see pixels, and the maps that they make
 gradient, gradient_times_input, integrated_gradients, smooth_grad, deep_lift, guided_backpropagation, deconvnet
                               what each value of an input has to do with an output, by what flows back
+cam, grad_cam, grad_cam_pp, layer_cam, score_cam
+                              a layer's maps weighed for a class, laid where its units look
 occlusion                     the output with a part of the input covered, place by place
 many_scales                   a classifier of crops on a whole image: what is where, and how large
 mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
 filter_motifs, match_motifs   what the filters of a sequence network look for, and which known motifs are like it
+model_randomization, label_randomization
+                              whether a method's maps change when what the network has learned does
+deletion, insertion           whether the network needs what a map points at
+pointing_game, energy_inside  whether a map lies where the object is
+compare_methods               all of these for several methods, beside maps that know no network
 """
 
+from striate.interpret.attribution.cam import CamMap, grad_cam, grad_cam_pp, layer_cam, score_cam
+from striate.interpret.attribution.dense import cam
 from striate.interpret.attribution.gradients import (
     deconvnet,
     deep_lift,
@@ -19,6 +28,7 @@ from striate.interpret.attribution.gradients import (
     smooth_grad,
     strongest,
 )
+from striate.interpret.attribution.placement import Placement
 from striate.interpret.attribution.run import Attribution
 from striate.interpret.features.filters import feature_maps, first_filters
 from striate.interpret.map import Changes, Map
@@ -27,33 +37,58 @@ from striate.interpret.motifs import Motif, filter_motifs, read_motifs, write_mo
 from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, variants
 from striate.interpret.occlusion import OcclusionMap, occlusion
 from striate.interpret.scales import ScaleMap, Sighting, many_scales
+from striate.interpret.trust.comparison import Comparison, compare_methods
+from striate.interpret.trust.curves import Curves, deletion, insertion
+from striate.interpret.trust.maps import center_prior, input_edges
+from striate.interpret.trust.pointing import box_regions, energy_inside, pointing_game
+from striate.interpret.trust.randomization import Randomization, label_randomization, model_randomization
 
 __all__ = [
     "Attribution",
+    "CamMap",
     "Changes",
+    "Comparison",
+    "Curves",
     "Map",
     "Match",
     "Matches",
     "Motif",
     "MutationMap",
     "OcclusionMap",
+    "Placement",
+    "Randomization",
     "ScaleMap",
     "Sighting",
     "VariantMap",
+    "box_regions",
+    "cam",
+    "center_prior",
+    "compare_methods",
     "deconvnet",
     "deep_lift",
+    "deletion",
+    "energy_inside",
     "feature_maps",
     "filter_motifs",
     "first_filters",
+    "grad_cam",
+    "grad_cam_pp",
     "gradient",
     "gradient_times_input",
     "guided_backpropagation",
+    "input_edges",
+    "insertion",
     "integrated_gradients",
+    "label_randomization",
+    "layer_cam",
     "many_scales",
     "match_motifs",
+    "model_randomization",
     "mutagenesis",
     "occlusion",
+    "pointing_game",
     "read_motifs",
+    "score_cam",
     "smooth_grad",
     "strongest",
     "variants",

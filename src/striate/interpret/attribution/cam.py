@@ -20,6 +20,7 @@ from striate.geometry.graph import Graph, Value
 from striate.geometry.trace import trace
 from striate.interpret.attribution.placement import Placement
 from striate.interpret.map import Map
+from striate.interpret.occlusion import AXES
 from striate.interpret.scoring import checked, classes_of, examined, find_layer, output_after, output_of, scored
 from striate.interpret.sweep import Progress, Report, Target, described, reporting
 from striate.shapes import Float, Tensor
@@ -27,7 +28,6 @@ from striate.shapes import Float, Tensor
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-AXES = {1: ("position",), 2: ("row", "column"), 3: ("plane", "row", "column")}
 # (A, dS/dA) -> a map for each item
 Weigh = Callable[[Tensor, Tensor], Tensor]
 BATCH = 4  # items at a time: more do not fit into the caches
@@ -167,7 +167,7 @@ def score_cam(
     own, base, scores = one_each(target, len(x)), [], []
     with examined(model), contextlib.ExitStack() as stack, torch.no_grad():
         report: Report | None = None
-        for item, part in enumerate(x.split(1)):
+        for item, part in enumerate(x[:, None]):
             output, values = (found.detach() for found in output_after(model, part, path))
             if report is None:
                 report = stack.enter_context(reporting(progress, len(x) * values.shape[1], "Score-CAM"))
@@ -193,7 +193,8 @@ def _confidence(
     flat = values.flatten(1)
     least, most = flat.amin(1), flat.amax(1)
     scores = flat.new_full((len(flat),), -math.inf)
-    for which in torch.arange(len(flat), device=x.device).split(batch_size):
+    for first in range(0, len(flat), batch_size):
+        which = torch.arange(first, min(first + batch_size, len(flat)), device=x.device)
         live = which[(most > least)[which]]
         if len(live):
             masks = placement.spread(values[live]).nan_to_num(0)

@@ -6,19 +6,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from striate.interpret import sheet
-from striate.interpret.sheet import MARGIN, MUTED, RULE, Array, Inches
+from striate.interpret.pictures import SIDE, WIDE, magnitude, photo_of, scale, titled
+from striate.interpret.sheet import MARGIN, MUTED, RULE, Array
 from striate.shapes import Tensor
 
 if TYPE_CHECKING:
     from striate.interpret.attribution.cam import CamMap
-
-WIDE, SIDE = 8.0, 2.5  # inches of a signal and of an image
 
 
 def draw_cam(found: CamMap, output: tuple[int, ...]) -> Figure:
@@ -29,18 +26,19 @@ def draw_cam(found: CamMap, output: tuple[int, ...]) -> Figure:
     if heat.dim() == 3:
         plane = int(heat.nan_to_num().abs().amax((1, 2)).argmax())
         heat, x, note = heat[plane], x[:, plane], f"Plane {plane}. {note}"
-    image = gray_photo(x)
+    image = photo_of(x)
     tall = SIDE * min(1.6, image.shape[0] / image.shape[1])
-    figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, _title(found, output), note)
+    figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, titled(found, output), note)
     for place, pixels in enumerate((image, *overlaid(image, heat))):
         sheet.tile(axes, pixels, (MARGIN + place * (SIDE + 0.2), 0.85, SIDE, tall))
-    scale(axes, MARGIN, tall + 1.15, heat, found.method)
+    name, _, most = colors_of(heat)
+    scale(axes, MARGIN, tall + 1.15, most, found.method, name)
     return figure
 
 
-def overlaid(image: Array, heat: Tensor) -> tuple[Array, Array]:
+def overlaid(image: Array, heat: Tensor, signed: bool = False) -> tuple[Array, Array]:
     """A heat map in its colors, and over the image in gray: the stronger, the less of the image is seen."""
-    name, least, most = _colors(heat)
+    name, least, most = colors_of(heat, signed)
     level = (heat.double() - least) / (most - least)
     colored = colormaps[name].with_extremes(bad=RULE)(np.ma.masked_invalid(level.numpy()))[..., :3]
     share = np.clip(np.nan_to_num((heat.double().abs() / most).numpy()), 0, 0.8)[..., None]
@@ -48,33 +46,16 @@ def overlaid(image: Array, heat: Tensor) -> tuple[Array, Array]:
     return colored, share * colored + (1 - share) * gray
 
 
-def gray_photo(x: Tensor) -> Array:
-    """(c, h, w) from its least to its greatest value, as a photo."""
-    x = x.double().nan_to_num()
-    least, most = x.min(), x.max()
-    return sheet.photo((255 * (x - least) / (most - least).clamp_min(1e-30)).round().to(torch.uint8))
-
-
-def scale(axes: Axes, x: Inches, y: Inches, heat: Tensor, what: str) -> None:
-    """A strip of the colors with the values at its ends."""
-    name, least, most = _colors(heat)
-    sheet.tile(axes, np.linspace(0, 1, 201)[None], (x, y, 1.8, 0.12), fit=False, cmap=name, vmin=0, vmax=1)
-    for place, value, side in ((0.0, least, "left"), (1.8, most, "right")):
-        sheet.write(axes, x + place, y + 0.22, f"{value:.3g}", 7, MUTED, ha=side)
-    sheet.write(axes, x + 2.0, y + 0.06, what, 7.5, MUTED)
-
-
-def _colors(heat: Tensor) -> tuple[str, float, float]:
-    """The color map and its range: around 0 where there are values below it."""
-    known = heat[heat.isfinite()].double()
-    most = max(float(known.abs().max()) if known.numel() else 0.0, 1e-30)
-    return ("RdBu_r", -most, most) if known.numel() and float(known.min()) < 0 else ("viridis", 0.0, most)
+def colors_of(heat: Tensor, signed: bool = False) -> tuple[str, float, float]:
+    """The color map and its range: around 0 if `signed`, or where there are values below it."""
+    most = magnitude(heat)
+    return ("RdBu_r", -most, most) if signed or bool((heat < 0).any()) else ("viridis", 0.0, most)
 
 
 def _draw_signal(heat: Tensor, x: Tensor, found: CamMap, output: tuple[int, ...], note: str) -> Figure:
     """A signal as curves, or many channels in gray, and the map below."""
     tall = min(max(0.12 * len(x), 0.8), 2.5)
-    figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, _title(found, output), note)
+    figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, titled(found, output), note)
     if len(x) > 3:
         sheet.tile(axes, x.numpy(), (MARGIN, 0.85, WIDE, tall), fit=False, cmap="gray")
     else:
@@ -82,20 +63,12 @@ def _draw_signal(heat: Tensor, x: Tensor, found: CamMap, output: tuple[int, ...]
         for channel in x:
             level = 0.85 + tall * (1 - (channel - x.min()).numpy() / room)
             axes.plot(MARGIN + step * (np.arange(x.shape[1]) + 0.5), level, color=MUTED, linewidth=0.8)
-    name, least, most = _colors(heat)
+    name, least, most = colors_of(heat)
     colors: dict[str, Any] = {"cmap": colormaps[name].with_extremes(bad=RULE), "vmin": least, "vmax": most}
     row = np.ma.masked_invalid(heat.double().numpy())[None]
     sheet.tile(axes, row, (MARGIN, 0.95 + tall, WIDE, 0.4), fit=False, **colors)
-    scale(axes, MARGIN, tall + 1.6, heat, found.method)
+    scale(axes, MARGIN, tall + 1.6, most, found.method, name)
     return figure
-
-
-def _title(found: CamMap, output: tuple[int, ...]) -> str:
-    target = found.parameters["target"]
-    if isinstance(target, list) and output:
-        target = target[output[0]]
-    named = f"output {target}" if isinstance(target, int) else "greatest output" if target is None else str(target)
-    return f"{found.title()}: {named} = {float(found.base[output]):.4g}"
 
 
 def _note(found: CamMap) -> str:

@@ -64,7 +64,7 @@ def cam(
 
 @dataclass
 class Ending:
-    """How a network ends: averaged `maps` (n, k, *grid) times `weights` (classes, k) are the `logits`, but for biases."""
+    """A network's end: means of `maps` (n, k, *grid) times `weights` (classes, k) are the `logits`, but for biases."""
 
     maps: Tensor
     weights: Tensor

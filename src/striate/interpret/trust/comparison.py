@@ -16,7 +16,7 @@ from striate.errors import InputError
 from striate.interpret.occlusion import Fill
 from striate.interpret.sweep import Progress, Target, described, reporting
 from striate.interpret.trust.curves import deletion, insertion
-from striate.interpret.trust.maps import Method, center_prior, edges, fixed, heat_maps
+from striate.interpret.trust.maps import Method, center_prior, fixed, heat_maps, input_edges
 from striate.interpret.trust.pointing import energy_inside, pointing_game
 from striate.interpret.trust.randomization import randomized, similarity
 from striate.shapes import Bool, Float, Tensor
@@ -25,7 +25,7 @@ from striate.train.checkpoint import save_tensors
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BASELINES: dict[str, Method] = {"center prior": center_prior, "edges": edges}
+BASELINES: dict[str, Method] = {"center prior": center_prior, "edges": input_edges}
 # What is measured, and whether more of it is better.
 METRICS = {
     "deletion": False,
@@ -126,9 +126,10 @@ def compare_methods(
     seed: int = 0,
     progress: Progress = False,
 ) -> Comparison:
-    """Which method to trust on this network: all checks for all `methods` (name -> (model, x, target=class) -> Map), and
-    for two maps that know no network, a center prior and the input's edges. A method that is no better than these
-    tells nothing.
+    """Which method to trust on this network: all checks for all `methods`, and for two maps that know no network.
+
+    `methods`: name -> function (model, x, target=class) -> Map. The two are a center prior and the input's edges: a
+    method that is no better than they are tells nothing.
 
     `target`: see `deletion`. `regions`: where the object is (see `box_regions`); without them no pointing game and no
     energy. `shuffled`: a network of the same form that was trained on shuffled labels, for their row. `steps`, `fill`:

@@ -153,7 +153,7 @@ def _curve(
         raise InputError("unknown scale", expected="probability or output", got=scale)
     x, wanted, _ = fixed(model, x, target)
     positions = math.prod(x.shape[2:])
-    if not 1 <= steps or batch_size < 1:
+    if not steps >= 1 or batch_size < 1:
         raise InputError("a curve needs steps and batches", expected="1 or more", got=(steps, batch_size))
     heat = heat_maps(method, model, x, wanted)
     counts = torch.linspace(0, positions, min(steps, positions) + 1, dtype=torch.float64).round().long()
@@ -164,7 +164,8 @@ def _curve(
             ranks = _ranks(heat[item]).to(x.device)
             before, after = (one, other) if kind == "deletion" else (other, one)
             parts = []
-            for some in counts.to(x.device).split(batch_size):
+            for first in range(0, len(counts), batch_size):
+                some = counts[first : first + batch_size].to(x.device)
                 changed = ranks < some.reshape(-1, *[1] * ranks.dim())
                 batch = torch.where(changed[:, None], after, before)
                 parts.append(number(output_of(model, batch), item=item))
@@ -189,5 +190,3 @@ def _ranks(heat: Tensor) -> Tensor:
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(order))
     return ranks.reshape(heat.shape)
-
-

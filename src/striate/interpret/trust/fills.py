@@ -41,7 +41,8 @@ def filled(fill: Fill, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *sp
 
 def blurred(x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *space"]:
     """x under a Gaussian whose standard deviation is an eighth of each side, the border values going on outside."""
-    padded, lines = x, []
+    padded = x
+    lines: list[Tensor] = []
     for axis, side in reversed([*enumerate(x.shape[2:], 2)]):
         reach = max(1, round(side / 4))
         first, last = (padded.narrow(axis, at, 1) for at in (0, side - 1))

@@ -52,7 +52,8 @@ def fixed(model: nn.Module, x: Tensor, target: Target = None) -> tuple[Tensor, A
     """The checked input, the target with "the greatest" replaced by each item's class, and the scores (n,)."""
     x = checked(model, x)
     if not x.is_floating_point():
-        raise InputError("checks of maps change the input: it must be floats", got=x.dtype, fix="Pass one-hot channels.")
+        fix = "Pass one-hot channels (n, c, t)."
+        raise InputError("checks of maps change the input", expected="floats", got=x.dtype, fix=fix)
     with examined(model), torch.no_grad():
         output = output_of(model, x)
         classes = classes_of(output, target)
@@ -60,7 +61,7 @@ def fixed(model: nn.Module, x: Tensor, target: Target = None) -> tuple[Tensor, A
         return x, kept, scored(output, kept).cpu()
 
 
-def center_prior(_model: nn.Module, x: Float[Tensor, "n c *space"], *, target: Any = None) -> Float[Tensor, "n *space"]:
+def center_prior(_model: nn.Module, x: Float[Tensor, "n c *space"], **_target: Any) -> Float[Tensor, "n *space"]:
     """A Gaussian at the middle of the input, a quarter of each side wide (standard deviation): what a map says that
     knows only where objects mostly are."""
     heat = torch.ones(())
@@ -70,8 +71,8 @@ def center_prior(_model: nn.Module, x: Float[Tensor, "n c *space"], *, target: A
     return heat.expand(len(x), *heat.shape).clone()
 
 
-def edges(_model: nn.Module, x: Float[Tensor, "n c *space"], *, target: Any = None) -> Float[Tensor, "n *space"]:
-    """The magnitude of the input's own gradient, its channels summed: it looks like an explanation, and knows no network.
+def input_edges(_model: nn.Module, x: Float[Tensor, "n c *space"], **_target: Any) -> Float[Tensor, "n *space"]:
+    """The magnitude of the input's own gradient, over all channels: it looks like an explanation and knows no network.
 
     Differences are central, and one-sided at the borders. Source: Adebayo et al. 2018, sec. 5.1.
     """

@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from striate.interpret import sheet
-from striate.interpret.attribution.cam_pictures import gray_photo, overlaid
+from striate.interpret.attribution.cam_pictures import overlaid
+from striate.interpret.pictures import photo_of
 from striate.interpret.sheet import INK, MARGIN, MUTED, RULE
 from striate.shapes import Tensor
 
@@ -68,7 +69,7 @@ def draw_comparison(found: Comparison) -> Figure:
     names, count = found.methods, len(found.scores)
     left, each = 0.3 + 0.085 * max(map(len, names)), 1.75
     tall = 0.24 * len(names)
-    note = "Dots: means over the items; lines: twice the standard error. Gray: the better of the maps that know no network."
+    note = "Means over the items, with twice their standard errors. Gray: the better of the maps that know no network."
     title = f"{len(names) - len(found.baselines)} methods on {len(found.x)} items"
     width = left + count * each + MARGIN
     figure, _ = sheet.blank(width, tall + 1.55, title, note)
@@ -97,13 +98,15 @@ def draw_gallery(found: Comparison, items: int) -> Figure:
         return _signals(found, shown)
     size, gap, head, left = 1.1, 0.06, 0.75, 1.15
     width, height = left + shown * (size + gap) + MARGIN, head + len(names) * (size + gap) + MARGIN
-    figure, axes = sheet.blank(width, height, f"{len(found.methods)} methods", "Each map from its least value, or 0, to its greatest.")
+    note = "Each map by its own greatest magnitude: yellow; where a method has signs, red for, blue against."
+    figure, axes = sheet.blank(width, height, f"{len(found.methods)} methods", note)
     for row, name in enumerate(names):
         y = head + row * (size + gap)
         sheet.write(axes, MARGIN, y + size / 2, sheet.legible(name, left - MARGIN, 8), 8)
+        signed = bool(row and (found.heats[row - 1] < 0).any())
         for item in range(shown):
-            image = gray_photo(found.x[item])
-            pixels = overlaid(image, found.heats[row - 1, item])[1] if row else image
+            image = photo_of(found.x[item])
+            pixels = overlaid(image, found.heats[row - 1, item], signed)[1] if row else image
             sheet.tile(axes, pixels, (left + item * (size + gap), y, size, size))
     return figure
 
@@ -154,5 +157,3 @@ def _quiet(axes: Axes) -> None:
     axes.yaxis.label.set(fontsize=8, color=MUTED)
     axes.spines[:].set_color(RULE)
     axes.spines[["top", "right"]].set_visible(False)
-
-

@@ -77,4 +77,6 @@ def energy_inside(heat: Float[Tensor, "n *space"], regions: Bool[Tensor, "n *spa
 def _check(heat: Tensor, regions: Tensor) -> None:
     if heat.shape != regions.shape:
         fix = "Make a region of a box: box_regions(edges, space)."
-        raise InputError("the regions do not fit the maps", expected=tuple(heat.shape), got=tuple(regions.shape), fix=fix)
+        raise InputError(
+            "the regions do not fit the maps", expected=tuple(heat.shape), got=tuple(regions.shape), fix=fix
+        )

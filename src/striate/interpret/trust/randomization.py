@@ -53,7 +53,7 @@ class Randomization:
         """Whether the map hardly changes with the network: with all layers random (or other labels, or, of independent
         ones, whichever layer it is) the median rank correlation of the magnitudes stays above 0.5."""
         rows = self.magnitude if self.mode == "independent" else self.magnitude[-1:]
-        return bool((rows.median(1).values > UNMOVED).all())
+        return bool((rows.quantile(0.5, 1) > UNMOVED).all())
 
     def table(self) -> Table:
         """Medians over the items, a row for each layer."""
@@ -63,7 +63,7 @@ class Randomization:
         for name in ("rank correlation", "of magnitudes", "SSIM"):
             table.add_column(name, justify="right")
         for row, layer in enumerate(self.layers):
-            table.add_row(layer, *(f"{float(part[row].median()):.3f}" for part in self._parts().values()))
+            table.add_row(layer, *(f"{float(part[row].quantile(0.5)):.3f}" for part in self._parts().values()))
         return table
 
     def json(self) -> dict[str, Any]:
@@ -133,8 +133,9 @@ def model_randomization(
             rows.append(similarity(before, heat_maps(method, changed, x, wanted)))
             report(1)
     parameters = {"target": described(target), "seed": seed}
-    parts = map(torch.stack, zip(*rows, strict=True))
-    return Randomization(name or name_of(method), mode, tuple(order), *parts, parameters)
+    ranked, unsigned, structure = (torch.stack(part) for part in zip(*rows, strict=True))
+    name = name or name_of(method)
+    return Randomization(name, mode, tuple(order), ranked, unsigned, structure, parameters)
 
 
 def label_randomization(
@@ -156,8 +157,9 @@ def label_randomization(
         raise InputError("a finished map does not change with the network", got=name_of(method), fix=fix)
     x, wanted, _ = fixed(model, x, target)
     parts = similarity(heat_maps(method, model, x, wanted), heat_maps(method, shuffled, x, wanted))
-    parameters = {"target": described(target)}
-    return Randomization(name or name_of(method), "labels", ("labels",), *(part[None] for part in parts), parameters)
+    ranked, unsigned, structure = (part[None] for part in parts)
+    parameters, name = {"target": described(target)}, name or name_of(method)
+    return Randomization(name, "labels", ("labels",), ranked, unsigned, structure, parameters)
 
 
 def randomized(model: nn.Module, x: Float[Tensor, "n c *space"], seed: int = 0) -> nn.Module:
@@ -209,7 +211,9 @@ def _unit(maps: Tensor) -> Tensor:
 
 def _order(model: nn.Module, x: Tensor, layers: Sequence[str] | None) -> list[str]:
     """The layers with weights of their own, the last that runs first; or as named."""
-    own = {path: module for path, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))}
+    own = {
+        path: module for path, module in model.named_modules() if any(True for _ in module.parameters(recurse=False))
+    }
     if layers is not None:
         for path in layers:
             if path not in own:
@@ -247,8 +251,8 @@ def _randomized(model: nn.Module, order: Sequence[str], mode: str, seed: int) ->
 
 def _draw(module: nn.Module) -> None:
     """New weights for a layer, not for those inside it."""
-    if hasattr(module, "reset_parameters"):
-        module.reset_parameters()
+    if callable(draw := getattr(module, "reset_parameters", None)):
+        draw()
         return
     with torch.no_grad():
         for parameter in module.parameters(recurse=False):
