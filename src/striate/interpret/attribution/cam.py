@@ -18,12 +18,12 @@ from torch import nn
 from striate.errors import InputError
 from striate.geometry.graph import Graph, Value
 from striate.geometry.trace import trace
-from striate.interpret.attribution.placement import Placement
+from striate.interpret.attribution.placement import Placement, resized
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
 from striate.interpret.scoring import checked, classes_of, examined, find_layer, output_after, output_of, scored
 from striate.interpret.sweep import Progress, Report, Target, described, reporting
-from striate.shapes import Float, Tensor
+from striate.shapes import Float, Num, Tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,12 +40,12 @@ class CamMap(Map):
     placement: Placement
 
     def heatmap(self) -> Float[Tensor, "..."]:
-        """The map over x, (n, *space): each unit at the middle of its window, linear between, NaN where none looks."""
+        """The map over x, (n, *space): each unit at the middle of its window, linear between; see `Placement.spread`."""
         return self.placement.spread(self.scores)
 
     def naive(self) -> Float[Tensor, "..."]:
         """The map stretched over x as an image is resized: `placement.displacement` says how far off that is."""
-        return Placement.stretched(self.placement.grid, self.placement.space).spread(self.scores)
+        return resized(self.scores, self.placement.space)
 
     def plot(self, output: int | Sequence[int] | None = None) -> Figure:
         """One item, its map, and the map over it. Of a volume, the plane with the greatest value."""
@@ -62,7 +62,7 @@ class CamMap(Map):
 
 def grad_cam(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
     layer: str | None = None,
@@ -97,7 +97,7 @@ def grad_cam(
 
 def grad_cam_pp(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
     layer: str | None = None,
@@ -124,7 +124,7 @@ def grad_cam_pp(
 
 def layer_cam(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
     layer: str | None = None,
@@ -145,7 +145,7 @@ def layer_cam(
 
 def score_cam(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
     layer: str | None = None,
@@ -161,6 +161,7 @@ def score_cam(
     Source: Wang et al. 2020, algorithm 1 (its baseline cancels in the softmax).
     """
     x, path, placement = _prepared(model, x, layer)
+    check_size(batch_size)
     if not x.is_floating_point():
         fix = "Pass one-hot channels (n, c, t)."
         raise InputError("masks need an input of floats", where="x", got=x.dtype, fix=fix)
@@ -197,9 +198,8 @@ def _confidence(
         which = torch.arange(first, min(first + batch_size, len(flat)), device=x.device)
         live = which[(most > least)[which]]
         if len(live):
-            masks = placement.spread(values[live]).nan_to_num(0)
-            low, high = (edge[live].reshape(-1, *[1] * (masks.dim() - 1)) for edge in (least, most))
-            masks = ((masks - low) / (high - low)).clamp(0, 1)
+            low, high = (edge[live].reshape(-1, *[1] * (values.dim() - 1)) for edge in (least, most))
+            masks = placement.spread((values[live] - low) / (high - low)).nan_to_num(0)
             several = target * len(live) if isinstance(target, list) else target
             scores[live] = scored(output_of(model, x * masks[:, None]), several)
         report(len(which))
@@ -322,11 +322,15 @@ def _no_grid(path: str, shape: Sequence[int]) -> InputError:
 
 def parts(x: Tensor, target: Target, size: int) -> Iterator[tuple[Tensor, Any]]:
     """The items, so many at a time, each part with its targets."""
-    if size < 1:
-        raise InputError("wrong batch_size", expected="1 or more", got=size)
+    check_size(size)
     own = one_each(target, len(x))
     for first in range(0, len(x), size):
         yield x[first : first + size], target if own is None else own[first : first + size]
+
+
+def check_size(size: int) -> None:
+    if size < 1:
+        raise InputError("wrong batch_size", expected="1 or more", got=size)
 
 
 def one_each(target: Target, items: int) -> list[int] | None:

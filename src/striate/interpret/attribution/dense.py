@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from striate.interpret.attribution.cam import BATCH, CamMap, finished, parts, sp
 from striate.interpret.attribution.placement import Placement
 from striate.interpret.scoring import checked, classes_of, examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, reporting
-from striate.shapes import Float, Tensor
+from striate.shapes import Num, Tensor
 
 AVERAGES = ("mean", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
 DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -26,7 +27,7 @@ DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 def cam(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
     batch_size: int = BATCH,
@@ -153,10 +154,10 @@ def _placed(model: nn.Module, x: Tensor, maps: Tensor) -> tuple[str, Placement]:
 
 
 def _averaged(graph: Graph, maps: Tensor) -> Value | None:
-    """The value of the maps: the last of their shape that something reads which has one number for each."""
+    """The value of the maps: the last of their shape before the last average that has one number for each."""
     for node in reversed(graph.nodes):
-        if graph.values[node.outputs[0]].shape[1:2] == maps.shape[1:2] and node.kind in ("pooling", "elementwise"):
-            for index in node.inputs:
-                if graph.values[index].shape[1:] == maps.shape[1:]:
-                    return graph.values[index]
+        made = graph.values[node.outputs[0]].shape
+        if node.kind in ("pooling", "elementwise") and made[1:2] == maps.shape[1:2] and math.prod(made) == made[1]:
+            before = (value for value in reversed(graph.values[: node.outputs[0]]) if value.shape[1:] == maps.shape[1:])
+            return next(before, None)
     return None

@@ -16,6 +16,7 @@ import torch
 from striate.errors import InputError
 from striate.geometry.fields import Field, fields
 from striate.geometry.graph import Graph, Value
+from striate.ops import resize
 from striate.shapes import Float, Tensor
 
 Reals = tuple[float, ...]
@@ -31,7 +32,7 @@ class Placement:
 
     >>> conv = Placement((3,), (8,), (0,), (1.5,), (2.0,), (4,))  # windows 0..3, 2..5, 4..7
     >>> conv.spread(torch.tensor([0.0, 2.0, 4.0]))
-    tensor([0.0000, 0.0000, 0.5000, 1.5000, 2.5000, 3.5000, 4.0000, 4.0000])
+    tensor([0., 0., 0., 1., 1., 2., 3., 4.])
     """
 
     grid: tuple[int, ...]
@@ -43,7 +44,7 @@ class Placement:
     problem: str = ""
 
     @classmethod
-    def stretched(cls, grid: Sequence[int], space: Sequence[int], problem: str = "") -> Placement:
+    def stretched(cls, grid: Sequence[int], space: Sequence[int], problem: str) -> Placement:
         """The grid over the whole input, as images are resized. Raises InputError where the numbers of axes differ."""
         grid, space = tuple(grid), tuple(space)
         if len(grid) != len(space):
@@ -79,8 +80,13 @@ class Placement:
         return tuple(worst)
 
     def spread(self, scores: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """Scores (*outputs, *grid) over the input (*outputs, *space): linear between the middles of the windows, equal
-        beyond the outermost middles, NaN where no unit looks."""
+        """Scores (*outputs, *grid) over the input (*outputs, *space): each unit a hat, one stride wide to either side,
+        at the middle of its window: linear between the middles, fading beyond the outermost; NaN where no unit looks.
+
+        Stretched where the windows are not known.
+        """
+        if self.problem:
+            return resized(scores, self.space)
         outputs = scores.shape[: scores.dim() - len(self.grid)]
         first = len(outputs)
         axes = [*range(first), *(first + driver for driver in self.drivers)]
@@ -95,10 +101,9 @@ class Placement:
         """How much of each unit a position of the input gets."""
         units, stride, offset = self.grid[self.drivers[axis]], self.stride[axis], self.offset[axis]
         places = torch.arange(self.space[axis], dtype=torch.float64)
-        nearest = ((places - offset) / stride).clamp(0, units - 1)
-        # Units that lie closer than positions are averaged.
-        weights = (1 - (torch.arange(units) - nearest[:, None]).abs() / max(1.0, 1 / abs(stride))).clamp_min(0)
-        weights /= weights.sum(1, keepdim=True)
+        unit = ((places - offset) / stride)[:, None]
+        weights = (1 - (torch.arange(units) - unit).abs() / max(1.0, 1 / abs(stride))).clamp_min(0)
+        weights /= weights.sum(1, keepdim=True).clamp_min(1)  # units that lie closer than positions are averaged
         ends = sorted((offset, offset + stride * (units - 1)))
         reach = (self.size[axis] - 1) / 2
         weights[(places < ends[0] - reach) | (places > ends[1] + reach)] = torch.nan
@@ -106,10 +111,14 @@ class Placement:
 
     def json(self) -> dict[str, Any]:
         """As plain types."""
-        how = {"placed_by": "stretching"} | ({"because": self.problem} if self.problem else {})
-        if not self.problem:
-            how = {"placed_by": "windows"}
+        how = {"placed_by": "stretching", "because": self.problem} if self.problem else {"placed_by": "windows"}
         return {**how, "offset": list(self.offset), "stride": list(self.stride), "window": list(self.size)}
+
+
+def resized(scores: Float[Tensor, "..."], space: Sequence[int]) -> Float[Tensor, "..."]:
+    """Scores (*outputs, *grid) stretched over (*outputs, *space), as images are resized."""
+    outputs = scores.shape[: scores.dim() - len(space)]
+    return resize(scores.reshape(1, -1, *scores.shape[len(outputs) :]), space).reshape(*outputs, *space)
 
 
 def _axes(field: Field | None, grid: tuple[int, ...]) -> list[tuple[int, float, float, int]] | str:

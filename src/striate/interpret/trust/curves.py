@@ -14,6 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
+from striate.interpret.attribution.cam import check_size
 from striate.interpret.occlusion import Fill
 from striate.interpret.scoring import examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, described, reporting
@@ -153,9 +154,7 @@ def _curve(
         raise InputError("unknown scale", expected="probability or output", got=scale)
     x, wanted, _ = fixed(model, x, target)
     positions = math.prod(x.shape[2:])
-    if not steps >= 1 or batch_size < 1:
-        raise InputError("a curve needs steps and batches", expected="1 or more", got=(steps, batch_size))
-    heat = heat_maps(method, model, x, wanted)
+XX = heat_maps(method, model, x, wanted)
     counts = torch.linspace(0, positions, min(steps, positions) + 1, dtype=torch.float64).round().long()
     number = functools.partial(_number, target=wanted, probability=scale == "probability")
     rows = []
