@@ -108,17 +108,19 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
 def output_of(model: nn.Module, x: Tensor, layer: str = "") -> Tensor:
     """The first tensor that a layer returns at its last call, "" for the network itself; whatever graph it has.
 
+    x is never written into, also by a network that begins in place.
+
     Raises InputError where the layer is not called, or returns no tensor.
     """
     if not layer:
-        return first_tensor(model(x), type(model).__name__)
+        return first_tensor(model(x.clone()), type(model).__name__)
     seen: list[Any] = []
     # A view would be written into by an in-place activation that follows.
     hook = find_layer(model, layer).register_forward_hook(
         lambda _module, _args, out: seen.append(first_tensor(out, layer).clone())
     )
     with hook:
-        model(x)
+        model(x.clone())
     if not seen:
         raise never_called(layer)
     last: Tensor = seen[-1]
@@ -149,7 +151,7 @@ def output_after(
         return type(out)([entering, *out[1:]]) if isinstance(out, list | tuple) else entering
 
     with find_layer(model, layer).register_forward_hook(cut), torch.no_grad():
-        output = first_tensor(model(x), type(model).__name__)
+        output = first_tensor(model(x.clone()), type(model).__name__)
     if not leaves:
         raise never_called(layer)
     return output, leaves[-1]

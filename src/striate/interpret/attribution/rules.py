@@ -21,7 +21,7 @@ from striate.shapes import Tensor
 
 Unary = Callable[[Tensor], Tensor]
 
-NEAR = 1e-6  # below this difference a slope is the derivative
+NEAR = 16  # roundings of a value: a difference below that has the derivative for its slope
 # Activations that let little or nothing of negative values through.
 # fmt: off
 RECTIFIERS = frozenset((
@@ -186,15 +186,16 @@ def _group_norm(x: Tensor, num_groups: int, weight: Any = None, bias: Any = None
 
 def _instance_norm(
     x: Tensor,
-    mean: Any = None,
-    _variance: Any = None,
+    running_mean: Any = None,
+    running_var: Any = None,  # noqa: ARG001 - torch's names
     weight: Any = None,
     bias: Any = None,
     use_input_stats: bool = True,
-    _momentum: float = 0.1,
+    momentum: float = 0.1,  # noqa: ARG001
     eps: float = 1e-5,
 ) -> Any:
-    return _group_norm(x, x.shape[1], weight, bias, eps) if mean is None or use_input_stats else NotImplemented
+    measured = running_mean is None or use_input_stats
+    return _group_norm(x, x.shape[1], weight, bias, eps) if measured else NotImplemented
 
 
 def _local_response_norm(x: Tensor, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
@@ -288,7 +289,7 @@ class _Rescale(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         x, made = ctx.saved_tensors
         moved, changed = (-torch.sub(*part.chunk(2)[::-1]) for part in (x, made))
-        near = moved.abs() <= NEAR
+        near = moved.abs() <= NEAR * torch.finfo(x.dtype).eps * torch.add(*x.abs().chunk(2))
         slope = changed / moved.masked_fill(near, 1)
         if bool(near.any()):
             slope = torch.where(near, _slope(ctx.function, x.chunk(2)[0]), slope)
@@ -343,7 +344,7 @@ def _slope(function: Unary, x: Tensor) -> Tensor:
 @functools.cache
 def _signature(func: Any) -> inspect.Signature | None:
     """Of torch's functions that are written in Python and may write into their argument."""
-    found = inspect.signature(func) if isinstance(func, FunctionType) else None
+    found = inspect.signature(func, follow_wrapped=False) if isinstance(func, FunctionType) else None
     return found if found and "inplace" in found.parameters else None
 
 

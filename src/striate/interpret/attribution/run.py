@@ -15,7 +15,7 @@ from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
 from striate.interpret.scoring import checked, classes_of, examined, output_of, scored
-from striate.interpret.sweep import Progress, Report, Target, described, reporting
+from striate.interpret.sweep import Progress, Report, Target, described, native, reporting
 from striate.shapes import Float, Tensor
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Run:
     def __init__(self, model: nn.Module, x: Tensor, target: Target, layer: str) -> None:
         self.model, self.x, self.layer, self.target = model, x, layer, target
         with torch.no_grad():
-            values = x if x.is_floating_point() else torch.ones(x.shape, device=x.device)
+            values = x if x.is_floating_point() else torch.ones(x.shape).to(native(model, x))
             output = self._output(values, 1)
             self.values, self.base = values, scored(output, target)
             classes = classes_of(output, target)
@@ -164,7 +164,7 @@ def from_baseline(
     find: Callable[[Run, Tensor, Tensor, Report], Tensor],
 ) -> Attribution:
     """Mean slopes between the items and each reference times their difference."""
-    references = _references(baseline, checked(model, x))
+    references = references_of(baseline, checked(model, x))
     written = baseline if isinstance(baseline, int | float) else f"{len(references)} given"
     parameters: dict[str, Any] = {"baseline": written, "gap": 0.0} | ({"steps": steps} if steps > 1 else {})
 
@@ -181,7 +181,7 @@ def from_baseline(
     return around(method, model, x, target, layer, progress, steps * len(references), shares, parameters, summed=True)
 
 
-def _references(baseline: Baseline, x: Tensor) -> Tensor:
+def references_of(baseline: Any, x: Tensor) -> Tensor:
     """(r, c, *space), or less of what is the same everywhere."""
     if not x.is_floating_point():
         if baseline != 0:
