@@ -68,9 +68,7 @@ def test_grad_cam_of_such_a_network_is_cam_but_for_a_factor(rank: int) -> None:
     classes, gradients = cam(model, x, target=2), grad_cam(model, x, target=2, layer="4", signed=True)
     positions = classes.scores[0].numel()
     torch.testing.assert_close(positions * gradients.scores, classes.scores)
-    torch.testing.assert_close(
-        positions * grad_cam(model, x, target=2, layer="4").scores, classes.scores.clamp_min(0)
-    )
+    torch.testing.assert_close(positions * grad_cam(model, x, target=2, layer="4").scores, classes.scores.clamp_min(0))
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
@@ -268,8 +266,14 @@ def test_what_is_kept(tmp_path: Any) -> None:
     assert list(found.axes) == ["row", "column"]
     written = json.loads(json.dumps(found.json()))
     assert written["parameters"] | {"because": None} == {
-        **{"target": 1, "layer": "4", "signed": False, "placed_by": "windows", "because": None},
-        **{"offset": [0.5, 0.5], "stride": [2.0, 2.0], "window": [8, 8]},
+        "target": 1,
+        "layer": "4",
+        "signed": False,
+        "placed_by": "windows",
+        "because": None,
+        "offset": [0.5, 0.5],
+        "stride": [2.0, 2.0],
+        "window": [8, 8],
     }
     found.save(tmp_path / "map.safetensors")
     torch.testing.assert_close(load_file(tmp_path / "map.safetensors")["scores"], found.scores)
@@ -320,7 +324,9 @@ def test_bad_input() -> None:
         grad_cam(model, x, layer="7")
     with pytest.raises(InputError, match="the target does not depend on the layer: 4"):
         grad_cam(model, x, layer="4", target=lambda output: torch.ones(len(output)))
-    with pytest.raises(InputError, match=r"no layer for a class activation map: Sequential: expected a convolution with"):
+    with pytest.raises(
+        InputError, match=r"no layer for a class activation map: Sequential: expected a convolution with"
+    ):
         grad_cam(nn.Sequential(nn.Flatten(), nn.Linear(288, 2)).double(), x)
     bad = x.clone()
     bad[1, 0, 3, 4] = torch.nan
@@ -335,7 +341,9 @@ def test_bad_input() -> None:
 
 def test_what_cam_needs() -> None:
     x = images()
-    with pytest.raises(InputError, match="CAM explains a class: expected an index, or None, got a function. Use grad_cam"):
+    with pytest.raises(
+        InputError, match="CAM explains a class: expected an index, or None, got a function. Use grad_cam"
+    ):
         cam(network(), x, target=lambda output: output[:, 0])
     vgg = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(300, 4)).double()
     form = "has not the form of CAM: Sequential: expected maps, their global average, one dense layer, got "

@@ -189,5 +189,7 @@ def test_bounds_are_no_windows() -> None:
 
 
 def test_a_map_of_other_axes_fits_nowhere() -> None:
-    with pytest.raises(InputError, match=r"the layer's map does not fit over the input: expected 2 spatial axes, got 1"):
+    with pytest.raises(
+        InputError, match=r"the layer's map does not fit over the input: expected 2 spatial axes, got 1"
+    ):
         Placement.stretched((4,), (4, 4), "not known")

@@ -40,7 +40,7 @@ class CamMap(Map):
     placement: Placement
 
     def heatmap(self) -> Float[Tensor, "..."]:
-        """The map over x, (n, *space): each unit at the middle of its window, linear between; see `Placement.spread`."""
+        """The map over x, (n, *space), each unit at the middle of its window: see `Placement.spread`."""
         return self.placement.spread(self.scores)
 
     def naive(self) -> Float[Tensor, "..."]:
@@ -289,7 +289,7 @@ def last_layer(model: nn.Module, graph: Graph, rank: int) -> str:
     def fits(value: Value) -> bool:
         if len(value.shape) != rank + 2 or max(value.shape[2:]) < 2 or value.index < first:
             return False
-        return kinds.get(value.index) not in ("pooling", "shape") and value.shape[1] != dense
+        return kinds.get(value.index) != "pooling" and value.shape[1] != dense
 
     found = {path: index for path, index in graph.modules.items() if path and fits(graph.values[index])}
     if not found:

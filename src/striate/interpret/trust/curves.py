@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
@@ -25,8 +25,6 @@ from striate.train.checkpoint import save_tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Scale = Literal["probability", "output"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +87,7 @@ def deletion(
     target: Target = None,
     steps: int = 50,
     fill: Fill = 0.0,
-    scale: Scale = "probability",
+    scale: str = "probability",
     name: str = "",
     batch_size: int = 16,
     progress: Progress = False,
@@ -124,7 +122,7 @@ def insertion(
     target: Target = None,
     steps: int = 50,
     fill: Fill = "blur",
-    scale: Scale = "probability",
+    scale: str = "probability",
     name: str = "",
     batch_size: int = 16,
     progress: Progress = False,
@@ -145,7 +143,7 @@ def _curve(
     target: Target,
     steps: int,
     fill: Fill,
-    scale: Scale,
+    scale: str,
     name: str,
     batch_size: int,
     progress: Progress,
@@ -154,7 +152,10 @@ def _curve(
         raise InputError("unknown scale", expected="probability or output", got=scale)
     x, wanted, _ = fixed(model, x, target)
     positions = math.prod(x.shape[2:])
-XX = heat_maps(method, model, x, wanted)
+    check_size(batch_size)
+    if steps < 1:
+        raise InputError("a curve needs steps", expected="1 or more", got=steps)
+    heat = heat_maps(method, model, x, wanted)
     counts = torch.linspace(0, positions, min(steps, positions) + 1, dtype=torch.float64).round().long()
     number = functools.partial(_number, target=wanted, probability=scale == "probability")
     rows = []

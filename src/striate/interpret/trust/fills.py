@@ -29,7 +29,7 @@ def filled(fill: Fill, x: Float[Tensor, "n c *space"]) -> Float[Tensor, "n c *sp
         raise InputError("unknown fill", expected=KNOWN, got=fill)
     expected = f"one number, {c} (one for each channel), {tuple(x.shape[1:])} or {tuple(x.shape)}"
     try:
-        values = torch.as_tensor(fill).detach().to(x)
+        values = torch.as_tensor(fill, dtype=x.dtype, device=x.device).detach()
     except (TypeError, ValueError, RuntimeError):
         raise InputError("the fill does not fit the input", expected=expected, got=repr(fill)) from None
     if values.shape in ((), (1,), (c,)):

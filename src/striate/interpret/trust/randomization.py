@@ -9,7 +9,7 @@ import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
@@ -27,7 +27,6 @@ from striate.train.checkpoint import save_tensors
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Mode = Literal["cascading", "independent"]
 UNMOVED = 0.5  # a rank correlation above it says that the map has hardly changed
 
 
@@ -101,7 +100,7 @@ def model_randomization(
     method: Method,
     *,
     target: Target = None,
-    mode: Mode = "cascading",
+    mode: str = "cascading",
     layers: Sequence[str] | None = None,
     seed: int = 0,
     name: str = "",
