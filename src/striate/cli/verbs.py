@@ -17,6 +17,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import FlagCreatePairsOff
 
+from striate.cli.explaining import Explain
 from striate.cli.networks import Describe, Zoo
 from striate.cli.pictures import Show
 from striate.cli.screen import complain
@@ -31,6 +32,7 @@ VERBS: dict[str, Any] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "explain": Explain,
     "runs": Runs,
     "zoo": Zoo,
     "sources": Sources,

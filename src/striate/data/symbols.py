@@ -37,6 +37,10 @@ class Symbols(Input):
     def number(self, text: str, where: str = "") -> Tensor:
         """The numbers of a text's symbols at the input's length; InputError names the place `where` it stands."""
 
+    @abstractmethod
+    def letters(self, stored: Tensor) -> list[str]:
+        """What stands at each position of a stored text (length,): a word, a character, a base."""
+
     def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
         """A text for each line of a file."""
         return [(f"{file}, line {number}", line) for number, line in enumerate(read_lines(file), 1)]
@@ -175,6 +179,10 @@ class Words(Symbols):
             row[self.length - self.padding - len(found) : self.length - self.padding] = found
         return torch.from_numpy(row)
 
+    def letters(self, stored: Tensor) -> list[str]:
+        """Words; "·" for padding, "?" for words that are not in the vocabulary."""
+        return [("·", "?", *self.vocabulary)[number] for number in stored.tolist()]
+
     def units(self, stored: Tensor) -> Tensor:
         """Int64[n length], as embeddings take them."""
         return stored.long()
@@ -246,6 +254,10 @@ class Characters(Symbols):
         found = [places.get(letter, len(ALPHABET)) for letter in reversed(text.lower())][: self.length]
         row[: len(found)] = found
         return torch.from_numpy(row)
+
+    def letters(self, stored: Tensor) -> list[str]:
+        """Characters, the text's last one first; "·" for others."""
+        return [(*ALPHABET, "·")[number] for number in stored.tolist()]
 
     def units(self, stored: Tensor) -> Tensor:
         """Float[n 70 length]."""
@@ -340,6 +352,10 @@ class Bases(Symbols):
         else:
             found = np.pad(found, (before, missing - before), constant_values=N)
         return torch.from_numpy(found)
+
+    def letters(self, stored: Tensor) -> list[str]:
+        """Bases, N for one that is not known."""
+        return [(*BASES, "N")[number] for number in stored.tolist()]
 
     def store(self, raw: Sequence[str], reading: Reading) -> tuple[Tensor, list[int]]:
         """All sequences as they are stored; those of the right length at once, where all have it."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import base64
 import html
 import io
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from rich.table import Table
 
 from striate.errors import InputError
 from striate.locality.patch.plan import Plan
-from striate.shapes import Float, Tensor
-from striate.train.checkpoint import save_tensors
+from striate.shapes import Float, Num, Tensor
+from striate.train.checkpoint import save_tensors, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,13 +28,14 @@ if TYPE_CHECKING:
 class Map(ABC):
     """What one method says of one input (or of several), on the CPU.
 
-    `x`: what was explained, (n, c, *space). `base`: the outputs that are explained, any axes, none for one number.
-    `scores`: what the method found, the axes of `base` and then one for each of `axes`, which name the coordinates:
-    of the changes, or of x. `parameters`: how it was made.
+    `x`: what was explained, (n, c, *space), or tokens (n, t). `base`: the outputs that are explained, any axes, none
+    for one number. `scores`: what the method found, the axes of `base` and then one for each of `axes`, which name the
+    coordinates: of the changes, or of x. `parameters`: how it was made; "letters" among them are what pictures write
+    for each position of a text or sequence (see `lettered`).
     """
 
     method: str
-    x: Float[Tensor, "n c *space"]
+    x: Num[Tensor, "n ..."]
     base: Float[Tensor, "..."]
     scores: Float[Tensor, "..."]
     axes: Mapping[str, Sequence[int | str]]
@@ -65,6 +67,16 @@ class Map(ABC):
             raise InputError("no such output", expected=f"an index into axes {sides}", got=index)
         return index
 
+    def lettered(self, letters: Sequence[str]) -> Self:
+        """The same map with words or letters for the positions.
+
+        Raises InputError where they are not as many.
+        """
+        length = self.heatmap().shape[-1]
+        if len(letters) != length:
+            raise InputError("letters are one for each position", expected=length, got=len(letters))
+        return replace(self, parameters={**self.parameters, "letters": list(letters)})
+
     def table(self, rows: int = 20) -> Table:
         """What has the greatest effect, up or down, of all outputs."""
         effect = self.effect
@@ -88,11 +100,23 @@ class Map(ABC):
         return {**self._facts(), "base": self.base.tolist(), "scores": self.scores.tolist()}
 
     def save(self, path: str | Path) -> None:
-        """Write `x`, `base` and `scores` into a safetensors file, the rest as JSON into its header.
+        """Write `x`, `base` and `scores` into a safetensors file, the rest as JSON into its header; into an archive
+        of numpy's, with the heat map, where `path` ends in .npz.
 
         Raises StorageError where it cannot be written; what `path` held is then untouched.
         """
-        save_tensors(Path(path), {"x": self.x, "base": self.base, "scores": self.scores}, self._facts())
+        tensors = {"x": self.x, "base": self.base, "scores": self.scores}
+        if Path(path).suffix != ".npz":
+            save_tensors(Path(path), tensors, self._facts())
+            return
+        import numpy as np
+
+        archive = io.BytesIO()
+        arrays: dict[str, Any] = {
+            name: np.asarray(value) for name, value in (tensors | {"heatmap": self.heatmap()}).items()
+        }
+        np.savez_compressed(archive, facts=np.array(json.dumps(self._facts())), **arrays)
+        write_atomically(Path(path), archive.getvalue())
 
     def title(self) -> str:
         """Method and size: "occlusion, 27 rows × 27 columns"."""

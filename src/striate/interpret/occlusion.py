@@ -39,7 +39,7 @@ class OcclusionMap(Changes):
         NaN where no patch does, at the far edges when the stride does not divide.
         """
         drop, count = -self.change, torch.ones(self.scores.shape[self.base.dim() :], dtype=self.scores.dtype)
-        sides, patch = self.x.shape[2:], self.parameters["patch"]
+        sides, patch = _sides(self.x), self.parameters["patch"]
         for axis, (starts, side, size) in enumerate(zip(self.axes.values(), sides, patch, strict=True)):
             first = torch.tensor([int(start) for start in starts])[:, None]
             covers = (torch.arange(side) >= first) & (torch.arange(side) < first + size)
@@ -58,10 +58,10 @@ class OcclusionMap(Changes):
 
 def occlusion(
     model: nn.Module,
-    x: Num[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     *,
-    patch: Sizes,
-    stride: Sizes,
+    patch: Sizes | None = None,
+    stride: Sizes | None = None,
     target: Target = None,
     fill: Fill = 0.0,
     layer: str = "",
@@ -69,7 +69,9 @@ def occlusion(
 ) -> OcclusionMap:
     """The output with a patch of `x` (1, c, *space) covered, for each position of the patch; up to three dimensions.
 
-    `patch`, `stride`: in positions of x, one number or one for each axis. The patch starts at 0, stride, 2 stride, …
+    x may be tokens, too, (1, t): then the patch is covered by the token `fill`, 0 without it.
+    `patch`, `stride`: in positions of x, one number or one for each axis; without them an eighth of each side (one
+    token), and half of the patch. The patch starts at 0, stride, 2 stride, …
     while it lies within x: floor((size - patch) / stride) + 1 places; what remains at the far edge stays uncovered.
     `fill`: what covers: a number, one for each channel, "mean" (that of each channel of x), or a tensor (c, *space),
     as a blurred x. `target`: index along axis 1 of the output (the class), several, None for all, or a function of
@@ -91,12 +93,15 @@ def occlusion(
             [1., 1.]]))
     """
     _check_item(x)
-    sides = tuple(x.shape[2:])
-    windows, strides = _per_axis("patch", patch, sides), _per_axis("stride", stride, sides)
+    sides = _sides(x)
+    whole = [max(1, side // 8) if x.is_floating_point() else 1 for side in sides]
+    windows = _per_axis("patch", whole if patch is None else patch, sides)
+    strides = _per_axis("stride", [max(1, size // 2) for size in windows] if stride is None else stride, sides)
     for window, side in zip(windows, sides, strict=True):
         if window > side:
             raise InputError("the patch is larger than the input", expected=f"at most {sides}", got=windows)
-    x = x.detach().to(native(model, x))
+    like = native(model, x)
+    x = x.detach().to(like if x.is_floating_point() else like.device)
     filler = _filler(fill, x)
     places = [range(0, side - size + 1, step) for side, size, step in zip(sides, windows, strides, strict=True)]
     engine = PatchEngine(model, x, layer=layer)
@@ -110,12 +115,18 @@ def occlusion(
     return OcclusionMap("occlusion", x.cpu(), base, scores, axes, parameters, engine.plan())
 
 
+def _sides(x: Tensor) -> tuple[int, ...]:
+    """Of the positions of an input."""
+    return tuple(x.shape[2 if x.is_floating_point() else 1 :])
+
+
 def _check_item(x: Any) -> None:
-    expected = "one item (1, c, *space) of floats, with 1 to 3 spatial axes"
+    expected = "one item (1, c, *space) of floats, with 1 to 3 spatial axes, or tokens (1, t)"
     if not isinstance(x, torch.Tensor):
         fix = "Make it a tensor: torch.as_tensor(x)."
         raise InputError("cannot occlude this input", expected=expected, got=type(x).__name__, fix=fix)
-    if x.dim() - 2 not in AXES or len(x) != 1 or not x.is_floating_point():
+    tokens = x.dim() == 2 and x.dtype in (torch.int32, torch.int64)
+    if len(x) != 1 or not (tokens or (x.dim() - 2 in AXES and x.is_floating_point())):
         raise InputError("cannot occlude this input", expected=expected, got=f"{x.dtype} {tuple(x.shape)}")
 
 
@@ -124,6 +135,9 @@ def _changes(filler: Tensor, places: Sequence[range], window: tuple[int, ...]) -
     starts = torch.stack(torch.meshgrid(*(torch.tensor(axis) for axis in places), indexing="ij"), -1)
     starts = starts.reshape(-1, len(places))
     everything = torch.arange(len(starts))
+    if not filler.is_floating_point():
+        yield everything, starts, filler.expand(1, *window)
+        return
     if all(side == 1 for side in filler.shape[1:]):
         yield everything, starts, filler.expand(-1, *window)[None]
         return
@@ -138,7 +152,11 @@ def _changes(filler: Tensor, places: Sequence[range], window: tuple[int, ...]) -
 
 
 def _filler(fill: Fill, x: Tensor) -> Tensor:
-    """(c, 1, …) for one value a channel, (c, *space) for one a position."""
+    """(c, 1, …) for one value a channel, (c, *space) for one a position; (1,) for a token."""
+    if not x.is_floating_point():
+        if not isinstance(fill, int | float) or fill != int(fill) or fill < 0:
+            raise InputError("the fill does not fit the input", expected="a token, from 0", got=repr(fill))
+        return torch.tensor([int(fill)]).to(x)
     c, ones = x.shape[1], [1] * (x.dim() - 2)
     if isinstance(fill, str):
         if fill != "mean":

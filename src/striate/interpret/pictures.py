@@ -39,6 +39,10 @@ def draw_occlusion(found: OcclusionMap, output: tuple[int, ...]) -> Figure:
     """See `OcclusionMap.plot`."""
     heat, x = found.heatmap()[output], found.x[0]
     note = "Red: covering lowers the output; blue: it raises it; gray: never covered."
+    if "letters" in found.parameters:
+        from striate.interpret.letter_pictures import draw_letters
+
+        return draw_letters(heat, found.parameters["letters"], titled(found, output), note, "drop of the output")
     if heat.dim() == 1:
         return _draw_signal(heat, x, found, output, note)
     if heat.dim() == 3:
@@ -71,31 +75,32 @@ def draw_logos(motifs: Sequence[Motif]) -> Figure:
         axes.plot([MARGIN, MARGIN + step * len(motif)], [top + 0.1 + tall] * 2, color=RULE, linewidth=0.8)
         for place in range(len(motif)):
             bottom = top + 0.1 + tall
-            for bits, letter in sorted(zip((row[place] for row in heights), "ACGT", strict=True)):
+            for bits, base in sorted(zip((row[place] for row in heights), "ACGT", strict=True)):
                 size = bits / 2 * tall
                 if size > 0.005:
-                    axes.add_patch(_letter(letter, (MARGIN + place * step, bottom, step, -size)))
+                    axes.add_patch(letter(base, (MARGIN + place * step, bottom, step, -size)))
                 bottom -= size
     return figure
 
 
 @cache
-def _outline(letter: str) -> TextPath:
-    return TextPath((0, 0), letter, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
+def _outline(base: str) -> TextPath:
+    return TextPath((0, 0), base, size=1, prop=FontProperties(family="DejaVu Sans", weight="bold"))
 
 
-def _letter(letter: str, box: sheet.Box) -> PathPatch:
+def letter(base: str, box: sheet.Box) -> PathPatch:
     """A letter stretched to a box (left, edge it stands on, width, height; a negative height goes up)."""
-    outline = _outline(letter)
+    outline = _outline(base)
     extent = outline.get_extents()
     left, bottom, width, height = box
     stretch = Affine2D().translate(-extent.x0, -extent.y0).scale(0.94 * width / extent.width, height / extent.height)
-    colors = {"A": "#2a9d55", "C": "#2b6cb0", "G": "#d69e2e", "T": "#c53030"}
-    return PathPatch(stretch.translate(left, bottom).transform_path(outline), facecolor=colors[letter], linewidth=0)
+    colors = {"A": "#2a9d55", "C": "#2b6cb0", "G": "#d69e2e", "T": "#c53030", "U": "#c53030"}
+    return PathPatch(stretch.translate(left, bottom).transform_path(outline), facecolor=colors[base], linewidth=0)
 
 
 def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], note: str) -> Figure:
     """Channels by positions in gray, the heat below."""
+    x = x if x.dim() > 1 else x[None]
     tall = min(max(0.12 * len(x), 0.4), 2.5)
     figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, titled(found, output), note)
     limit = magnitude(heat)

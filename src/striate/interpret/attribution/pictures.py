@@ -9,6 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from striate.interpret import sheet
+from striate.interpret.letter_pictures import draw_letters
 from striate.interpret.pictures import SIDE, WIDE, magnitude, photo_of, scale, titled
 from striate.interpret.sheet import INK, MARGIN, RULE
 from striate.shapes import Tensor
@@ -24,7 +25,9 @@ def draw_attribution(found: Attribution, output: tuple[int, ...]) -> Figure:
     heat, item = found.heatmap()[output], found.x[output[0] if len(found.x) > 1 else 0]
     signed = found.summed or not found.x.is_floating_point()
     note = "Red speaks for the output, blue against it." if signed else "The darker, the more the output depends on it."
-    what = "share of the output" if signed else "greatest magnitude of the channels"
+    what = "share of the output" if found.summed else "derivative" if signed else "greatest magnitude of the channels"
+    if "letters" in found.parameters:
+        return draw_letters(heat, found.parameters["letters"], titled(found, output), note, what)
     if heat.dim() == 1:
         return _draw_row(found, heat, item, output, note, what, signed)
     scores = found.scores[output]

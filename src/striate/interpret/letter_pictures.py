@@ -1,0 +1,82 @@
+"""Heat maps of texts and sequences: words on colors, or bases as high as their scores."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from striate.interpret import sheet
+from striate.interpret.pictures import LINE, WIDE, letter, magnitude, scale
+from striate.interpret.sheet import INK, MARGIN, MUTED, RULE
+from striate.shapes import Float, Tensor
+
+SIZE, HEIGHT, TALL = 9, 0.3, 0.9  # points of words, inches of a line of them and of a strip of bases
+ROWS = 40  # at most
+
+
+def draw_letters(heat: Float[Tensor, " t"], letters: Sequence[str], title: str, note: str, what: str) -> Figure:
+    """Words with their scores as colors; where all are bases, a logo, upwards what is above zero."""
+    heat = heat.double().nan_to_num()
+    draw = _draw_logo if set(letters) <= set("ACGTUN") else _draw_words
+    return draw(heat, letters, title, note, what)
+
+
+def _draw_words(heat: Tensor, words: Sequence[str], title: str, note: str, what: str) -> Figure:
+    wide = 0.62 * SIZE / 72  # inches of a letter, as the sheet counts them
+    rows: list[list[tuple[float, int, str]]] = [[]]
+    x = 0.0
+    for number, word in enumerate(words):
+        shown = sheet.legible(word, WIDE, SIZE)
+        room = max(len(shown), 1) * wide + 0.08
+        if x + room > WIDE and rows[-1]:
+            rows.append([])
+            x = 0.0
+        rows[-1].append((x, number, shown))
+        x += room + 0.03
+    limit, left = magnitude(heat), sum(map(len, rows[ROWS:]))
+    note += f" The last {left} are not shown." if left else ""
+    rows = rows[:ROWS]
+    figure, axes = sheet.blank(WIDE + 2 * MARGIN, 1.0 + HEIGHT * len(rows) + 0.7, title, note)
+    for row, line in enumerate(rows):
+        for x, number, shown in line:
+            value = float(heat[number]) / limit
+            box = (MARGIN + x, 0.9 + row * HEIGHT)
+            color = colormaps["RdBu_r"](value / 2 + 0.5)
+            axes.add_patch(Rectangle(box, max(len(shown), 1) * wide + 0.08, HEIGHT - 0.05, color=color, linewidth=0))
+            ink = "white" if abs(value) > 0.7 else INK
+            sheet.write(axes, box[0] + 0.04, box[1] + HEIGHT / 2 - 0.02, shown, SIZE, ink)
+    scale(axes, MARGIN, 1.05 + HEIGHT * len(rows), limit, what)
+    return figure
+
+
+def _draw_logo(heat: Tensor, bases: Sequence[str], title: str, note: str, what: str) -> Figure:
+    line = min(LINE, len(bases))
+    strips = min(math.ceil(len(bases) / line), ROWS // 2)
+    note += f" The first {strips * line} of {len(bases)}." if strips * line < len(bases) else ""
+    high, low = max(float(heat.max()), 0.0), max(float(-heat.min()), 0.0)
+    limit = max(high + low, 1e-30)
+    figure, axes = sheet.blank(WIDE + 2 * MARGIN + 0.5, 0.95 + strips * (TALL + 0.25) + 0.3, title, note)
+    step = WIDE / line
+    for strip in range(strips):
+        first, top = strip * line, 0.9 + strip * (TALL + 0.25)
+        zero = top + TALL * high / limit
+        part = bases[first : first + line]
+        sheet.write(axes, MARGIN + 0.42, zero, str(first), 6.5, MUTED, ha="right")
+        axes.plot([MARGIN + 0.5, MARGIN + 0.5 + step * len(part)], [zero, zero], color=RULE, linewidth=0.8, zorder=0)
+        for place, base in enumerate(part):
+            value = float(heat[first + place]) / limit * TALL
+            if abs(value) > 0.004 and base != "N":
+                _stand(axes, base, MARGIN + 0.5 + place * step, zero, step, value)
+    bottom = 0.95 + strips * (TALL + 0.25)
+    sheet.write(axes, MARGIN + 0.5, bottom, f"{what}: from {-low:.3g} to {high:+.3g}; all strips alike", 7.5, MUTED)
+    return figure
+
+
+def _stand(axes: Axes, base: str, x: float, zero: float, step: float, value: float) -> None:
+    """A base on the line, or hanging from it."""
+    axes.add_patch(letter(base, (x, zero, step, -value)))
