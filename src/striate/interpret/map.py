@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.table import Table
@@ -67,7 +67,7 @@ class Map(ABC):
             raise InputError("no such output", expected=f"an index into axes {sides}", got=index)
         return index
 
-    def lettered(self, letters: Sequence[str]) -> Self:
+    def lettered(self, letters: Sequence[str]) -> Map:
         """The same map with words or letters for the positions.
 
         Raises InputError where they are not as many.

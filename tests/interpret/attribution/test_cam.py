@@ -356,15 +356,30 @@ def test_what_cam_needs() -> None:
         cam(nn.Sequential(nn.MaxPool2d(12), nn.Flatten()), x)
 
 
+class Text(nn.Module):
+    """Tokens, embedded, one convolution, the greatest of each channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.conv, self.dense = nn.Embedding(5, 4), nn.Conv1d(4, 6, 3), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dense(self.conv(self.embed(x).transpose(1, 2)).amax(2))
+
+
+def test_words_have_maps() -> None:
+    torch.manual_seed(0)
+    model, x = Text().eval(), torch.randint(5, (2, 9))
+    found = grad_cam(model, x, target=1)
+    assert found.parameters["layer"] == "conv"
+    assert found.scores.shape == (2, 7)
+    assert found.heatmap().shape == (2, 9)
+    torch.testing.assert_close(found.heatmap()[:, 1:-1], found.scores)  # each unit at the middle of its three words
+    for one in (found, found.lettered(["the"] * 9)):
+        one.plot().canvas.draw()
+
+
 def test_masks_need_floats() -> None:
-    class Text(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.embed, self.conv = nn.Embedding(5, 4), nn.Conv1d(4, 3, 3)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.conv(self.embed(x).transpose(1, 2)).amax(2)
-
     with pytest.raises(InputError, match=r"masks need an input of floats: x: got torch.int64. Pass one-hot channels"):
         score_cam(Text().eval(), torch.randint(5, (1, 8)), layer="conv")
 

@@ -45,7 +45,7 @@ def unpadded(rank: int, layers: list[tuple[bool, int, int]]) -> nn.Sequential:
     st.lists(st.tuples(st.booleans(), st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=3),
 )
 def test_a_unit_lies_at_the_middle_of_what_its_gradient_reaches(rank: int, layers: list[tuple[bool, int, int]]) -> None:
-    model, side = unpadded(rank, layers), (40, 30, 24)[rank - 1]
+    model, side = unpadded(rank, layers), (70, 70, 24)[rank - 1]
     if rank == 3:
         model = unpadded(rank, layers[:2])
     x = torch.rand(1, 1, *[side] * rank, requires_grad=True)

@@ -19,7 +19,7 @@ from striate.interpret.trust.curves import deletion, insertion
 from striate.interpret.trust.maps import Method, center_prior, fixed, heat_maps, input_edges
 from striate.interpret.trust.pointing import energy_inside, pointing_game
 from striate.interpret.trust.randomization import randomized, similarity
-from striate.shapes import Bool, Float, Tensor
+from striate.shapes import Bool, Float, Num, Tensor
 from striate.train.checkpoint import save_tensors
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class Comparison:
 
 def compare_methods(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     methods: Mapping[str, Callable[..., Any]],
     *,
     target: Target = None,

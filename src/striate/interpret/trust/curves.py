@@ -20,7 +20,7 @@ from striate.interpret.scoring import examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, described, reporting
 from striate.interpret.trust.fills import filled, written
 from striate.interpret.trust.maps import Method, fixed, heat_maps, name_of
-from striate.shapes import Float, Tensor
+from striate.shapes import Float, Num, Tensor
 from striate.train.checkpoint import save_tensors
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Curves:
 
 def deletion(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     method: Method,
     *,
     target: Target = None,
@@ -116,7 +116,7 @@ def deletion(
 
 def insertion(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     method: Method,
     *,
     target: Target = None,

@@ -31,7 +31,7 @@ def box_regions(edges: Float[Tensor, "n 4"], space: Sequence[int]) -> Bool[Tenso
 
 
 def pointing_game(
-    heat: Float[Tensor, "n *space"], regions: Bool[Tensor, "n *space"], tolerance: int = 0
+    heat: Float[Tensor, "n *space"], regions: Bool[Tensor, "..."], tolerance: int = 0
 ) -> Bool[Tensor, " n"]:
     """Whether the highest position of each map lies in the item's region, or at most `tolerance` positions beside it.
 
@@ -60,7 +60,7 @@ def pointing_game(
     return near.flatten(1).gather(1, flat.argmax(1, keepdim=True))[:, 0].bool() & tells
 
 
-def energy_inside(heat: Float[Tensor, "n *space"], regions: Bool[Tensor, "n *space"]) -> Float[Tensor, " n"]:
+def energy_inside(heat: Float[Tensor, "n *space"], regions: Bool[Tensor, "..."]) -> Float[Tensor, " n"]:
     """The share of each map's positive values that lies in the item's region: the energy-based pointing game.
 
     A map that knows nothing has the region's share of the positions. NaN counts as nothing; NaN for a map without

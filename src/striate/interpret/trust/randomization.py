@@ -20,7 +20,7 @@ from striate.geometry.state import unwrapped
 from striate.interpret.scoring import examined, output_of
 from striate.interpret.sweep import Progress, Target, described, reporting
 from striate.interpret.trust.maps import Method, fixed, heat_maps, name_of
-from striate.shapes import Float, Tensor
+from striate.shapes import Float, Num, Tensor
 from striate.tasks.fidelity import WINDOW, ssim
 from striate.train.checkpoint import save_tensors
 
@@ -96,7 +96,7 @@ class Randomization:
 
 def model_randomization(
     model: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     method: Method,
     *,
     target: Target = None,
@@ -140,7 +140,7 @@ def model_randomization(
 def label_randomization(
     model: nn.Module,
     shuffled: nn.Module,
-    x: Float[Tensor, "n c *space"],
+    x: Num[Tensor, "n ..."],
     method: Method,
     *,
     target: Target = None,
