@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from striate.data.scenes import scenes
-from striate.data.sources.pictures import mnist
 from striate.interpret import (
     box_regions,
     center_prior,
@@ -22,52 +20,20 @@ from striate.interpret import (
     occlusion,
     pointing_game,
 )
-from striate.ops.boxes import edges
 
-EPOCHS, BATCH, RATE = 8, 64, 6e-3
-
-
-def composed(folder: Path, part: str, count: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scenes with a digit, its class, and the edges of its box."""
-    digits = mnist(folder)
-    where = torch.from_numpy(digits.splits[part])
-    pictures, labels = scenes(digits.inputs[where, 0].numpy(), digits.targets[where].numpy(), count, seed=seed)
-    there = labels[:, 4] > 0
-    return pictures[there].float() / 255, labels[there, 5:].argmax(1), edges(labels[there, :4])
-
-
-def trained(x: Tensor, classes: Tensor) -> nn.Sequential:
-    """Four convolutions, a global average, a dense layer: the boxes are never shown to it."""
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for before, after in ((1, 16), (16, 32), (32, 64), (64, 96)):
-        pool = [nn.MaxPool2d(2)] if before > 1 else []
-        layers += [*pool, nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10))
-    updates = len(x) // BATCH
-    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, total_steps=EPOCHS * updates)
-    for _ in range(EPOCHS):
-        order = torch.randperm(len(x))
-        for update in range(updates):
-            some = order[update * BATCH : (update + 1) * BATCH]
-            loss = F.cross_entropy(model(x[some]), classes[some])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-    return model.eval()
+SCRIPT = Path(__file__).parents[3] / "docs" / "cams_pictures.py"
 
 
 @pytest.mark.slow
 def test_maps_of_a_trained_network_lie_on_the_digit(shared_data: Path) -> None:
     if not (shared_data / "mnist").is_dir():
         pytest.skip("no MNIST here")
-    model = trained(*composed(shared_data / "mnist", "train", 6_000, 0)[:2])
-    x, classes, boxes = composed(shared_data / "mnist", "test", 300, 1)
-    with torch.no_grad():
-        accuracy = float((model(x).argmax(1) == classes).float().mean())
-    assert accuracy > 0.6  # 0.79 seen
+    spec = importlib.util.spec_from_file_location(SCRIPT.stem, SCRIPT)
+    page = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(page)
+    model = page.trained(*page.composed(shared_data / "mnist", "train", 6_000, 0)[:2])
+    x, classes, boxes = page.composed(shared_data / "mnist", "test", 600, 1)
+    assert page.accuracy(model, x, classes) > 0.6  # 0.79 seen
     x, classes, regions = x[:100], classes[:100], box_regions(boxes[:100], (64, 64))
 
     def covered(network: nn.Module, one: Tensor, *, target: Any) -> Any:
