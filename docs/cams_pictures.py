@@ -179,6 +179,14 @@ def into_page(name: str, lines: list[str]) -> None:
     PAGE.write_text(head + mark + "\n".join(lines) + "\n\n" + tail)
 
 
+PICTURES = [
+    "![Every check for every method](cams/comparison.png)",
+    "![Scenes and maps](cams/gallery.png)",
+    "![Similarity of the maps while the layers become random](cams/randomization.png)",
+    "![Insertion curves](cams/insertion.png)",
+]
+
+
 def main() -> None:
     """Train, check, draw, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -215,10 +223,11 @@ def main() -> None:
         for name, method in {**some, "edges": input_edges}.items()
     ]
     draw_randomization(checks).savefig(FOLDER / "randomization.png")
-    rows = [found.heats[found.methods.index(name)] for name in ("Grad-CAM", "occlusion", "gradient", "center prior")]
     names = ("Grad-CAM", "occlusion", "gradient", "center prior")
+    rows = [found.heats[found.methods.index(name)] for name in names]
     curves = [insertion(model, x, heat, target=classes, name=name) for name, heat in zip(names, rows, strict=True)]
     draw_curves(curves).savefig(FOLDER / "insertion.png")
+    into_page("pictures", PICTURES)
 
 
 if __name__ == "__main__":
