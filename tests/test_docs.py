@@ -52,6 +52,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "CONTRIBUTING.md",
         "docs/clips.md",
         "docs/tasks.md",
+        "docs/views.md",
         "docs/segmentation.md",
         "docs/places.md",
         "docs/restoration.md",

@@ -1,6 +1,12 @@
 """Look inside a network: what its first filters are, what each layer makes of an image, what its answer hangs on.
 
 first_filters, feature_maps   the weights that see pixels, and the maps that they make
+maximize                      the input for which a unit, a channel, a class or a layer is most active
+invert                        what a layer still knows of an input
+adversarial                   the smallest change along the gradient's sign that changes the answer
+embed                         a set as points where a layer puts them: PCA, t-SNE, thumbnails on a grid, neighbors
+separation, probes            how well each layer tells the classes apart, and how well a linear reader can
+equivariance, consistency     what becomes of layers and answers when the input is shifted, turned, scaled
 gradient, gradient_times_input, integrated_gradients, smooth_grad, deep_lift, guided_backpropagation, deconvnet
                               what each value of an input has to do with an output, by what flows back
 cam, grad_cam, grad_cam_pp, layer_cam, score_cam
@@ -30,7 +36,14 @@ from striate.interpret.attribution.gradients import (
 )
 from striate.interpret.attribution.placement import Placement
 from striate.interpret.attribution.run import Attribution
+from striate.interpret.features.adversarial import Adversarial, adversarial
+from striate.interpret.features.canvas import color_of
+from striate.interpret.features.embedding import Embedding, embed
+from striate.interpret.features.equivariance import Consistency, Equivariance, consistency, equivariance
 from striate.interpret.features.filters import feature_maps, first_filters
+from striate.interpret.features.invert import Inverted, invert
+from striate.interpret.features.maximize import Maximized, maximize
+from striate.interpret.features.separation import Probe, Probes, Separation, Separations, probes, separation
 from striate.interpret.map import Changes, Map
 from striate.interpret.matching import Match, Matches, match_motifs
 from striate.interpret.motifs import Motif, filter_motifs, read_motifs, write_motifs
@@ -44,30 +57,45 @@ from striate.interpret.trust.pointing import box_regions, energy_inside, pointin
 from striate.interpret.trust.randomization import Randomization, label_randomization, model_randomization
 
 __all__ = [
+    "Adversarial",
     "Attribution",
     "CamMap",
     "Changes",
     "Comparison",
+    "Consistency",
     "Curves",
+    "Embedding",
+    "Equivariance",
+    "Inverted",
     "Map",
     "Match",
     "Matches",
+    "Maximized",
     "Motif",
     "MutationMap",
     "OcclusionMap",
     "Placement",
+    "Probe",
+    "Probes",
     "Randomization",
     "ScaleMap",
+    "Separation",
+    "Separations",
     "Sighting",
     "VariantMap",
+    "adversarial",
     "box_regions",
     "cam",
     "center_prior",
+    "color_of",
     "compare_methods",
+    "consistency",
     "deconvnet",
     "deep_lift",
     "deletion",
+    "embed",
     "energy_inside",
+    "equivariance",
     "feature_maps",
     "filter_motifs",
     "first_filters",
@@ -79,16 +107,20 @@ __all__ = [
     "input_edges",
     "insertion",
     "integrated_gradients",
+    "invert",
     "label_randomization",
     "layer_cam",
     "many_scales",
     "match_motifs",
+    "maximize",
     "model_randomization",
     "mutagenesis",
     "occlusion",
     "pointing_game",
+    "probes",
     "read_motifs",
     "score_cam",
+    "separation",
     "smooth_grad",
     "strongest",
     "variants",

@@ -69,7 +69,8 @@ def draw_logos(motifs: Sequence[Motif]) -> Figure:
     figure, axes = sheet.blank(wide + 2 * MARGIN, 1.1 + len(motifs) * (tall + 0.45), "Motifs", note)
     for row, motif in enumerate(motifs):
         top = 0.85 + row * (tall + 0.45)
-        axes.text(MARGIN, top, f"{motif.name}, {motif.sites:,} sites", fontsize=8, color=MUTED, va="bottom")
+        label = f"{motif.name}, {motif.sites:,} sites" if motif.sites else motif.name
+        axes.text(MARGIN, top, label, fontsize=8, color=MUTED, va="bottom")
         heights = (motif.matrix * motif.information()).double().tolist()
         step = wide / widest
         axes.plot([MARGIN, MARGIN + step * len(motif)], [top + 0.1 + tall] * 2, color=RULE, linewidth=0.8)

@@ -125,13 +125,21 @@ class Warp(Move):
 
 
 def warp(
-    images: Float[Tensor, "n c h w"], matrix: Float[Tensor, "n 2 3"], mode: str, how: str = "bilinear"
-) -> Float[Tensor, "n c h w"]:
-    """Read each output pixel at matrix @ (x, y, 1), in pixels from the center (x right, y down)."""
-    height, width = images.shape[2:]
-    half = torch.tensor([width / 2, height / 2], device=matrix.device, dtype=matrix.dtype)
+    images: Float[Tensor, "n c *space"], matrix: Float[Tensor, "n r q"], mode: str, how: str = "bilinear"
+) -> Float[Tensor, "n c *space"]:
+    """Read each output pixel at matrix @ (x, y, 1), in pixels from the center (x right, y down).
+
+    Volumes have z, the first axis, after y. Signals are moved as images of one row: with x alone.
+    """
+    if images.ndim == 3:
+        row = F.pad(matrix[:, :, :1], (0, 1, 0, 1))
+        row[:, 1, 1] = 1
+        shift = F.pad(matrix[:, :, 1:], (0, 0, 0, 1))
+        return warp(images[:, :, None], torch.cat([row, shift], 2), mode, how)[:, :, 0]
+    sides = [side / 2 for side in reversed(images.shape[2:])]
+    half = torch.tensor(sides, device=matrix.device, dtype=matrix.dtype)
     # affine_grid counts in halves of the width and height: p = half * u, so u' = (M p + t) / half.
-    units = torch.cat([matrix[:, :, :2] * half, matrix[:, :, 2:]], dim=2) / half[:, None]
+    units = torch.cat([matrix[:, :, :-1] * half, matrix[:, :, -1:]], dim=2) / half[:, None]
     grid = F.affine_grid(units, list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, how, OUTSIDE[mode][1], align_corners=False)
 

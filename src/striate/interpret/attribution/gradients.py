@@ -129,16 +129,17 @@ def integrated_gradients(
     places, weights = (torch.from_numpy(part / 2) for part in np.polynomial.legendre.leggauss(steps))
     places = places + 0.5
 
-    def mean(run: Run, here: Tensor, there: Tensor, report: Report) -> Tensor:
+    def mean(run: Run, there: Tensor, report: Report) -> tuple[Tensor, Tensor, Tensor]:
+        here = run.values
+        base, nothing = run.score(here), run.score(there)
         line = places.to(here).reshape(-1, *[1] * here.dim())
         found = torch.zeros_like(here)
         for part in parts(steps, max(1, ROWS // len(here))):
             points = there + line[part] * (here - there)
-            rows = len(points)
-            _, slopes = run(points.flatten(0, 1), rows)
+            _, slopes = run(points.flatten(0, 1))
             found += torch.einsum("s,s...->...", weights[part].to(here), slopes.reshape(points.shape))
-            report(rows * len(here))
-        return found
+            report(points.shape[0] * points.shape[1])
+        return base, nothing, found
 
     return from_baseline("integrated gradients", model, x, target, baseline, layer, progress, steps, mean)
 
@@ -163,10 +164,10 @@ def deep_lift(
     differences", sec. 3.5.1; several references as Lundberg & Lee 2017 (DeepSHAP).
     """
 
-    def multipliers(run: Run, here: Tensor, there: Tensor, report: Report) -> Tensor:
-        _, found = run(torch.cat([here, there]), 2, Rescaled())
-        report(len(here))
-        return found[: len(here)]
+    def multipliers(run: Run, there: Tensor, report: Report) -> tuple[Tensor, Tensor, Tensor]:
+        scores, slopes = run(torch.cat([run.values, there]), Rescaled())
+        report(len(there))
+        return *scores.chunk(2), slopes.chunk(2)[0]  # type: ignore[return-value]
 
     return from_baseline("DeepLIFT", model, x, target, baseline, layer, progress, 1, multipliers)
 
@@ -196,17 +197,19 @@ def smooth_grad(
         raise InputError("no such noise", expected="1 or more samples, noise from 0", got=f"{samples}, {noise}")
     generator = torch.Generator().manual_seed(seed)
 
-    def mean(run: Run, values: Tensor, report: Report) -> Tensor:
+    def mean(run: Run, report: Report) -> tuple[Tensor, Tensor]:
+        values = run.values
+        base = run.score(values)
         spread = values.flatten(1).amax(1) - values.flatten(1).amin(1)
         sigma = (noise * spread).reshape(-1, *[1] * (values.dim() - 1))
         found = torch.zeros_like(values)
         for part in parts(samples, max(1, ROWS // len(values))):
             count = part.stop - part.start
             drawn = torch.randn(count, *values.shape, generator=generator).to(values)
-            _, slopes = run((values + sigma * drawn).flatten(0, 1), count)
+            _, slopes = run((values + sigma * drawn).flatten(0, 1))
             found += (slopes**2 if squared else slopes).reshape(drawn.shape).sum(0) / samples
             report(count * len(values))
-        return found
+        return base, found
 
     parameters = {"samples": samples, "noise": noise, "squared": squared, "seed": seed}
     return around("SmoothGrad", model, x, target, layer, progress, samples, mean, parameters)
@@ -225,9 +228,9 @@ def _simple(
 ) -> Attribution:
     """One run forward and back."""
 
-    def slopes(run: Run, values: Tensor, report: Report) -> Tensor:
-        _, found = run(values, 1, rule() if rule else None)
-        report(len(values))
-        return found * values if times_input else found
+    def slopes(run: Run, report: Report) -> tuple[Tensor, Tensor]:
+        base, found = run(run.values, rule() if rule else None)
+        report(len(base))
+        return base, found * run.values if times_input else found
 
     return around(method, model, x, target, layer, progress, 1, slopes, {}, summed=times_input)

@@ -52,24 +52,27 @@ class Attribution(Map):
 
 
 class Run:
-    """Outputs and derivatives of the same items of x, at other values."""
+    """Outputs and derivatives of the same items of x, at other values.
+
+    `values` are the items' own. The target of the first call, where it is the greatest output, is that of all.
+    """
 
     def __init__(self, model: nn.Module, x: Tensor, target: Target, layer: str) -> None:
         self.model, self.x, self.layer, self.target = model, x, layer, target
-        with torch.no_grad():
-            values = x if x.is_floating_point() else torch.ones(x.shape).to(native(model, x))
-            output = self._output(values, 1)
-            self.values, self.base = values, scored(output, target)
-            classes = classes_of(output, target)
-        self.target = target if classes is None else classes
+        self.values = x if x.is_floating_point() else torch.ones(x.shape).to(native(model, x))
 
-    def __call__(self, values: Tensor, times: int, rule: Rule | None = None) -> tuple[Tensor, Tensor]:
-        """The scores (rows,) and derivatives of `times` copies of the items, (times n, ...), one after the other."""
-        values = values.detach().requires_grad_()
+    def score(self, values: Tensor) -> Tensor:
+        """The scores of the items at other values."""
+        with torch.no_grad():
+            return self._scored(self._output(_laid_out(values), 1))
+
+    def __call__(self, values: Tensor, rule: Rule | None = None) -> tuple[Tensor, Tensor]:
+        """The scores (rows,) and derivatives of copies of the items, (times n, ...), one after the other."""
+        values = _laid_out(values.detach()).requires_grad_()
         with torch.enable_grad():
             with rule or contextlib.nullcontext():
-                output = self._output(values, times)
-            found = scored(output, self.target * times if isinstance(self.target, list) else self.target)
+                output = self._output(values, len(values) // len(self.x))
+            found = self._scored(output)
             if not found.requires_grad:
                 raise self._no_gradient()
             # Of pairs, the second half are references, of which nothing is asked.
@@ -86,6 +89,13 @@ class Run:
                 fix="Use gradient.",
             )
         return found.detach(), slopes
+
+    def _scored(self, output: Tensor) -> Tensor:
+        """The target's numbers; from then on the target is that of the first items."""
+        if self.target is None:
+            self.target = classes_of(output[: len(self.x)])
+        each = self.target
+        return scored(output, each * (len(output) // len(each)) if isinstance(each, list) else each)
 
     def _output(self, values: Tensor, times: int) -> Tensor:
         if self.x.is_floating_point():
@@ -123,6 +133,11 @@ def _gated(model: nn.Module, present: Float[Tensor, "n t"]) -> Iterator[None]:
         yield
 
 
+def _laid_out(values: Tensor) -> Tensor:
+    """Images with their channels innermost: convolutions are as fast, what is between them is faster."""
+    return values.contiguous(memory_format=torch.channels_last) if values.dim() == 4 else values.contiguous()
+
+
 def parts(total: int, size: int) -> Iterator[slice]:
     return (slice(first, min(first + size, total)) for first in range(0, total, size))
 
@@ -135,19 +150,20 @@ def around(
     layer: str,
     progress: Progress,
     runs: int,
-    find: Callable[[Run, Tensor, Report], Tensor],
+    find: Callable[[Run, Report], tuple[Tensor, Tensor]],
     parameters: dict[str, Any],
     *,
     summed: bool = False,
 ) -> Attribution:
-    """What `find` makes of the items, some at a time."""
+    """What `find` makes of the items, some at a time: their own scores, and those of their values."""
     x = checked(model, x)
     found, bases = [], []
     with examined(model) as network, reporting(progress, runs * len(x), method) as report:
         for part in parts(len(x), ROWS):
             run = Run(network, x[part], _of_items(target, part, len(x)), layer)
-            found.append(find(run, run.values, report).cpu())
-            bases.append(run.base.cpu())
+            base, scores = find(run, report)
+            found.append(scores.contiguous().cpu())
+            bases.append(base.cpu())
     parameters = {"target": described(target), "layer": layer, **parameters}
     return _made(method, x, torch.cat(bases), torch.cat(found), parameters, summed)
 
@@ -161,22 +177,24 @@ def from_baseline(
     layer: str,
     progress: Progress,
     steps: int,
-    find: Callable[[Run, Tensor, Tensor, Report], Tensor],
+    find: Callable[[Run, Tensor, Report], tuple[Tensor, Tensor, Tensor]],
 ) -> Attribution:
-    """Mean slopes between the items and each reference times their difference."""
+    """Mean slopes between the items and each reference times their difference; `find` gives both scores and slopes."""
     references = references_of(baseline, checked(model, x))
     written = baseline if isinstance(baseline, int | float) else f"{len(references)} given"
     parameters: dict[str, Any] = {"baseline": written, "gap": 0.0} | ({"steps": steps} if steps > 1 else {})
 
-    def shares(run: Run, values: Tensor, report: Report) -> Tensor:
-        found, bases = torch.zeros_like(values), torch.zeros_like(run.base)
+    def shares(run: Run, report: Report) -> tuple[Tensor, Tensor]:
+        values = run.values
+        found, nothing, base = torch.zeros_like(values), torch.zeros(len(values)).to(values), values
         for reference in references:
             there = reference.expand_as(values)
-            found += (values - there) * find(run, values, there, report) / len(references)
-            bases += run(there, 1)[0] / len(references)
-        apart = found.flatten(1).sum(1) - (run.base - bases)
+            base, other, slopes = find(run, there, report)
+            found += (values - there) * slopes / len(references)
+            nothing += other / len(references)
+        apart = found.flatten(1).sum(1) - (base - nothing)
         parameters["gap"] = max(parameters["gap"], float(apart.abs().max()))
-        return found
+        return base, found
 
     return around(method, model, x, target, layer, progress, steps * len(references), shares, parameters, summed=True)
 
@@ -206,7 +224,9 @@ def _of_items(target: Target, part: slice, items: int) -> Target:
     if target is None or callable(target):
         return target
     index = torch.as_tensor(target)
-    return index[part].tolist() if index.dim() and len(index) == items else target
+    if not index.dim():
+        return target
+    return index[part].tolist() if len(index) == items else index.tolist()
 
 
 def _made(
