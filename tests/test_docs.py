@@ -68,6 +68,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/demonstrations.md",
         "docs/peers.md",
         "docs/sequences.md",
+        "docs/cams.md",
         "docs/recipes.md",
         "docs/augment/README.md",
         "docs/zoo/README.md",

@@ -12,13 +12,22 @@ ablate                        what the score loses without each channel of a lay
 top_patches                   the places of a data set that excite each unit most, and what of them does (DeConvNet)
 gradient, gradient_times_input, integrated_gradients, smooth_grad, deep_lift, guided_backpropagation, deconvnet
                               what each value of an input has to do with an output, by what flows back
+cam, grad_cam, grad_cam_pp, layer_cam, score_cam
+                              a layer's maps weighed for a class, laid where its units look
 occlusion                     the output with a part of the input covered, place by place
 many_scales                   a classifier of crops on a whole image: what is where, and how large
 mutagenesis, variants         the output after changes of a sequence, letter by letter or as given
 motif_spacing                 the output by the distance of two motifs that are put into sequences
 filter_motifs, match_motifs   what the filters of a sequence network look for, and which known motifs are like it
+model_randomization, label_randomization
+                              whether a method's maps change when what the network has learned does
+deletion, insertion           whether the network needs what a map points at
+pointing_game, energy_inside  whether a map lies where the object is
+compare_methods               all of these for several methods, beside maps that know no network
 """
 
+from striate.interpret.attribution.cam import CamMap, grad_cam, grad_cam_pp, layer_cam, score_cam
+from striate.interpret.attribution.dense import cam
 from striate.interpret.attribution.gradients import (
     deconvnet,
     deep_lift,
@@ -29,6 +38,7 @@ from striate.interpret.attribution.gradients import (
     smooth_grad,
     strongest,
 )
+from striate.interpret.attribution.placement import Placement
 from striate.interpret.attribution.run import Attribution
 from striate.interpret.features.ablation import Ablation, ablate
 from striate.interpret.features.adversarial import Adversarial, adversarial
@@ -49,13 +59,21 @@ from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, 
 from striate.interpret.occlusion import OcclusionMap, occlusion
 from striate.interpret.scales import ScaleMap, Sighting, many_scales
 from striate.interpret.spacing import SpacingMap, motif_spacing
+from striate.interpret.trust.comparison import Comparison, compare_methods
+from striate.interpret.trust.curves import Curves, deletion, insertion
+from striate.interpret.trust.maps import center_prior, input_edges
+from striate.interpret.trust.pointing import box_regions, energy_inside, pointing_game
+from striate.interpret.trust.randomization import Randomization, label_randomization, model_randomization
 
 __all__ = [
     "Ablation",
     "Adversarial",
     "Attribution",
+    "CamMap",
     "Changes",
+    "Comparison",
     "Consistency",
+    "Curves",
     "Embedding",
     "Equivariance",
     "FeatureMaps",
@@ -70,8 +88,10 @@ __all__ = [
     "Motif",
     "MutationMap",
     "OcclusionMap",
+    "Placement",
     "Probe",
     "Probes",
+    "Randomization",
     "ScaleMap",
     "Separation",
     "Separations",
@@ -81,30 +101,46 @@ __all__ = [
     "VariantMap",
     "ablate",
     "adversarial",
+    "box_regions",
+    "cam",
+    "center_prior",
     "color_of",
+    "compare_methods",
     "consistency",
     "deconvnet",
     "deep_lift",
+    "deletion",
     "embed",
+    "energy_inside",
     "equivariance",
     "feature_maps",
     "filter_motifs",
     "filters",
+    "first_filters",
     "fit_gabors",
     "gabor",
+    "grad_cam",
+    "grad_cam_pp",
     "gradient",
     "gradient_times_input",
     "guided_backpropagation",
+    "input_edges",
+    "insertion",
     "integrated_gradients",
     "invert",
+    "label_randomization",
+    "layer_cam",
     "many_scales",
     "match_motifs",
     "maximize",
+    "model_randomization",
     "motif_spacing",
     "mutagenesis",
     "occlusion",
+    "pointing_game",
     "probes",
     "read_motifs",
+    "score_cam",
     "separation",
     "smooth_grad",
     "strongest",

@@ -1,0 +1,87 @@
+"""Pictures of class activation maps: the input, the map where its units look, and both over each other."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from striate.interpret import sheet
+from striate.interpret.letter_pictures import draw_letters
+from striate.interpret.pictures import SIDE, WIDE, magnitude, photo_of, scale, titled
+from striate.interpret.sheet import MARGIN, MUTED, RULE, Array
+from striate.shapes import Tensor
+
+if TYPE_CHECKING:
+    from striate.interpret.attribution.cam import CamMap
+
+
+def draw_cam(found: CamMap, output: tuple[int, ...]) -> Figure:
+    """See `CamMap.plot`."""
+    heat, x, note = found.heatmap()[output], found.x[output[0] if output else 0].double(), _note(found)
+    if "letters" in found.parameters:
+        return draw_letters(heat, found.parameters["letters"], titled(found, output), note, found.method)
+    if heat.dim() == 1:
+        return _draw_signal(heat, x if x.dim() > 1 else x[None], found, output, note)
+    if heat.dim() == 3:
+        plane = int(heat.nan_to_num().abs().amax((1, 2)).argmax())
+        heat, x, note = heat[plane], x[:, plane], f"Plane {plane}. {note}"
+    image = photo_of(x)
+    tall = SIDE * min(1.6, image.shape[0] / image.shape[1])
+    figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, titled(found, output), note)
+    for place, pixels in enumerate((image, *overlaid(image, heat))):
+        sheet.tile(axes, pixels, (MARGIN + place * (SIDE + 0.2), 0.85, SIDE, tall))
+    name, _, most = colors_of(heat)
+    scale(axes, MARGIN, tall + 1.15, most, found.method, name)
+    return figure
+
+
+def overlaid(image: Array, heat: Tensor, signed: bool = False) -> tuple[Array, Array]:
+    """A heat map in its colors, and over the image in gray: the stronger, the less of the image is seen."""
+    name, least, most = colors_of(heat, signed)
+    level = (heat.double() - least) / (most - least)
+    colored = colormaps[name].with_extremes(bad=RULE)(np.ma.masked_invalid(level.numpy()))[..., :3]
+    share = np.clip(np.nan_to_num((heat.double().abs() / most).numpy()), 0, 0.8)[..., None]
+    gray = image.mean(2, keepdims=True) / 255
+    return colored, share * colored + (1 - share) * gray
+
+
+def colors_of(heat: Tensor, signed: bool = False) -> tuple[str, float, float]:
+    """The color map and its range: around 0 if `signed`, or where there are values below it."""
+    most = magnitude(heat)
+    return ("RdBu_r", -most, most) if signed or bool((heat < 0).any()) else ("viridis", 0.0, most)
+
+
+def _draw_signal(heat: Tensor, x: Tensor, found: CamMap, output: tuple[int, ...], note: str) -> Figure:
+    """A signal as curves, or many channels in gray, and the map below."""
+    tall = min(max(0.12 * len(x), 0.8), 2.5)
+    figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, titled(found, output), note)
+    if len(x) > 3:
+        sheet.tile(axes, x.numpy(), (MARGIN, 0.85, WIDE, tall), fit=False, cmap="gray")
+    else:
+        step, room = WIDE / x.shape[1], max(float(x.max() - x.min()), 1e-30)
+        for channel in x:
+            level = 0.85 + tall * (1 - (channel - x.min()).numpy() / room)
+            axes.plot(MARGIN + step * (np.arange(x.shape[1]) + 0.5), level, color=MUTED, linewidth=0.8)
+    name, least, most = colors_of(heat)
+    colors: dict[str, Any] = {"cmap": colormaps[name].with_extremes(bad=RULE), "vmin": least, "vmax": most}
+    row = np.ma.masked_invalid(heat.double().numpy())[None]
+    sheet.tile(axes, row, (MARGIN, 0.95 + tall, WIDE, 0.4), fit=False, **colors)
+    scale(axes, MARGIN, tall + 1.6, most, found.method, name)
+    return figure
+
+
+def _note(found: CamMap) -> str:
+    place = found.placement
+    if place.problem:
+        return f"{found.parameters['layer']}, stretched over the input: {place.problem}."
+    off = max(place.displacement)
+    said = f"{found.parameters['layer']}, each unit at the middle of its window ({_by(place.size)})"
+    return f"{said}; stretching would be {off:.3g} positions off." if off >= 0.05 and math.isfinite(off) else f"{said}."
+
+
+def _by(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes))

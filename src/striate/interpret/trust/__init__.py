@@ -1,0 +1,1 @@
+"""Which map to trust: checks of what a method says."""
