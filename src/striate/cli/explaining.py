@@ -6,7 +6,7 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.markup import escape
@@ -16,6 +16,11 @@ from tyro.conf import Positional
 from striate.cli.screen import print_line, print_table, say
 from striate.cli.training import showing_progress
 from striate.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from striate.runs import Card
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class Explain:
     """The class to explain, by name or number; by default the greatest output."""
     layer: str = ""
     """A layer by its path, as striate describe prints it: its output is explained, or looked at."""
+    data: str | None = None
+    """A set, as in train, for methods that look at one (top_patches, embed ...); "own": the run's test items."""
+    set_size: int = 500
+    """How many items of the set to look at."""
     first: int = 8
     """Of a file that holds many items, how many to explain."""
     out: Path = Path("explanations")
@@ -45,7 +54,8 @@ class Explain:
         """Write the pictures and say where they are."""
         from striate.interpret.methods import METHODS
         from striate.runs import load
-        from striate.runs.explaining import explain_item, folders
+        from striate.runs.answers import file_stems
+        from striate.runs.explaining import explain_item
         from striate.train import find_device
 
         if self.run_folder is None:
@@ -63,7 +73,9 @@ class Explain:
             say(f"the first {self.first} of {len(items)} items (--first)")
         items = items[: self.first]
         made: list[dict[str, Any]] = []
-        for (name, item), (_, folder) in zip(items, folders([name for name, _ in items], self.out), strict=True):
+        batches = self._batches(card)
+        stems = file_stems([name for name, _ in items])
+        for name, item in items:
             with showing_progress() as progress:
                 found = explain_item(
                     model,
@@ -73,9 +85,10 @@ class Explain:
                     name=name,
                     target=self.target,
                     layer=self.layer,
+                    batches=batches,
                     progress=progress,
                 )
-            page = found.write(folder, f"What {card.architecture} sees", self._command(name))
+            page = found.write(self.out / stems[name], f"What {card.architecture} sees", self._command(name))
             results = {result.method: result.missing or result.found.json() for result in found.results}
             made.append({"file": name, "explained": found.question, **found.answer, "page": str(page)} | results)
             if not self.json:
@@ -85,6 +98,16 @@ class Explain:
                 print_line(f"{name}: {found.question}: {page}")
         if self.json:
             print_line(json.dumps(made))
+
+    def _batches(self, card: Card) -> list[tuple[Tensor, Tensor]] | None:
+        from striate.runs.evaluation import items_of
+        from striate.runs.explaining import set_of
+
+        if self.data is None or self.run_folder is None:
+            return None
+        with showing_progress() as progress:
+            items = items_of(self.run_folder, card, None if self.data == "own" else self.data, progress)
+        return set_of(card, items, self.set_size)
 
     def _command(self, name: str) -> str:
         methods = " ".join(map(shlex.quote, self.method))

@@ -116,7 +116,6 @@ __all__ = [
     "feature_maps",
     "filter_motifs",
     "filters",
-    "first_filters",
     "fit_gabors",
     "gabor",
     "grad_cam",

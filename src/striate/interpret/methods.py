@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
-from striate.errors import InputError
+from striate.errors import InputError, did_you_mean
+from striate.interpret.attribution.cam import grad_cam, grad_cam_pp, layer_cam, score_cam
+from striate.interpret.attribution.dense import cam
 from striate.interpret.attribution.gradients import (
     deconvnet,
     deep_lift,
@@ -19,25 +22,40 @@ from striate.interpret.attribution.gradients import (
     integrated_gradients,
     smooth_grad,
 )
+from striate.interpret.features.ablation import ablate
+from striate.interpret.features.adversarial import adversarial
+from striate.interpret.features.embedding import embed
+from striate.interpret.features.equivariance import equivariance
+from striate.interpret.features.filters import filters
+from striate.interpret.features.invert import invert
+from striate.interpret.features.maps import feature_maps
+from striate.interpret.features.maximize import maximize
+from striate.interpret.features.patches import top_patches
+from striate.interpret.features.separation import probes, separation
 from striate.interpret.mutagenesis import mutagenesis
 from striate.interpret.occlusion import occlusion
 from striate.interpret.sweep import Progress, Target
-from striate.registry import Registry, bind_options, parse_spec
+from striate.registry import Registry, parse_spec
 from striate.shapes import Num, Tensor
 
-COMMON = ("target", "layer", "progress")  # what many methods take, and `explain` hands on
+# What a caller may know and a method may ask for: what is explained, a layer, the range of valid inputs (numbers or an
+# `Input`), batches (inputs, targets) of a set, and the names of its classes.
+GIVEN = ("target", "layer", "progress", "limits", "batches", "names")
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method: `function(model, x, *, target, layer, progress, **options)`, of these what it takes.
+    """A registered method: `call(model, x, **what it takes of GIVEN, **options)`, by default `function` itself.
 
-    `reading`: how to read its picture, a sentence for those who see one for the first time.
+    `reading`: how to read its picture, a sentence for those who see one for the first time. `takes`: the names of
+    GIVEN that it asks for; of a set (`batches`) or a network alone x is only an example.
     """
 
     name: str
     function: Callable[..., Any]
     reading: str
+    takes: tuple[str, ...] = ("target", "layer", "progress")
+    call: Callable[..., Any] | None = None
 
     @property
     def summary(self) -> str:
@@ -48,11 +66,8 @@ class Method:
     def options(self) -> dict[str, Any]:
         """Its own options and their values by default."""
         known = inspect.signature(self.function).parameters
-        return {key: option.default for key, option in list(known.items())[2:] if key not in COMMON}
-
-    def takes(self, name: str) -> bool:
-        """Whether the function has an argument."""
-        return name in inspect.signature(self.function).parameters
+        fixed = {*GIVEN, "model", "x", "layers", "targets", "train", "test"}
+        return {key: option.default for key, option in known.items() if key not in fixed}
 
     def json(self) -> dict[str, Any]:
         """Everything as plain types."""
@@ -69,34 +84,87 @@ def explain(
     *,
     target: Target = None,
     layer: str = "",
+    limits: Any = None,
+    batches: Sequence[tuple[Tensor, Tensor]] | None = None,
+    names: Sequence[str] = (),
     progress: Progress = False,
     **options: Any,
 ) -> Any:
     """One method of `METHODS` by its name, or as name:option=value,…, on a batch.
 
-    Raises InputError for an unknown method or option, for a target or a layer given to a method that has none, and
-    what the method raises.
+    `limits`: the range of valid inputs, for methods that change them. `batches`, `names`: (inputs, targets) of a set
+    and its classes, for methods that look at one; the others leave them alone.
+
+    Raises InputError for an unknown method or option, a layer given to a method that has none, a method of sets
+    without one, and what the method raises.
 
     >>> import torch
     >>> mean = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
-    >>> explain(mean, torch.ones(1, 1, 4), "gradient:target=0").scores
+    >>> explain(mean, torch.ones(1, 1, 4), "gradient", target=0).scores
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
     name, given = parse_spec(method)
     entry = METHODS[name]
-    given = bind_options("method", name, entry.function, {**given, **options}, skip=2)
-    for key, value in (("target", target), ("layer", layer or None), ("progress", progress)):
-        if value is None or key in given:
-            continue
-        if entry.takes(key):
-            given[key] = value
-        elif key == "layer":
-            raise InputError(f"method {name} has no {key}", got=value, fix=f"Leave it out, or see: {_with(key)}.")
-    return entry.function(model, x, **given)
+    own = entry.options
+    given = given | options
+    if "" in given:
+        given[next(iter(own), "")] = given.pop("")
+    for key in given:
+        if key not in own:
+            raise InputError(f"method {name} has no option", got=repr(key), fix=did_you_mean(key, own))
+    if layer and "layer" not in entry.takes:
+        fix = f"Leave it out, or see: {', '.join(e.name for e in METHODS.values() if 'layer' in e.takes)}."
+        raise InputError(f"method {name} has no layer", got=layer, fix=fix)
+    if batches is None and "batches" in entry.takes:
+        fix = "Name one: striate explain … --data mnist:PATH."
+        raise InputError(f"method {name} looks at a set of items", expected="batches", got="none", fix=fix)
+    known = {"target": target, "layer": layer, "limits": limits, "batches": batches, "names": names}
+    taken = {key: value for key, value in (known | {"progress": progress}).items() if key in entry.takes}
+    return (entry.call or entry.function)(model, x, **taken, **given)
 
 
-def _with(option: str) -> str:
-    return ", ".join(entry.name for entry in METHODS.values() if entry.takes(option))
+def _last(model: nn.Module, x: Tensor, layer: str) -> str:
+    """A layer as given, or the last one with spatial axes."""
+    return layer or grad_cam(model, x[:1]).parameters["layer"]
+
+
+def _on_layer(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method whose layer is None where it chooses one."""
+    return lambda model, x, layer, **given: method(model, x, layer=layer or None, **given)
+
+
+def _filters(model: nn.Module, _x: Tensor, layer: str) -> Any:
+    return filters(model, layer or None)
+
+
+def _invert(model: nn.Module, x: Tensor, layer: str, **given: Any) -> Any:
+    return invert(model, x, layer or None, **given)
+
+
+def _maximize(model: nn.Module, x: Tensor, **given: Any) -> Any:
+    return maximize(model, x.shape[1:], **given)
+
+
+def _top_patches(model: nn.Module, x: Tensor, layer: str, batches: Any, **given: Any) -> Any:
+    return top_patches(model, batches, _last(model, x, layer), **given)
+
+
+def _ablate(model: nn.Module, x: Tensor, layer: str, batches: Any, **given: Any) -> Any:
+    inputs, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+    return ablate(model, inputs, _last(model, x, layer), targets, **given)
+
+
+def _embed(model: nn.Module, _x: Tensor, layer: str, batches: Any, **given: Any) -> Any:
+    return embed(model, batches, layer or None, **given)
+
+
+def _separation(model: nn.Module, _x: Tensor, batches: Any, **given: Any) -> Any:
+    return separation(model, batches, **given)
+
+
+def _probes(model: nn.Module, _x: Tensor, batches: Any, **given: Any) -> Any:
+    # Every other batch trains the probes, the rest tests them.
+    return probes(model, batches[::2], batches[1::2], **given)
 
 
 for _method in (
@@ -151,6 +219,113 @@ for _method in (
         deconvnet,
         "The unit projected back by transposed filters and the pooling's switches: the pattern in this input that "
         "excites it. As with guided backpropagation, it says little about the answer.",
+    ),
+    Method(
+        "cam",
+        cam,
+        "The dense layer's weights on the last layer's maps: red speaks for the class, blue against it.",
+        takes=("target", "progress"),
+    ),
+    Method(
+        "grad_cam",
+        grad_cam,
+        "Where the layer's maps speak for the output, each as its mean gradient says; coarse, but it follows the "
+        "network's weights.",
+        call=_on_layer(grad_cam),
+    ),
+    Method(
+        "grad_cam_pp",
+        grad_cam_pp,
+        "As Grad-CAM, from positive gradients weighed place by place: it covers several objects, and depends less on "
+        "the network's weights.",
+        call=_on_layer(grad_cam_pp),
+    ),
+    Method(
+        "layer_cam",
+        layer_cam,
+        "As Grad-CAM, each unit by its own positive gradient: finer in early layers.",
+        call=_on_layer(layer_cam),
+    ),
+    Method(
+        "score_cam",
+        score_cam,
+        "Channels weighed by the output that is left where only what they cover is seen; without gradients.",
+        call=_on_layer(score_cam),
+    ),
+    Method(
+        "feature_maps",
+        feature_maps,
+        "What each layer makes of this input, each channel from its least to its greatest value.",
+        takes=(),
+    ),
+    Method(
+        "filters",
+        filters,
+        "The kernels of a layer, the first without --layer: edges, blobs and colors are a trained layer, noise is "
+        "one that learned little.",
+        takes=("layer",),
+        call=_filters,
+    ),
+    Method(
+        "invert",
+        invert,
+        "An input that a layer cannot tell from this one: what is lost is what the layer has forgotten.",
+        takes=("layer", "limits", "progress"),
+        call=_invert,
+    ),
+    Method(
+        "maximize",
+        maximize,
+        "Inputs, painted from nothing, for which the output is greatest: what the network takes for the pure form.",
+        takes=("target", "layer", "limits", "progress"),
+        call=_maximize,
+    ),
+    Method(
+        "adversarial",
+        adversarial,
+        "The least change along the gradient's sign that changes the answer: input, change, result.",
+        takes=("target", "limits", "progress"),
+    ),
+    Method(
+        "equivariance",
+        equivariance,
+        "How each layer's output moves when the input is shifted, turned and scaled: at 0 it moves along.",
+        takes=("progress",),
+    ),
+    Method(
+        "top_patches",
+        top_patches,
+        "For each channel of a layer the places of the set that excite it most, and beside each what of it does.",
+        takes=("layer", "batches", "progress"),
+        call=_top_patches,
+    ),
+    Method(
+        "ablate",
+        ablate,
+        "What the score on the set loses without each channel of a layer.",
+        takes=("layer", "batches", "progress"),
+        call=_ablate,
+    ),
+    Method(
+        "embed",
+        embed,
+        "The set as the layer sees it: what lies together the network takes for alike.",
+        takes=("layer", "batches", "names", "progress"),
+        call=_embed,
+    ),
+    Method(
+        "separation",
+        separation,
+        "How well each layer tells the classes of the set apart.",
+        takes=("batches", "progress"),
+        call=_separation,
+    ),
+    Method(
+        "probes",
+        probes,
+        "The accuracy of a linear classifier on each layer: what the layer makes easy to read.",
+        takes=("batches", "progress"),
+        call=_probes,
     ),
 ):
     METHODS.add(_method)

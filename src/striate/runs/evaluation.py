@@ -79,6 +79,13 @@ def evaluate_run(
     return Evaluation(scores, ends, kept, targets, skipped, notes)
 
 
+def items_of(folder: Path, card: Card, data: str | None, progress: Progress | None = None) -> Items:
+    """The run's own test items, or those of another source that it was not trained on."""
+    if data is None:
+        return _own_items(folder, card, progress)[0]
+    return _other_items(folder, card, card.build_task(), data, False, progress)[0]
+
+
 def _own_items(folder: Path, card: Card, progress: Progress | None) -> Chosen:
     """What a run was tested on when its training ended; InputError where its data has changed since."""
     recipe = Recipe.read(folder / RECIPE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from striate.data import Items
 from striate.data.symbols import Symbols
 from striate.errors import InputError, StorageError, did_you_mean
 from striate.interpret.map import Map
@@ -25,6 +26,7 @@ from striate.shapes import Tensor
 from striate.train import write_atomically
 
 ALL = "all"
+BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +85,14 @@ def explain_item(
     name: str = "",
     target: str | int | None = None,
     layer: str = "",
+    batches: Sequence[tuple[Tensor, Tensor]] | None = None,
     progress: Progress = False,
 ) -> Explanations:
     """What methods of `striate.interpret.METHODS` say of an item, as `card.preprocess` reads it.
 
     `methods`: names, or name:option=value,…; "all" stands for each, of which those that do not fit say why. `target`:
     a class, by its name or number; without it the greatest output. `layer`: a module whose output is explained, or
-    looked at, where the method has one. `progress`: as of each method.
+    looked at, where the method has one. `batches`: of a set, for the methods that look at one (see `set_of`).
 
     Raises InputError for an unknown class, method, option or layer.
     """
@@ -105,9 +108,10 @@ def explain_item(
     wanted, question = _target(output, card, target)
     found = []
     for spec in [*METHODS] if everything else methods:
-        options = {"layer": layer} if not everything or METHODS[parse_spec(spec)[0]].takes("layer") else {}
+        looked_at = layer if not everything or "layer" in METHODS[spec].takes else ""
+        known: dict[str, Any] = {"limits": card.preprocess, "batches": batches, "names": card.class_names}
         try:
-            made = explain(model, x, spec, target=wanted, progress=progress, **options)
+            made = explain(model, x, spec, target=wanted, layer=looked_at, progress=progress, **known)
         except InputError as error:
             if not everything:
                 raise
@@ -117,6 +121,17 @@ def explain_item(
             made = made.lettered(card.preprocess.letters(stored))
         found.append(Explained(spec, made))
     return Explanations(name, question, answer, tuple(found))
+
+
+def set_of(card: Card, items: Items, most: int) -> list[tuple[Tensor, Tensor]]:
+    """The first `most` items as batches of network inputs and targets."""
+    task, few = card.build_task(), items.subset(range(min(most, len(items))))
+    batches = []
+    for first in range(0, len(few), BATCH):
+        part = slice(first, first + BATCH)
+        inputs, targets = card.preprocess.normalize(few.inputs[part]), few.targets[part]
+        batches.append((task.example(inputs, targets, None)[0], targets))
+    return batches
 
 
 def _target(output: Tensor, card: Card, target: str | int | None) -> tuple[Any, str]:
@@ -147,11 +162,3 @@ def _section(result: Explained, name: str, picture: bytes) -> Section:
     title = name.replace("_", " ").capitalize()
     caption = result.found.title() if isinstance(result.found, Map) else entry.summary
     return Section(title, entry.reading, {caption: picture})
-
-
-def folders(names: Sequence[str], out: Path) -> Iterator[tuple[str, Path]]:
-    """A folder for each item's files."""
-    from striate.runs.answers import _stems
-
-    stems = _stems(names, set())
-    return ((name, out / stems[name]) for name in names)
