@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -38,9 +38,10 @@ from striate.interpret.sweep import Progress, Target
 from striate.registry import Registry, parse_spec
 from striate.shapes import Num, Tensor
 
-# What a caller may know and a method may ask for: what is explained, a layer, the range of valid inputs (numbers or an
+# What a caller may know and a method may ask for: what is explained, of which layer's output ("layer"), or a layer that
+# is looked at ("at"; the argument is `layer`, too), the range of valid inputs (numbers or an
 # `Input`), batches (inputs, targets) of a set, and the names of its classes.
-GIVEN = ("target", "layer", "progress", "limits", "batches", "names")
+GIVEN = ("target", "layer", "at", "progress", "limits", "batches", "names")
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,15 @@ def explain(
     for key in given:
         if key not in own:
             raise InputError(f"method {name} has no option", got=repr(key), fix=did_you_mean(key, own))
-    if layer and "layer" not in entry.takes:
-        fix = f"Leave it out, or see: {', '.join(e.name for e in METHODS.values() if 'layer' in e.takes)}."
+    if layer and not {"layer", "at"} & {*entry.takes}:
+        fix = f"Leave it out, or see: {', '.join(e.name for e in METHODS.values() if {'layer', 'at'} & {*e.takes})}."
         raise InputError(f"method {name} has no layer", got=layer, fix=fix)
     if batches is None and "batches" in entry.takes:
         fix = "Name one: striate explain … --data mnist:PATH."
         raise InputError(f"method {name} looks at a set of items", expected="batches", got="none", fix=fix)
     known = {"target": target, "layer": layer, "limits": limits, "batches": batches, "names": names}
-    taken = {key: value for key, value in (known | {"progress": progress}).items() if key in entry.takes}
+    wanted = {"layer" if name == "at" else name for name in entry.takes}
+    taken = {key: value for key, value in (known | {"progress": progress}).items() if key in wanted}
     return (entry.call or entry.function)(model, x, **taken, **given)
 
 
@@ -135,6 +137,13 @@ def _on_layer(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _filters(model: nn.Module, _x: Tensor, layer: str) -> Any:
     return filters(model, layer or None)
+
+
+def _feature_maps(model: nn.Module, x: Tensor, layer: str) -> Any:
+    found = feature_maps(model, x)
+    if layer:
+        found[layer]  # an unknown one is told
+    return replace(found, shown=layer or None)
 
 
 def _invert(model: nn.Module, x: Tensor, layer: str, **given: Any) -> Any:
@@ -231,6 +240,7 @@ for _method in (
         grad_cam,
         "Where the layer's maps speak for the output, each as its mean gradient says; coarse, but it follows the "
         "network's weights.",
+        takes=("target", "at", "progress"),
         call=_on_layer(grad_cam),
     ),
     Method(
@@ -238,39 +248,43 @@ for _method in (
         grad_cam_pp,
         "As Grad-CAM, from positive gradients weighed place by place: it covers several objects, and depends less on "
         "the network's weights.",
+        takes=("target", "at", "progress"),
         call=_on_layer(grad_cam_pp),
     ),
     Method(
         "layer_cam",
         layer_cam,
         "As Grad-CAM, each unit by its own positive gradient: finer in early layers.",
+        takes=("target", "at", "progress"),
         call=_on_layer(layer_cam),
     ),
     Method(
         "score_cam",
         score_cam,
         "Channels weighed by the output that is left where only what they cover is seen; without gradients.",
+        takes=("target", "at", "progress"),
         call=_on_layer(score_cam),
     ),
     Method(
         "feature_maps",
         feature_maps,
         "What each layer makes of this input, each channel from its least to its greatest value.",
-        takes=(),
+        takes=("at",),
+        call=_feature_maps,
     ),
     Method(
         "filters",
         filters,
         "The kernels of a layer, the first without --layer: edges, blobs and colors are a trained layer, noise is "
         "one that learned little.",
-        takes=("layer",),
+        takes=("at",),
         call=_filters,
     ),
     Method(
         "invert",
         invert,
         "An input that a layer cannot tell from this one: what is lost is what the layer has forgotten.",
-        takes=("layer", "limits", "progress"),
+        takes=("at", "limits", "progress"),
         call=_invert,
     ),
     Method(
@@ -296,21 +310,21 @@ for _method in (
         "top_patches",
         top_patches,
         "For each channel of a layer the places of the set that excite it most, and beside each what of it does.",
-        takes=("layer", "batches", "progress"),
+        takes=("at", "batches", "progress"),
         call=_top_patches,
     ),
     Method(
         "ablate",
         ablate,
         "What the score on the set loses without each channel of a layer.",
-        takes=("layer", "batches", "progress"),
+        takes=("at", "batches", "progress"),
         call=_ablate,
     ),
     Method(
         "embed",
         embed,
         "The set as the layer sees it: what lies together the network takes for alike.",
-        takes=("layer", "batches", "names", "progress"),
+        takes=("at", "batches", "names", "progress"),
         call=_embed,
     ),
     Method(

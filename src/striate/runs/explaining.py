@@ -103,12 +103,18 @@ def explain_item(
     x, _ = task.example(card.preprocess.standardize(units), torch.empty(1, 0, device=place), None)
     everything = ALL in methods
     with examined(model) as network, torch.no_grad():
-        output = output_of(network, x, "" if everything else layer)
-        answer = task.answer(network, x)[0].row() if not layer else {}
-    wanted, question = _target(output, card, target)
+        outputs = {path: output_of(network, x, path) for path in {"", layer}}
+        answer = task.answer(network, x)[0].row()
+    specs = [*METHODS] if everything else methods
+    # Of what the network answers, unless a layer is explained.
+    asked = {spec: layer if "layer" in METHODS[parse_spec(spec)[0]].takes else "" for spec in specs}
+    question = "; ".join(
+        sorted({_target(outputs[of], card, target)[1] + f" of {of}" * bool(of) for of in asked.values()})
+    )
     found = []
-    for spec in [*METHODS] if everything else methods:
-        looked_at = layer if not everything or "layer" in METHODS[spec].takes else ""
+    for spec in specs:
+        wanted, _ = _target(outputs[asked[spec]], card, target)
+        looked_at = layer if not everything or {"layer", "at"} & {*METHODS[spec].takes} else ""
         known: dict[str, Any] = {"limits": card.preprocess, "batches": batches, "names": card.class_names}
         try:
             made = explain(model, x, spec, target=wanted, layer=looked_at, progress=progress, **known)
@@ -159,6 +165,7 @@ def _target(output: Tensor, card: Card, target: str | int | None) -> tuple[Any, 
 
 def _section(result: Explained, name: str, picture: bytes) -> Section:
     entry = METHODS[name]
-    title = name.replace("_", " ").capitalize()
+    title = (result.found.method if isinstance(result.found, Map) else name.replace("_", " ")).partition(" by ")[0]
+    title = title[0].upper() + title[1:]
     caption = result.found.title() if isinstance(result.found, Map) else entry.summary
     return Section(title, entry.reading, {caption: picture})

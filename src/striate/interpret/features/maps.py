@@ -34,12 +34,16 @@ _KINDS = ("convolution", "norm", "activation", "pooling", "resampling", "element
 
 @dataclass(frozen=True, eq=False, repr=False)
 class FeatureMaps(Mapping[str, Tensor]):
-    """Maps (channels, *space) by layer, in the order of execution: a mapping, `found["features.3"]`."""
+    """Maps (channels, *space) by layer, in the order of execution: a mapping, `found["features.3"]`.
+
+    `shown`: the layer that `plot` draws where none is named; None for all.
+    """
 
     x: Float[Tensor, "1 c *space"]
     maps: Mapping[str, Tensor]
     known: Mapping[str, int] = field(default_factory=dict)  # which value of the graph each map is
     graph: Graph | None = None
+    shown: str | None = None
 
     def __getitem__(self, layer: str) -> Tensor:
         if layer not in self.maps:
@@ -75,6 +79,7 @@ class FeatureMaps(Mapping[str, Tensor]):
         excited most) with the range of each, its strongest unit marked, and on the input what that unit sees."""
         from striate.interpret.features.map_pictures import draw_layer, draw_layers
 
+        layer = layer or self.shown
         return draw_layers(self) if layer is None else draw_layer(self, layer, channels)
 
     def table(self, rows: int = 200) -> Table:
