@@ -317,6 +317,38 @@ def patches_table() -> str:
     return "\n".join([*rows, "", foot(found)])
 
 
+ATTRIBUTIONS = {
+    "integrated_gradients_resnet18": "integrated gradients, 50 steps, ResNet-18",
+    "integrated_gradients_vgg16": "integrated gradients, 50 steps, VGG-16",
+    "gradient_resnet50": "gradients of 16 images, ResNet-50",
+    "smooth_grad_resnet18": "SmoothGrad, 50 samples, ResNet-18",
+    "guided_backpropagation_vgg16": "guided backpropagation of 8 images, VGG-16",
+    "deconvnet_vgg16": "DeconvNet of 8 images, VGG-16",
+    "deep_lift_vgg16": "DeepLIFT of 4 images, VGG-16",
+    "deep_lift_basset": "DeepLIFT of 64 sequences, Basset",
+}
+
+
+def interpretation_table() -> str:
+    """docs/interpretation.md's tables: captum's seconds, and what it makes of activations written in several ways."""
+    found, cams = read("attribution"), read("cam").get("rows", {})
+    rows = []
+    known = [(what, found.get("rows", {}).get(name, {})) for name, what in ATTRIBUTIONS.items()]
+    known += [(f"Grad-CAM, {name}", one) for name, one in cams.items()]
+    for what, one in known:
+        for peer, factor in one.get("times_faster", {}).items():
+            ours, theirs = (one["seconds"][side]["median"] for side in ("striate", peer))
+            rows.append(f"| {what} | {ours:.2f} | {peer}: {theirs:.2f} | {span(factor)}× |")
+    parts = ["| seconds | striate | beside | factor |", "|---|---|---|---|", *rows, "", foot(found)]
+    if ways := found.get("rows", {}).get("written", {}).get("ways"):
+        methods = list(next(iter(ways.values())))
+        names = [name.replace("_", " ").replace("deep lift", "DeepLIFT") for name in methods]
+        parts += ["", f"| activation | captum's {' | '.join(names)} |", "|---|" + "---|" * len(methods)]
+        parts += [f"| {way} | {' | '.join(by[method] for method in methods)} |" for way, by in ways.items()]
+        parts += ["", "striate's three are right in every row, which the benchmark asserts."]
+    return "\n".join(parts)
+
+
 # Pages of which a table is generated.
 PAGES = {
     "README.md": benchmark_table,
@@ -325,6 +357,7 @@ PAGES = {
     "docs/acceleration.md": acceleration_table,
     "docs/signals.md": signals_table,
     "docs/units.md": patches_table,
+    "docs/interpretation.md": interpretation_table,
 }
 
 

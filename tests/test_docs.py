@@ -69,6 +69,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/peers.md",
         "docs/sequences.md",
         "docs/cams.md",
+        "docs/interpretation.md",
         "docs/recipes.md",
         "docs/augment/README.md",
         "docs/zoo/README.md",

@@ -126,7 +126,7 @@ def test_what_is_no_window_has_no_track(tmp_path: Path) -> None:
 def test_a_planted_motif_is_learned_and_found_in_the_filters(tmp_path: Path) -> None:
     import torch
 
-    from striate.interpret import Motif, filter_motifs, match_motifs
+    from striate.interpret import Motif, filter_motifs, match_motifs, mutagenesis
     from striate.interpret.sequences import one_hot
 
     data = planted(tmp_path / "data", 600)
@@ -143,6 +143,13 @@ def test_a_planted_motif_is_learned_and_found_in_the_filters(tmp_path: Path) -> 
     best = min(found, key=lambda row: row.e_value)
     assert best.target == "planted"
     assert best.e_value < 0.1
+    # The mutation map: of all windows of its length, the motif's own matters most.
+    sequences = [bases(rng, 40, MOTIF) for _ in range(40)]
+    first = []
+    for sequence in sequences:
+        heat = mutagenesis(model, sequence, target=0).heatmap().flatten()[-40:]
+        first.append(int(heat.unfold(0, len(MOTIF), 1).sum(1).argmax()) == sequence.index(MOTIF))
+    assert sum(first) >= 36
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from striate.interpret import sheet
-from striate.interpret.pictures import LINE, WIDE, letter, magnitude, scale
+from striate.interpret.pictures import STRIPS, WIDE, letter, line_of, magnitude, scale
 from striate.interpret.sheet import INK, MARGIN, MUTED, RULE
 from striate.shapes import Float, Tensor
 
@@ -55,8 +55,8 @@ def _draw_words(heat: Tensor, words: Sequence[str], title: str, note: str, what:
 
 
 def _draw_logo(heat: Tensor, bases: Sequence[str], title: str, note: str, what: str) -> Figure:
-    line = min(LINE, len(bases))
-    strips = min(math.ceil(len(bases) / line), ROWS // 2)
+    line = line_of(len(bases))
+    strips = min(math.ceil(len(bases) / line), STRIPS)
     note += f" The first {strips * line} of {len(bases)}." if strips * line < len(bases) else ""
     high, low = max(float(heat.max()), 0.0), max(float(-heat.min()), 0.0)
     limit = max(high + low, 1e-30)
@@ -73,7 +73,14 @@ def _draw_logo(heat: Tensor, bases: Sequence[str], title: str, note: str, what: 
             if abs(value) > 0.004 and base != "N":
                 _stand(axes, base, MARGIN + 0.5 + place * step, zero, step, value)
     bottom = 0.95 + strips * (TALL + 0.25)
-    sheet.write(axes, MARGIN + 0.5, bottom, f"{what}: from {-low:.3g} to {high:+.3g}; all strips alike", 7.5, MUTED)
+    sheet.write(
+        axes,
+        MARGIN + 0.5,
+        bottom,
+        f"{what}: from {-low if low else 0:.3g} to {high:+.3g}; all strips alike",
+        7.5,
+        MUTED,
+    )
     return figure
 
 

@@ -115,11 +115,11 @@ def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], n
 
 
 def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:
-    """See `MutationMap.plot`. At most 20 strips; up to 100 letters a strip, the sequence is written above."""
+    """See `MutationMap.plot`. At most 20 strips; up to 150 letters a strip, the sequence is written above."""
     item = output[0] if len(found.x) > 1 else 0
     change, text = found.change[output], found.text(item)
     letters, length = change.shape
-    line = max(LINE, math.ceil(length / STRIPS))
+    line = line_of(length)
     strips = math.ceil(length / line)
     tall = min(max(0.11 * letters, 0.2), 1.6)
     step = tall + 0.32
@@ -136,7 +136,7 @@ def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:
         pixels = part.double().numpy()
         sheet.tile(axes, pixels, box, fit=False, cmap="RdBu_r", vmin=-limit, vmax=limit)
         axes.add_patch(_frame(*box))
-        if columns <= LINE:
+        if columns <= 1.5 * LINE:
             for place, letter in enumerate(text[first : first + line]):
                 x = MARGIN + 0.5 + (place + 0.5) * WIDE / columns
                 sheet.write(axes, x, y - 0.07, letter, 5.5, INK, ha="center")
@@ -162,6 +162,11 @@ def draw_variants(found: VariantMap, output: tuple[int, ...]) -> Figure:
         sheet.write(axes, middle + 2.6, y, f"{value:+.3g}", 7.5, MUTED)
     axes.plot([middle, middle], [0.85, 0.95 + 0.2 * (len(shown) - 1) + 0.1], color=MUTED, linewidth=0.8)
     return figure
+
+
+def line_of(length: int) -> int:
+    """How many letters stand in a strip: about 100, no strip with a few left over, at most 20 strips."""
+    return math.ceil(length / min(max(1, round(length / LINE)), STRIPS))
 
 
 def _frame(x: Inches, y: Inches, width: Inches, height: Inches) -> Rectangle:
