@@ -1,4 +1,4 @@
-"""Write the tables of README.md, of docs/{locality,algorithms,acceleration}.md, docs/peers.md and recipes/README.md.
+"""Write the tables of README.md and of pages in docs/, docs/peers.md and recipes/README.md.
 
 From benchmarks/results/*.json and the recipes' heads.
 
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from claims_page import claims_table, techniques_table
 from measure import read, span
 from peers_page import geometry_rows, peers_page
 
@@ -312,6 +313,8 @@ PAGES = {
     "docs/algorithms.md": convolution_table,
     "docs/acceleration.md": acceleration_table,
     "docs/signals.md": signals_table,
+    "docs/recipes.md": claims_table,
+    "docs/techniques.md": techniques_table,
 }
 
 

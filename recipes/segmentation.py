@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 import striate
+from claim import write_head
 from striate.data.items import VOID
 from striate.runs import open_session
 from striate.runs.evaluation import predicting
@@ -94,7 +95,7 @@ def train(path: Path, seeds: int, data: str | None, out: Path) -> None:
             facts = {"threads": torch.get_num_threads(), "striate": striate.__version__, "torch": torch.__version__}
             measures = {name: spread(done, name) for name in flat(done[0]["scores"])}
             results.write_text(json.dumps({"recipe": body, **facts, "measures": measures, "runs": done}) + "\n")
-            path.write_text("\n".join([path.read_text().splitlines()[0], *claim(done, measures), *body]) + "\n")
+            write_head(path, claim(done, measures))
             print(path.stem, seed, fold, flat(done[-1]["scores"]), done[-1]["seconds"], "s", flush=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import re
 import subprocess
@@ -68,6 +69,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/peers.md",
         "docs/sequences.md",
         "docs/recipes.md",
+        "docs/techniques.md",
         "docs/augment/README.md",
         "docs/zoo/README.md",
     ],
@@ -159,3 +161,26 @@ def test_the_degradation_recipe_runs_and_goes_on_where_it_stopped(tmp_path: Path
     assert "resnet20: update 3 of 3" in again
     assert (tmp_path / "degradation.png").stat().st_size > 5_000
     assert "holds another setting" in run("plain20", epochs="0.3")
+
+
+@pytest.mark.slow
+def test_the_recipe_of_techniques_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def run(*techniques: str, share: str = "0.02") -> str:
+        script = [sys.executable, ROOT / "recipes" / "techniques.py", "digits", "--out", tmp_path, "--seeds", "2"]
+        options = ["--share", share, "--only", *techniques]
+        done = subprocess.run([*script, *options], capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert run("base").count("base, nothing: {'seed': ") == 2
+    again = run("base", "ensembling", "pre-training")
+    assert "base, nothing" not in again
+    assert again.count("ensembling, networks: 3: {") == 2
+    rows = json.loads((tmp_path / "techniques.json").read_text())["rows"]
+    assert [(row["technique"], row["base"]) for row in rows[:3]] == [
+        ("base", "base"),
+        ("ensembling", "base"),
+        ("pre-training", "pre-training"),
+    ]
+    assert [len(row["runs"]) for row in rows] == [2] * 5
+    assert (tmp_path / "techniques.png").stat().st_size > 5_000
+    assert "holds another setting" in run("base", share="0.03")

@@ -29,7 +29,5 @@ def test_the_probabilities_of_an_ensemble_are_geometric_means() -> None:
 def test_what_is_no_ensemble() -> None:
     with pytest.raises(InputError, match="an ensemble of no networks: expected at least one, got 0"):
         ensemble([])
-    with pytest.raises(
-        InputError, match=r"of an ensemble answer differently: expected \(2, 3\), got \(2, 5\)"
-    ):
+    with pytest.raises(InputError, match=r"of an ensemble answer differently: expected \(2, 3\), got \(2, 5\)"):
         ensemble([nn.Linear(4, 3), nn.Linear(4, 5)])(torch.zeros(2, 4))

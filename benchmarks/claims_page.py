@@ -1,0 +1,156 @@
+"""The tables of docs/recipes.md and docs/techniques.md, from the JSON files of the recipes. Written by tables.py."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Row(NamedTuple):
+    """A recipe, its measures with their formats, and what there is to reach."""
+
+    task: str
+    name: str
+    measures: dict[str, str]
+    asked: str = ""
+
+
+SHARE = "{:.2%}"
+ROWS = [
+    Row("image classification", "digits", {"accuracy": SHARE}),
+    Row("", "mnist", {"accuracy": SHARE}, "LeNet-5: 99.05 % (LeCun et al. 1998)"),
+    Row("", "fashion", {"accuracy": SHARE}, "2 convolutions with pooling: 91.6 % (the data's own list)"),
+    Row("", "cifar10", {"accuracy": SHARE, "loss": "{:.4f}"}, "90 % in 10 minutes on two cores"),
+    Row("the lectures' Keras networks", "keras_mnist", {"accuracy": SHARE, "loss": "{:.4f}"}, "99.00 %, loss 0.0276"),
+    Row("", "keras_fcn", {"accuracy": SHARE, "loss": "{:.4f}"}, "99.10 %, loss 0.0505"),
+    Row("localization", "clutter", {"presence": SHARE, "accuracy": SHARE, "iou_50": SHARE, "right": SHARE}),
+    Row("segmentation", "isbi", {"accuracy": SHARE, "thinned_rand": "{:.4f}", "thinned_info": "{:.4f}"},
+        "U-Net on the challenge's own test: Rand error 0.0382, pixel error 0.0611"),
+    Row("", "roads_segnet", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
+    Row("", "roads_fcn8s", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
+    Row("", "roads_dilated", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
+    Row("points of a face", "faces", {"error": "{:.2f} pixels", "median": "{:.2f}"},
+        "1.6, 1.5, 1.4 pixels (15 points, 7,049 faces)"),
+    Row("steering", "steering", {"angle_error": "{:.3f}°", "r2": "{:.3f}"}),
+    Row("sentiment", "rt_polarity", {"accuracy": SHARE}, "CNN-rand: 76.1 % (Kim 2014)"),
+    Row("sound", "fsdd", {"accuracy": SHARE}, "97 to 99.3 %"),
+    Row("", "fsdd_waveform", {"accuracy": SHARE}),
+    Row("DNA", "deepbind", {"auroc": "{:.4f}", "auprc": "{:.4f}"}, "AUROC 0.900 (a published notebook)"),
+    Row("raw audio", "wavenet", {"bits_per_sample": "{:.3f}", "previous": "{:.3f}", "unigram": "{:.3f}"}),
+    Row("clips", "moving", {"accuracy": SHARE}),
+    Row("volumes", "isbi_volume", {"mean_dice": SHARE, "mean_iou": SHARE}),
+    Row("reading", "reading", {"string_accuracy": SHARE, "letter_error_rate": SHARE}),
+]  # fmt: skip
+
+
+def read(name: str) -> dict[str, Any]:
+    """A recipe's JSON file; empty where there is none."""
+    path = ROOT / "recipes" / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def trainings(stored: dict[str, Any]) -> list[dict[str, float]]:
+    """The measures of each training."""
+    if "scores" in stored:  # recipes/places.py: all folds together
+        return [stored["scores"]]
+    return [
+        next(iter(run["parts"].values())) if "parts" in run else run["scores"] | run["scores"].get("regions", {})
+        for run in stored.get("runs", [])
+    ]
+
+
+def told(row: Row) -> str | None:
+    """A line of the table; None where nothing was measured."""
+    stored = read(row.name)
+    found = trainings(stored)
+    if not found:
+        return None
+    words = []
+    for key, form in row.measures.items():
+        values = [one[key] for one in found if key in one]
+        if values:
+            mean = form.format(statistics.mean(values))
+            several = f" ({form.format(min(values))} to {form.format(max(values))})" if len(values) > 1 else ""
+            words.append(f"{key.replace('_', ' ')} {mean}{several}")
+    seconds = [run["seconds"] for run in [stored, *stored.get("runs", [])] if "seconds" in run]
+    folds = len(stored["folds"]) if "folds" in stored else len(found)
+    time = f"{statistics.median(seconds):,.0f}" if seconds else ""
+    link = f"[{row.name}](../recipes/{row.name}.yaml)"
+    return f"| {row.task} | {link} | {'; '.join(words)} | {row.asked} | {folds} | {time} |"
+
+
+def claims_table() -> str:
+    """docs/recipes.md's table."""
+    head = [
+        "| task | recipe | measured | to reach, or to compare | trainings | seconds |",
+        "|---|---|---|---|---:|---:|",
+    ]
+    return "\n".join([*head, *filter(None, map(told, ROWS)), *others()])
+
+
+def others() -> list[str]:
+    """Rows of scripts that are no recipe files."""
+    lines = []
+    if found := read("window_classifier"):
+        scores = found["scores"]["corrected"]
+        lines.append(
+            f"| a class for each window | [window_classifier](../recipes/window_classifier.py) | accuracy "
+            f"{scores['accuracy']:.2%}; scanned {found['ratio']:,.0f} times as fast as window by window, greatest "
+            f"difference {found['greatest_difference']:.0e} | the same result | 1 | {found['train_seconds']:,.0f} |"
+        )
+    if found := read("fsdd_speakers"):
+        values = [row["accuracy"] for row in found.values()]
+        seconds = statistics.median(row["seconds"] for row in found.values())
+        mean, least, greatest = statistics.mean(values), min(values), max(values)
+        lines.append(
+            f"| speakers not heard in training | [speakers](../recipes/speakers.py) | accuracy {mean:.2%} "
+            f"({least:.2%} to {greatest:.2%}) | | {len(values)} | {seconds:,.0f} |"
+        )
+    return lines
+
+
+def techniques_table() -> str:
+    """docs/techniques.md's table."""
+    stored = read("techniques")
+    rows = stored["rows"]
+    bases = {row["technique"]: row for row in rows if not row["change"]}
+    lines = [
+        "| technique | change | test accuracy, % | least to greatest | against its base | training loss |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for before, row in zip([None, *rows], rows, strict=False):
+        first = before is None or before["technique"] != row["technique"]
+        values = [100 * run["accuracy"] for run in row["runs"]]
+        loss = statistics.mean(run["training_loss"] for run in row["runs"])
+        lines.append(
+            f"| {row['technique'] if first else ''} | `{row['spelled']}` | {statistics.mean(values):.1f} | "
+            f"{min(values):.1f} to {max(values):.1f} | {against(row, bases.get(row['base']))} | {loss:.2f} |"
+        )
+    return "\n".join([*lines, "", setting(stored["setting"], rows)])
+
+
+def against(row: dict[str, Any], base: dict[str, Any] | None) -> str:
+    """The mean difference to the base, seed by seed, with its standard deviation."""
+    if base is None or not row["change"] or "folds" in row["change"]:
+        return ""
+    of_base = {run["seed"]: run["accuracy"] for run in base["runs"]}
+    gains = [100 * (run["accuracy"] - of_base[run["seed"]]) for run in row["runs"] if run["seed"] in of_base]
+    spread = f" ± {statistics.stdev(gains):.1f}" if len(gains) > 1 else ""
+    return f"{statistics.mean(gains):+.1f}{spread}"
+
+
+def setting(stored: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """What all rows have in common."""
+    base, images = stored["base"], stored["images"]
+    seconds = sum(run["seconds"] for row in rows for run in row["runs"])
+    return (
+        f"{stored['data']}: {images['all']:,} training and {images['all, test']:,} test images; `{base['model']}`, "
+        f"{base['epochs'] * stored['share']:g} epochs, {base['batch_size']} images an update, {base['optimizer']}, "
+        f"learning rate {base['learning_rate']:g} (one cycle), momentum {base['momentum']:g}. {len(rows)} rows, "
+        f"{seconds / 60:.0f} minutes of training on {stored['threads']} threads; torch {stored['torch']}."
+    )
