@@ -3,9 +3,9 @@
     python recipes/specialists.py recipes/faces.yaml [--data faces:PATH] [--folds 0 1 2 3 4] [--more 0.5]
 
 The baseline learns all points. A copy for each group of points (jaw, brows, nose, eyes, mouth) then learns its points
-alone; beside them a copy learns all points on for as many epochs, so that the specialists are not better only because they
-learned longer. Writes specialists.json beside the recipe and a table into docs/places.md; a fold that is in that file is
-not trained again. Source: D. Nouri 2014, Using convolutional neural nets to detect facial keypoints (specialists).
+alone; beside them a copy goes on with all points for as many epochs: specialists should not be better only because they
+learned longer. Writes specialists.json beside the recipe and a table into docs/places.md; a fold that is in that file
+is not trained again. Source: D. Nouri 2014, Using convolutional neural nets to detect facial keypoints (specialists).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 warnings.simplefilter("ignore")
 
 import torch
-from places import into_page, table
 from torch import nn
 
 import striate
+from places import into_page, table
 from striate.tasks import FindKeypoints
 from striate.train import evaluate
 from striate.zoo.landmarks import Specialists, specialists

@@ -124,6 +124,33 @@ def test_every_recipe_says_what_it_claims(path: Path) -> None:
     assert Recipe.read(path).model
 
 
+RECIPE = "# striate train a.yaml\n# Claim: none.\nmodel: lenet5\nepochs: 3\n"
+
+
+def test_a_claim_replaces_the_head_and_keeps_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, run = tmp_path / "a.yaml", tmp_path / "run"
+    path.write_text(RECIPE)
+    run.mkdir()
+    (run / "recipe.yaml").write_text("model: lenet5\nepochs: 3\nseed: 7\n")
+    epochs = [{"kind": "epoch", "seconds": 1.5}, {"kind": "step"}, {"kind": "epoch", "seconds": 2.5}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in epochs))
+    claim = script(ROOT / "recipes" / "claim.py", monkeypatch)
+    claim.claim_of_run(run, path, ["# Claim: 99 %."])
+    head = "# Claim: 99 %.\n# Training: 4 s by the clock."
+    assert path.read_text() == RECIPE.replace("# Claim: none.", head)
+
+
+def test_a_run_of_other_settings_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(RECIPE)
+    (tmp_path / "recipe.yaml").write_text("model: lenet5\nepochs: 4\n")
+    script(ROOT / "recipes" / "claim.py", monkeypatch).claim_of_run(tmp_path, path, ["# Claim: 99 %."])
+    assert path.read_text() == RECIPE
+    assert "a.yaml is left as it is: the run has another epochs" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_trains(path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
