@@ -154,3 +154,40 @@ def setting(stored: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         f"learning rate {base['learning_rate']:g} (one cycle), momentum {base['momentum']:g}. {len(rows)} rows, "
         f"{seconds / 60:.0f} minutes of training on {stored['threads']} threads; torch {stored['torch']}."
     )
+
+
+def restoration_tables() -> str:
+    """docs/restoration.md's tables."""
+    folder = ROOT / "docs" / "restoration"
+    denoised, colored = (json.loads((folder / f"{name}.json").read_text()) for name in ("denoise", "colorize"))
+    setting, methods = denoised["setting"], denoised["methods"]
+    best = max(methods, key=lambda name: methods[name]["psnr"])
+    again = setting["seen_in_training"]
+    lines = [
+        f"{setting['pictures']} photographs, {'x'.join(map(str, setting['shape'][1:]))}, {setting['noise']} noise of "
+        f"σ {setting['sigma']:g}; ours has {setting['parameters']:,} parameters. {len(again)} of the pictures are "
+        "another form of a training picture: the third column is without them.",
+        "",
+        "| | PSNR, dB | without | SSIM | strength |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in methods.items():
+        rest = [value for k, value in enumerate(one["picture_psnr"]) if k not in again]
+        value = f"**{one['psnr']:.2f}**" if name == best else f"{one['psnr']:.2f}"
+        strength = one.get("strength", "")
+        lines.append(f"| {name} | {value} | {statistics.mean(rest):.2f} | {one['ssim']:.3f} | {strength} |")
+    lines += [
+        "",
+        "Shares in %, AuC balanced over the colors that occur and plain; shares of the pixels within ΔE:",
+        "",
+        "| pictures | answer | AuC balanced | AuC | within ΔE 5 | 10 | 20 | PSNR, dB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for title, found in colored.items():
+        for key in ("network", "mean_color", "grey"):
+            one = found[key]
+            shares = [one["balanced_auc"], one["auc"], *one["within"].values()]
+            cells = [f"{100 * share:.1f}" for share in shares]
+            what = f"{title} ({found['n']:,})" if key == "network" else ""
+            lines.append(f"| {what} | {one['name']} | {' | '.join(cells)} | {one['psnr']:.1f} |")
+    return "\n".join(lines)

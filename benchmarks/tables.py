@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from claims_page import claims_table, techniques_table
+from claims_page import claims_table, restoration_tables, techniques_table
 from measure import read, span
 from peers_page import geometry_rows, peers_page
 
@@ -314,6 +314,7 @@ PAGES = {
     "docs/acceleration.md": acceleration_table,
     "docs/signals.md": signals_table,
     "docs/recipes.md": claims_table,
+    "docs/restoration.md": restoration_tables,
     "docs/techniques.md": techniques_table,
 }
 
