@@ -152,7 +152,7 @@ def setting(stored: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         f"{stored['data']}: {images['all']:,} training and {images['all, test']:,} test images; `{base['model']}`, "
         f"{base['epochs'] * stored['share']:g} epochs, {base['batch_size']} images an update, {base['optimizer']}, "
         f"learning rate {base['learning_rate']:g} (one cycle), momentum {base['momentum']:g}. {len(rows)} rows, "
-        f"{seconds / 60:.0f} minutes of training on {stored['threads']} threads; torch {stored['torch']}."
+        f"{seconds / 60:.0f} minutes of training on {stored['threads']} threads (processor); torch {stored['torch']}."
     )
 
 

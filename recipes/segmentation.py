@@ -79,8 +79,8 @@ def draw(session: Any, sheet: Path) -> None:
     whole.resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.NEAREST).save(sheet, optimize=True)
 
 
-def train(path: Path, seeds: int, data: str | None, out: Path) -> None:
-    """Train what is missing: every seed, every fold."""
+def train(path: Path, seeds: int, folds: list[int] | None, data: str | None, out: Path) -> None:
+    """Train what is missing: every seed, every fold (or those asked for)."""
     recipe = replace(striate.Recipe.read(path), device="cpu")
     recipe = replace(recipe, data=data or recipe.data)
     body = [line for line in path.read_text().splitlines() if not line.startswith("#")]
@@ -88,7 +88,7 @@ def train(path: Path, seeds: int, data: str | None, out: Path) -> None:
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []
     for seed in range(seeds):
-        for fold in range(recipe.folds or 1):
+        for fold in folds or range(recipe.folds or 1):
             if (seed, fold) in [(found["seed"], found["fold"]) for found in done]:
                 continue
             done.append(run(replace(recipe, seed=seed, fold=fold), out / f"{path.stem}.png"))
@@ -135,11 +135,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, nargs="+", help="only these of a recipe that has folds")
     parser.add_argument("--data", help="the data, where they lie elsewhere than the recipe says")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "segmentation")
     options = parser.parse_args()
     for recipe in options.recipes:
-        train(recipe, options.seeds, options.data, options.out)
+        train(recipe, options.seeds, options.folds, options.data, options.out)
 
 
 if __name__ == "__main__":
