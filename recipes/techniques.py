@@ -83,6 +83,7 @@ OWN_BASE: dict[str, dict[str, Any]] = {
     "pre-training": {"data": "few", "epochs": 40.0, "batch_size": 25, "learning_rate": 0.01},
 }
 TRAINED, HELD_OUT, FEW = 5_000, 5_000, 50
+LONGEST = 44  # letters of a label
 APART = 100  # between the seeds of the networks of an ensemble
 PRETRAINED = range(2, 8)  # classes of the pre-training (of CIFAR-10: the animals); the others are fine-tuned on
 
@@ -221,7 +222,8 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     firsts = {row["technique"]: y for y, row in reversed(list(enumerate(rows)))}
     for technique, y in firsts.items():
         axes.text(1.01, y, technique, transform=axes.get_yaxis_transform(), fontsize=8, va="center", color="#55606c")
-    axes.set_yticks(range(len(rows)), [spelled(row["change"]) for row in rows], fontsize=7)
+    labels = [row["spelled"] if len(row["spelled"]) <= LONGEST else row["spelled"][:LONGEST] + " …" for row in rows]
+    axes.set_yticks(range(len(rows)), labels, fontsize=7)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlabel("test accuracy, % (dots: seeds; line: mean; grey: the base)", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -267,7 +269,7 @@ def write(path: Path, setting: dict[str, Any], done: dict[tuple[str, str], list[
         {
             "technique": technique,
             "change": change,
-            "spelled": spelled(change),
+            "spelled": spelled(change) if change else f"base: {spelled(OWN_BASE.get(technique, BASE))}",
             "base": technique if technique in OWN_BASE else "base",
             "runs": runs,
         }
