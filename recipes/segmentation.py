@@ -101,17 +101,16 @@ def train(path: Path, seeds: int, folds: list[int] | None, data: str | None, out
 
 def claim(done: list[dict[str, Any]], measures: dict[str, dict[str, float]]) -> list[str]:
     """The comment lines in the head of the recipe."""
-    named = [
-        name for name in ("mean_iou", "mean_accuracy", "accuracy", "thinned_rand", "thinned_info") if name in measures
-    ]
-    shown = [
-        f"{name.replace('_', ' ')} {measures[name]['mean']:.4f} ({measures[name]['least']:.4f} to "
-        f"{measures[name]['greatest']:.4f})"
-        for name in named
-    ]
+    named = ("mean_iou", "mean_accuracy", "accuracy", "pixel_error", "thinned_rand", "thinned_info")
+    shown = []
+    for name in (name for name in named if name in measures):
+        one = measures[name]
+        limits = f" ({one['least']:.4f} to {one['greatest']:.4f})" if len(done) > 1 else ""
+        shown.append(f"{name.replace('_', ' ')} {one['mean']:.4f}{limits}")
     clock, processor = ([found[key] for found in done] for key in ("seconds", "processor_seconds"))
     return [
-        f"# Claim: {', '.join(shown)}; mean of {len(done)} trainings (seeds, folds) on "
+        f"# Claim: {', '.join(shown[:3])},",
+        f"# {', '.join(shown[3:])}; {len(done)} training{'s' * (len(done) > 1)} (seeds, folds), "
         f"{done[0]['scores']['n']} test items each.",
         f"# Training: median {statistics.median(clock):.0f} s (processor {statistics.median(processor):.0f} s a "
         f"thread) on "
