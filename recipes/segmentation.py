@@ -110,11 +110,10 @@ def claim(done: list[dict[str, Any]], measures: dict[str, dict[str, float]]) -> 
     clock, processor = ([found[key] for found in done] for key in ("seconds", "processor_seconds"))
     return [
         f"# Claim: {', '.join(shown[:3])},",
-        f"# {', '.join(shown[3:])}; {len(done)} training{'s' * (len(done) > 1)} (seeds, folds), "
-        f"{done[0]['scores']['n']} test items each.",
+        f"# {', '.join(shown[3:])};",
+        f"# {len(done)} training{'s' * (len(done) > 1)} (seeds, folds), {done[0]['scores']['n']} test items each.",
         f"# Training: median {statistics.median(clock):.0f} s (processor {statistics.median(processor):.0f} s a "
-        f"thread) on "
-        f"{torch.get_num_threads()} threads.",
+        f"thread) on {torch.get_num_threads()} threads.",
     ]
 
 
