@@ -151,6 +151,23 @@ def test_a_run_of_other_settings_claims_nothing(
     assert "a.yaml is left as it is: the run has another epochs" in capsys.readouterr().out
 
 
+def test_every_row_of_the_techniques_is_one_change_of_its_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    techniques = script(ROOT / "recipes" / "techniques.py", monkeypatch)
+    monkeypatch.setattr(techniques, "pretrained", lambda *_: Path("run"))
+    place = techniques.Place(Path("images"), 0.5)
+    labels = []
+    for technique, changes in techniques.TECHNIQUES.items():
+        base = place.recipe(technique if technique in techniques.OWN_BASE else "base", {}, 1)
+        for change in changes:
+            recipe = place.recipe(technique, change, 1)
+            differing = {key for key, value in vars(recipe).items() if value != getattr(base, key)}
+            wanted = {key.replace("option", "model") for key in change} - {"networks"}
+            assert differing - {"fold", "seed"} == wanted, change
+            assert "model" not in wanted or zoo.build(recipe.model)
+            labels.append((technique, techniques.spelled(change)))
+    assert len(set(labels)) == len(labels)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_trains(path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
