@@ -167,8 +167,8 @@ def restoration_tables() -> str:
     again = setting["seen_in_training"]
     lines = [
         f"{setting['pictures']} photographs, {'x'.join(map(str, setting['shape'][1:]))}, {setting['noise']} noise of "
-        f"σ {setting['sigma']:g}; ours has {setting['parameters']:,} parameters. {len(again)} of the pictures are "
-        "another form of a training picture: the third column is without them.",
+        f"σ {setting['sigma']:g}; ours has {setting['parameters']:,} parameters. the third column is without "
+        f"the pictures of which another form is among the training pictures ({len(again)}).",
         "",
         "| | PSNR, dB | without | SSIM | strength |",
         "|---|---|---|---|---|",

@@ -133,8 +133,8 @@ def words(results: dict[str, Any], seed: int) -> list[str]:
         f"# Claim: {ours['psnr']:.2f} dB (SSIM {ours['ssim']:.3f}) on {count} photographs of "
         f"{'x'.join(map(str, setting['shape'][1:]))} with {setting['noise']} noise of σ {setting['sigma']:g},",
         f"# seed {seed}; {others} (python recipes/denoise.py RUN).",
-        f"# {len(again)} of the {count} are another form of a training picture; without them "
-        f"{sum(rest) / len(rest):.2f} dB.",
+        f"# {sum(rest) / len(rest):.2f} dB without the pictures of which another form is among the training pictures "
+        f"({len(again)}).",
     ]
 
 

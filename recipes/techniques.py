@@ -261,10 +261,11 @@ def main() -> None:
                 runs.append(run(Place(Path(folder), options.share), technique, change, number))
                 print(f"{technique}, {spelled(change)}: {runs[-1]}", flush=True)
                 write(path, setting, done)
+    draw(json.loads(path.read_text())["rows"]).savefig(path.with_suffix(".png"))
 
 
 def write(path: Path, setting: dict[str, Any], done: dict[tuple[str, str], list[dict[str, Any]]]) -> None:
-    """The JSON file and the picture, rows in the order of TECHNIQUES."""
+    """The JSON file, rows in the order of TECHNIQUES."""
     rows = [
         {
             "technique": technique,
@@ -279,7 +280,6 @@ def write(path: Path, setting: dict[str, Any], done: dict[tuple[str, str], list[
     ]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"setting": setting, "rows": rows}, indent=1) + "\n")
-    draw(rows).savefig(path.with_suffix(".png"))
 
 
 if __name__ == "__main__":
