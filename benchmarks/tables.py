@@ -1,4 +1,4 @@
-"""Write the tables of README.md, of docs/{locality,algorithms,acceleration}.md, docs/peers.md and recipes/README.md.
+"""Write the tables of README.md and of pages in docs/, docs/peers.md and recipes/README.md.
 
 From benchmarks/results/*.json and the recipes' heads.
 
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from claims_page import claims_table, restoration_tables, techniques_table
 from measure import read, span
 from peers_page import geometry_rows, peers_page
 
@@ -358,6 +359,9 @@ PAGES = {
     "docs/signals.md": signals_table,
     "docs/units.md": patches_table,
     "docs/interpretation.md": interpretation_table,
+    "docs/recipes.md": claims_table,
+    "docs/restoration.md": restoration_tables,
+    "docs/techniques.md": techniques_table,
 }
 
 

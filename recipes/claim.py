@@ -20,7 +20,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ import torch
 import striate
 from striate.data.formats import read_cifar10
 from striate.runs import conclude, make_folder, record
+from striate.runs.record import completed, read_metrics
 from striate.train import averaged, evaluate
 
 CURVE = 200  # points of the training loss that are kept
@@ -117,6 +118,31 @@ def words(runs: list[dict[str, Any]], folds: int | None = None) -> list[str]:
     return lines
 
 
+def write_head(path: Path, lines: list[str]) -> None:
+    """Put the claim into a recipe's file, between its first line and its settings."""
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([first, *lines, *(line for line in rest if not line.startswith("#"))]) + "\n")
+
+
+def claim_of_run(run: Path, path: Path, lines: list[str]) -> None:
+    """Put a claim, with the seconds of its training, into the head of the recipe of which `run` is a run.
+
+    A run with other settings (but for the seed, the device and the place of the data) leaves the file as it is.
+    """
+    own, recipe = (completed(striate.Recipe.read(file)) for file in (run / "recipe.yaml", path))
+    differing = [
+        field.name
+        for field in fields(recipe)
+        if field.name not in ("data", "seed", "device", "workers")
+        and getattr(own, field.name) != getattr(recipe, field.name)
+    ]
+    if differing:
+        print(f"{path} is left as it is: the run has another {differing[0]}")
+        return
+    seconds = sum(line["seconds"] for line in read_metrics(run) if line["kind"] == "epoch")
+    write_head(path, [*lines, f"# Training: {seconds:,.0f} s by the clock."])
+
+
 def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | None) -> None:
     """Train what is missing, seed by seed, and write the claim after each."""
     recipe = replace(striate.Recipe.read(path), device="cpu")
@@ -141,10 +167,9 @@ def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | 
             done.append(run(replace(recipe, **which, data=spec), parts, runs))
             done.sort(key=lambda found: found["seed"])
             # First what took long.
-            results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
-            first = path.read_text().splitlines()[0]
-            lines = words(done, recipe.folds)
-            path.write_text("\n".join([first, *lines, *body]) + "\n")
+            results.write_text(json.dumps({"recipe": body, "runs": done}) + "
+")
+            write_head(path, words(done, recipe.folds))
             print(f"seed {seed}: {done[-1]['parts']}, {done[-1]['seconds']} s", flush=True)
     print(path.read_text())
 

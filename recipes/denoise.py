@@ -4,7 +4,7 @@
     python recipes/denoise.py runs/RUN --out docs/restoration
 
 The strength of each filter is the one with the best mean PSNR on noisy training pictures; all are then measured on the
-test pictures of the run. Writes FOLDER/denoise.json and denoise.png.
+test pictures of the run. Writes FOLDER/denoise.json and denoise.png, and the claim into the head of denoise.yaml.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ import torch
 from matplotlib.figure import Figure
 
 import striate
+from claim import claim_of_run
 from striate import ops
 from striate.data import Items
 from striate.runs.record import load_recipe_data
 from striate.tasks import psnr, ssim
 from striate.train import evaluate
 
+HEAD = Path(__file__).with_name("denoise.yaml")
 TUNED = 2  # training pictures on which the strengths are chosen
+ALIKE = 0.95  # correlation of the grey levels of one picture in two forms
 CPU = torch.device("cpu")
 Filter = Callable[[torch.Tensor], torch.Tensor]
 
@@ -106,8 +109,33 @@ def compare(run: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     results["ours"] = measure(pictures["ours"], clean, seconds)
     pictures["clean"] = clean
     setting = {"noise": task.noise, "sigma": task.sigma, "pictures": len(clean), "shape": list(clean.shape[1:]),
+               "seen_in_training": seen(data),
                "parameters": sum(p.numel() for p in model.parameters()), "torch": torch.__version__}  # fmt: skip
     return {"setting": setting, "methods": results}, pictures
+
+
+def seen(data: Any) -> list[int]:
+    """Test pictures of which another form (grey, say) is among the training pictures: their greys are alike."""
+    grey = [data.preprocess.units(items.inputs).mean(1).flatten(1) for items in (data.train, data.tested)]
+    train, test = (torch.nn.functional.normalize(x - x.mean(1, keepdim=True)) for x in grey)
+    found: list[int] = ((test @ train.T).amax(1) > ALIKE).nonzero().flatten().tolist()
+    return found
+
+
+def words(results: dict[str, Any], seed: int) -> list[str]:
+    """The claim."""
+    setting, methods = results["setting"], results["methods"]
+    others = ", ".join(f"{name} {one['psnr']:.2f}" for name, one in methods.items() if name != "ours")
+    ours, count = methods["ours"], setting["pictures"]
+    again = setting["seen_in_training"]
+    rest = [value for k, value in enumerate(ours["picture_psnr"]) if k not in again]
+    return [
+        f"# Claim: {ours['psnr']:.2f} dB (SSIM {ours['ssim']:.3f}) on {count} photographs of "
+        f"{'x'.join(map(str, setting['shape'][1:]))} with {setting['noise']} noise of σ {setting['sigma']:g},",
+        f"# seed {seed}; {others} (python recipes/denoise.py RUN).",
+        f"# {sum(rest) / len(rest):.2f} dB without the pictures of which another form is among the training pictures "
+        f"({len(again)}).",
+    ]
 
 
 def draw(pictures: dict[str, torch.Tensor], results: dict[str, Any], rows: Sequence[int]) -> Figure:
@@ -139,6 +167,7 @@ def main() -> None:
     (options.out / "denoise.json").write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     rows = [row for row in options.rows if row < len(pictures["clean"])]
     draw(pictures, results, rows).savefig(options.out / "denoise.png")
+    claim_of_run(options.run, HEAD, words(results, striate.Recipe.read(options.run / "recipe.yaml").seed))
     for name, result in results["methods"].items():
         print(f"{name:16} PSNR {result['psnr']:.2f} dB  SSIM {result['ssim']:.4f}  {result.get('strength', '')}")
 

@@ -26,6 +26,7 @@ import torch
 from matplotlib import pyplot as plt
 
 import striate
+from claim import write_head
 from striate.ops.boxes import edges
 from striate.runs import conclude, make_folder
 from striate.tasks import FindKeypoints, Localize, Regress, Task
@@ -181,14 +182,12 @@ def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> Non
     name, value = list(blind.summary().items())[1]
     how = f"{len(runs)} of {recipe.folds} folds," if recipe.folds else "the test part's"
     lines = [
-        path.read_text().splitlines()[0],
         f"# Claim: {', '.join(numbers)}; {how} {scores.n:,} items, seed {recipe.seed}.",
         f"# Without looking (the mean of the training targets): {name.replace('_', ' ')} {value:.4g}.",
         f"# Training: {clock:.0f} s (processor {processor:.0f} s a thread) on {torch.get_num_threads()} threads; "
         f"striate {striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
-        *[line for line in path.read_text().splitlines()[1:] if not line.startswith("#")],
     ]
-    path.write_text("\n".join(lines) + "\n")
+    write_head(path, lines)
     path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     into_page(path.stem, table({"network": scores.summary(), "mean of the training targets": blind.summary()}))
     pictures = torch.cat([run["session"].data.tested.inputs for run in runs])
@@ -197,7 +196,7 @@ def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> Non
                               targets if isinstance(task, Regress) else targets[:SHOWN])  # fmt: skip
     figure.savefig(FOLDER / f"{path.stem}.png", dpi=110)
     plt.close(figure)
-    print("\n".join(lines[1:4]))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ import torch
 from PIL import Image
 
 import striate
+from claim import write_head
 from striate.data.items import VOID
 from striate.runs import open_session
 from striate.runs.evaluation import predicting
@@ -78,8 +79,8 @@ def draw(session: Any, sheet: Path) -> None:
     whole.resize(size, Image.Resampling.BOX if factor < 1 else Image.Resampling.NEAREST).save(sheet, optimize=True)
 
 
-def train(path: Path, seeds: int, data: str | None, out: Path) -> None:
-    """Train what is missing: every seed, every fold."""
+def train(path: Path, seeds: int, folds: list[int] | None, data: str | None, out: Path) -> None:
+    """Train what is missing: every seed, every fold (or those asked for)."""
     recipe = replace(striate.Recipe.read(path), device="cpu")
     recipe = replace(recipe, data=data or recipe.data)
     body = [line for line in path.read_text().splitlines() if not line.startswith("#")]
@@ -87,34 +88,32 @@ def train(path: Path, seeds: int, data: str | None, out: Path) -> None:
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []
     for seed in range(seeds):
-        for fold in range(recipe.folds or 1):
+        for fold in folds or range(recipe.folds or 1):
             if (seed, fold) in [(found["seed"], found["fold"]) for found in done]:
                 continue
             done.append(run(replace(recipe, seed=seed, fold=fold), out / f"{path.stem}.png"))
             facts = {"threads": torch.get_num_threads(), "striate": striate.__version__, "torch": torch.__version__}
             measures = {name: spread(done, name) for name in flat(done[0]["scores"])}
             results.write_text(json.dumps({"recipe": body, **facts, "measures": measures, "runs": done}) + "\n")
-            path.write_text("\n".join([path.read_text().splitlines()[0], *claim(done, measures), *body]) + "\n")
+            write_head(path, claim(done, measures))
             print(path.stem, seed, fold, flat(done[-1]["scores"]), done[-1]["seconds"], "s", flush=True)
 
 
 def claim(done: list[dict[str, Any]], measures: dict[str, dict[str, float]]) -> list[str]:
     """The comment lines in the head of the recipe."""
-    named = [
-        name for name in ("mean_iou", "mean_accuracy", "accuracy", "thinned_rand", "thinned_info") if name in measures
-    ]
-    shown = [
-        f"{name.replace('_', ' ')} {measures[name]['mean']:.4f} ({measures[name]['least']:.4f} to "
-        f"{measures[name]['greatest']:.4f})"
-        for name in named
-    ]
+    named = ("mean_iou", "mean_accuracy", "accuracy", "pixel_error", "thinned_rand", "thinned_info")
+    shown = []
+    for name in (name for name in named if name in measures):
+        one = measures[name]
+        limits = f" ({one['least']:.4f} to {one['greatest']:.4f})" if len(done) > 1 else ""
+        shown.append(f"{name.replace('_', ' ')} {one['mean']:.4f}{limits}")
     clock, processor = ([found[key] for found in done] for key in ("seconds", "processor_seconds"))
     return [
-        f"# Claim: {', '.join(shown)}; mean of {len(done)} trainings (seeds, folds) on "
-        f"{done[0]['scores']['n']} test items each.",
+        f"# Claim: {', '.join(shown[:3])},",
+        f"# {', '.join(shown[3:])};",
+        f"# {len(done)} training{'s' * (len(done) > 1)} (seeds, folds), {done[0]['scores']['n']} test items each.",
         f"# Training: median {statistics.median(clock):.0f} s (processor {statistics.median(processor):.0f} s a "
-        f"thread) on "
-        f"{torch.get_num_threads()} threads.",
+        f"thread) on {torch.get_num_threads()} threads.",
     ]
 
 
@@ -134,11 +133,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--folds", type=int, nargs="+", help="only these of a recipe that has folds")
     parser.add_argument("--data", help="the data, where they lie elsewhere than the recipe says")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "segmentation")
     options = parser.parse_args()
     for recipe in options.recipes:
-        train(recipe, options.seeds, options.data, options.out)
+        train(recipe, options.seeds, options.folds, options.data, options.out)
 
 
 if __name__ == "__main__":

@@ -30,11 +30,13 @@ def main() -> None:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", help="the data, where they lie elsewhere than the recipe says")
     parser.add_argument("--folds", nargs="+", type=int, default=range(6))
+    parser.add_argument("--epochs", type=float, help="instead of the recipe's")
     options = parser.parse_args()
     path = options.recipe.with_name(f"{options.recipe.stem}_speakers.json")
     results = json.loads(path.read_text()) if path.is_file() else {}
     for fold in options.folds:
         recipe = replace(striate.Recipe.read(options.recipe), folds=6, fold=fold, device="cpu")
+        recipe = replace(recipe, epochs=options.epochs or recipe.epochs)
         session = striate.open_session(replace(recipe, data=options.data or recipe.data))
         tested = session.data.tested
         (speaker,) = {name.split("_")[1] for name in tested.names}
@@ -47,7 +49,8 @@ def main() -> None:
         kept, targets = evaluate(session.model, session.task, tested, session.data.preprocess, torch.device("cpu"))
         scores = session.task.score(kept, targets)
         results[speaker] = {
-            "fold": fold, "n": len(tested), "accuracy": round(scores.accuracy, 4), "loss": round(scores.loss, 4),
+            "fold": fold, "epochs": recipe.epochs, "n": len(tested),
+            "accuracy": round(scores.accuracy, 4), "loss": round(scores.loss, 4),
             "seconds": round(seconds, 1), "processor_seconds": round(busy / torch.get_num_threads(), 1),
         }  # fmt: skip
         path.write_text(json.dumps(results, indent=1) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import math
 import re
 import subprocess
@@ -71,6 +72,7 @@ def test_tables_are_generated(tables: ModuleType) -> None:
         "docs/cams.md",
         "docs/interpretation.md",
         "docs/recipes.md",
+        "docs/techniques.md",
         "docs/augment/README.md",
         "docs/zoo/README.md",
     ],
@@ -125,6 +127,50 @@ def test_every_recipe_says_what_it_claims(path: Path) -> None:
     assert Recipe.read(path).model
 
 
+RECIPE = "# striate train a.yaml\n# Claim: none.\nmodel: lenet5\nepochs: 3\n"
+
+
+def test_a_claim_replaces_the_head_and_keeps_the_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, run = tmp_path / "a.yaml", tmp_path / "run"
+    path.write_text(RECIPE)
+    run.mkdir()
+    (run / "recipe.yaml").write_text("model: lenet5\nepochs: 3\nseed: 7\n")
+    epochs = [{"kind": "epoch", "seconds": 1.5}, {"kind": "step"}, {"kind": "epoch", "seconds": 2.5}]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in epochs))
+    claim = script(ROOT / "recipes" / "claim.py", monkeypatch)
+    claim.claim_of_run(run, path, ["# Claim: 99 %."])
+    head = "# Claim: 99 %.\n# Training: 4 s by the clock."
+    assert path.read_text() == RECIPE.replace("# Claim: none.", head)
+
+
+def test_a_run_of_other_settings_claims_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(RECIPE)
+    (tmp_path / "recipe.yaml").write_text("model: lenet5\nepochs: 4\n")
+    script(ROOT / "recipes" / "claim.py", monkeypatch).claim_of_run(tmp_path, path, ["# Claim: 99 %."])
+    assert path.read_text() == RECIPE
+    assert "a.yaml is left as it is: the run has another epochs" in capsys.readouterr().out
+
+
+def test_every_row_of_the_techniques_is_one_change_of_its_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    techniques = script(ROOT / "recipes" / "techniques.py", monkeypatch)
+    monkeypatch.setattr(techniques, "pretrained", lambda *_: Path("run"))
+    place = techniques.Place(Path("images"), 0.5)
+    labels = []
+    for technique, changes in techniques.TECHNIQUES.items():
+        base = place.recipe(technique if technique in techniques.OWN_BASE else "base", {}, 1)
+        for change in changes:
+            recipe = place.recipe(technique, change, 1)
+            differing = {key for key, value in vars(recipe).items() if value != getattr(base, key)}
+            wanted = {key.replace("option", "model") for key in change} - {"networks"}
+            assert differing - {"fold", "seed"} == wanted, change
+            assert "model" not in wanted or zoo.build(recipe.model)
+            labels.append((technique, techniques.spelled(change)))
+    assert len(set(labels)) == len(labels)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_trains(path: Path, shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,3 +208,26 @@ def test_the_degradation_recipe_runs_and_goes_on_where_it_stopped(tmp_path: Path
     assert "resnet20: update 3 of 3" in again
     assert (tmp_path / "degradation.png").stat().st_size > 5_000
     assert "holds another setting" in run("plain20", epochs="0.3")
+
+
+@pytest.mark.slow
+def test_the_recipe_of_techniques_runs_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    def run(*techniques: str, share: str = "0.02") -> str:
+        script = [sys.executable, ROOT / "recipes" / "techniques.py", "digits", "--out", tmp_path, "--seeds", "2"]
+        options = ["--share", share, "--only", *techniques]
+        done = subprocess.run([*script, *options], capture_output=True, text=True, check=False)
+        return done.stdout + done.stderr
+
+    assert run("base").count("base, nothing: {'seed': ") == 2
+    again = run("base", "ensembling", "pre-training")
+    assert "base, nothing" not in again
+    assert again.count("ensembling, networks: 3: {") == 2
+    rows = json.loads((tmp_path / "techniques.json").read_text())["rows"]
+    assert [(row["technique"], row["base"]) for row in rows[:3]] == [
+        ("base", "base"),
+        ("ensembling", "base"),
+        ("pre-training", "pre-training"),
+    ]
+    assert [len(row["runs"]) for row in rows] == [2] * 5
+    assert (tmp_path / "techniques.png").stat().st_size > 5_000
+    assert "holds another setting" in run("base", share="0.03")

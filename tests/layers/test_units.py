@@ -191,6 +191,26 @@ def test_generic_normalization_over_positions_is_torchs_instance_norm() -> None:
     torch.testing.assert_close(nn.InstanceNorm2d(4, eps=0)(h), (h - mean) / deviation)
 
 
+AXES = {"batch": (0, 3, 4), "layer": (1, 2, 3, 4), "group": (2, 3, 4), "instance": (3, 4)}  # of n, g, c / g, h, w
+
+
+@pytest.mark.parametrize("kind", AXES)
+def test_norms_average_over_what_they_say(kind: str) -> None:
+    x = 3 + 2 * torch.randn(5, 16, 6, 7, dtype=torch.float64)
+    groups = x.view(5, 8, 2, 6, 7)
+    deviation, mean = torch.std_mean(groups, AXES[kind], correction=0, keepdim=True)
+    want = ((groups - mean) / (deviation**2 + 1e-5).sqrt()).view_as(x)
+    torch.testing.assert_close(layers.norm_layer(kind, 16).double()(x), want)
+
+
+def test_norms_of_other_ranks_and_names() -> None:
+    assert isinstance(layers.norm_layer("batch", 4, rank=3), nn.BatchNorm3d)
+    assert layers.norm_layer("layer", 4)(torch.zeros(2, 4, 9)).shape == (2, 4, 9)
+    assert isinstance(layers.norm_layer("none", 4), nn.Identity)
+    with pytest.raises(InputError, match="no such norm: expected none, batch, layer, group or instance, got 'bach'"):
+        layers.norm_layer("bach", 4)
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [

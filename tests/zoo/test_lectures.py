@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from striate import zoo
+from striate.errors import InputError
 
 
 def counts(net: nn.Module) -> list[int]:
@@ -134,6 +135,20 @@ def test_the_schematic_network_halves_its_maps_three_times() -> None:
     for layer in (net.conv1, net.conv2, net.conv3):
         maps = F.max_pool2d(layer(maps).relu(), 2)
     torch.testing.assert_close(net(x), net.output(net.hidden(maps.flatten(1)).relu()))
+
+
+@pytest.mark.parametrize(("norm", "added"), [("batch", 448), ("layer", 448), ("group", 448), ("instance", 448)])
+def test_the_schematic_network_with_norms_and_sigmoids(norm: str, added: int) -> None:
+    torch.manual_seed(0)
+    net = zoo.build(f"cifar10_schematic:norm={norm},activation=sigmoid").eval()
+    assert sum(p.numel() for p in net.parameters()) == 356_810 + added  # scale and shift of 32 + 64 + 128 maps
+    x = torch.randn(2, 3, 32, 32)
+    maps = x
+    for layer, one in zip((net.conv1, net.conv2, net.conv3), net.norms, strict=True):
+        maps = F.max_pool2d(one(layer(maps)).sigmoid(), 2)
+    torch.testing.assert_close(net(x), net.output(net.hidden(maps.flatten(1)).sigmoid()))
+    with pytest.raises(InputError, match="cifar10_schematic: activation: expected relu or tanh or sigmoid, got 'gelu'"):
+        zoo.build("cifar10_schematic:activation=gelu")
 
 
 @pytest.mark.parametrize("name", ["keras_mnist", "keras_fcn"])

@@ -7,7 +7,7 @@ from striate.layers.connection import TableConv2d
 from striate.layers.dense import DenseBlock, DenseLayer, Transition
 from striate.layers.heads import Heads
 from striate.layers.locally_connected import LocallyConnected
-from striate.layers.normalization import response_norm
+from striate.layers.normalization import norm_layer, response_norm
 from striate.layers.pooling import (
     BlurPool,
     ChannelPool,
@@ -57,5 +57,6 @@ __all__ = [
     "WindowPool",
     "conv_stage",
     "inception",
+    "norm_layer",
     "response_norm",
 ]

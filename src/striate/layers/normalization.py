@@ -1,10 +1,37 @@
-"""Local response normalization with the paper's constants."""
+"""Norms by what they average over, and local response normalization with the paper's constants."""
 
 from __future__ import annotations
+
+import math
+from typing import Literal
 
 from torch import nn
 
 from striate.errors import InputError
+from striate.layers.by_rank import BATCH_NORM
+
+Norm = Literal["none", "batch", "layer", "group", "instance"]
+
+
+def norm_layer(kind: Norm, channels: int, rank: int = 2) -> nn.Module:
+    """The norm of `channels` maps with `rank` spatial axes: (x - mean) / sqrt(variance + 1e-5), then scale and shift.
+
+    Mean and variance are of all positions and, with batch, of one map in all items (in evaluation: running averages);
+    with layer, of all maps of one item; with group, of each of gcd(8, channels) groups of neighboring maps of one
+    item; with instance, of one map of one item. none does nothing. Source: Wu & He 2018, Group
+    normalization, section 3 (Ioffe & Szegedy 2015; Ba et al. 2016; Ulyanov et al. 2016).
+
+    >>> norm_layer("group", 20)
+    GroupNorm(4, 20, eps=1e-05, affine=True)
+    """
+    if kind == "none":
+        return nn.Identity()
+    if kind == "batch":
+        return BATCH_NORM[rank](channels)
+    groups = {"layer": 1, "group": math.gcd(8, channels), "instance": channels}
+    if kind not in groups:
+        raise InputError("there is no such norm", expected="none, batch, layer, group or instance", got=repr(kind))
+    return nn.GroupNorm(groups[kind], channels)
 
 
 def response_norm(size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> nn.LocalResponseNorm:

@@ -2,6 +2,7 @@
 
 from striate.train.checkpoint import load_weights, read_tensors, save_tensors, write_atomically
 from striate.train.device import find_device
+from striate.train.ensemble import ensemble
 from striate.train.evaluate import evaluate, evaluating
 from striate.train.fit import Step, fit
 from striate.train.optimizers import Muon, build_optimizers
@@ -16,6 +17,7 @@ __all__ = [
     "averaged",
     "build_optimizers",
     "derive",
+    "ensemble",
     "evaluate",
     "evaluating",
     "find_device",

@@ -1,0 +1,195 @@
+"""The tables of docs/recipes.md and docs/techniques.md, from the JSON files of the recipes. Written by tables.py."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Row(NamedTuple):
+    """A recipe, its measures with their formats, and what there is to reach."""
+
+    task: str
+    name: str
+    measures: dict[str, str]
+    asked: str = ""
+
+
+SHARE = "{:.2%}"
+ROWS = [
+    Row("image classification", "digits", {"accuracy": SHARE}),
+    Row("image classification", "mnist", {"accuracy": SHARE}, "LeNet-5: 99.05 % (LeCun et al. 1998)"),
+    Row("image classification", "fashion", {"accuracy": SHARE}, "2 convolutions: 91.6 to 92.5 % (its own list)"),
+    Row("image classification", "cifar10", {"accuracy": SHARE, "loss": "{:.4f}"}, "90 % in 10 minutes on two cores"),
+    Row("the lectures' Keras networks", "keras_mnist", {"accuracy": SHARE, "loss": "{:.4f}"}, "99.00 %, loss 0.0276"),
+    Row("the lectures' Keras networks", "keras_fcn", {"accuracy": SHARE, "loss": "{:.4f}"}, "99.10 %, loss 0.0505"),
+    Row("localization", "clutter", {"presence": SHARE, "accuracy": SHARE, "iou_50": SHARE, "right": SHARE}),
+    Row("segmentation", "isbi", {"accuracy": SHARE, "thinned_rand": "{:.4f}", "thinned_info": "{:.4f}"},
+        "U-Net on the challenge's own test: Rand error 0.0382, pixel error 0.0611"),
+    Row("segmentation", "roads_segnet", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
+    Row("segmentation", "roads_fcn8s", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
+    Row("segmentation", "roads_dilated", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
+    Row("points of a face", "faces", {"error": "{:.2f} pixels", "median": "{:.2f}"},
+        "1.6, 1.5, 1.4 pixels (15 points, 7,049 faces)"),
+    Row("steering", "steering", {"angle_error": "{:.3f}°", "r2": "{:.3f}"}),
+    Row("sentiment", "rt_polarity", {"accuracy": SHARE}, "CNN-rand: 76.1 % (Kim 2014)"),
+    Row("sound", "fsdd", {"accuracy": SHARE}, "97 to 99.3 %"),
+    Row("sound", "fsdd_waveform", {"accuracy": SHARE}),
+    Row("DNA", "deepbind", {"auroc": "{:.4f}", "auprc": "{:.4f}"}, "AUROC 0.900 (a published notebook)"),
+    Row("raw audio", "wavenet", {"bits_per_sample": "{:.3f}", "previous": "{:.3f}", "unigram": "{:.3f}"}),
+    Row("clips", "moving", {"accuracy": SHARE}),
+    Row("volumes", "isbi_volume", {"mean_dice": SHARE, "mean_iou": SHARE}),
+    Row("reading", "reading", {"string_accuracy": SHARE, "letter_error_rate": SHARE}),
+]  # fmt: skip
+
+
+def read(name: str) -> dict[str, Any]:
+    """A recipe's JSON file; empty where there is none."""
+    path = ROOT / "recipes" / f"{name}.json"
+    found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def trainings(stored: dict[str, Any]) -> list[dict[str, float]]:
+    """The measures of each training."""
+    if "scores" in stored:  # recipes/places.py: all folds together
+        return [stored["scores"]]
+    return [
+        next(iter(run["parts"].values())) if "parts" in run else run["scores"] | run["scores"].get("regions", {})
+        for run in stored.get("runs", [])
+    ]
+
+
+def told(row: Row) -> str | None:
+    """A line of the table; None where nothing was measured."""
+    stored = read(row.name)
+    found = trainings(stored)
+    if not found:
+        return None
+    words = []
+    for key, form in row.measures.items():
+        values = [one[key] for one in found if key in one]
+        if values:
+            mean = form.format(statistics.mean(values))
+            several = f" ({form.format(min(values))} to {form.format(max(values))})" if len(values) > 1 else ""
+            words.append(f"{key.replace('_', ' ')} {mean}{several}")
+    spent = [stored, *stored.get("runs", [])]
+    seconds = [run["processor_seconds"] for run in spent if "processor_seconds" in run]
+    folds = len(stored["folds"]) if "folds" in stored else len(found)
+    time = f"{statistics.median(seconds):,.0f}" if seconds else ""
+    link = f"[{row.name}](../recipes/{row.name}.yaml)"
+    return f"| {row.task} | {link} | {'; '.join(words)} | {row.asked} | {folds} | {time} |"
+
+
+def claims_table() -> str:
+    """docs/recipes.md's table."""
+    head = [
+        "| task | recipe | measured | to reach, or to compare | trainings | seconds of two cores |",
+        "|---|---|---|---|---:|---:|",
+    ]
+    return "\n".join([*head, *filter(None, map(told, ROWS)), *others()])
+
+
+def others() -> list[str]:
+    """Rows of scripts that are no recipe files."""
+    lines = []
+    if found := read("window_classifier"):
+        scores = found["scores"]["corrected"]
+        lines.append(
+            f"| a class for each window | [window_classifier](../recipes/window_classifier.py) | accuracy "
+            f"{scores['accuracy']:.2%}; scanned {found['ratio']:,.0f} times as fast as window by window, greatest "
+            f"difference {found['greatest_difference']:.0e} | the same result | 1 | {found['train_seconds']:,.0f} |"
+        )
+    if found := read("fsdd_speakers"):
+        values = [row["accuracy"] for row in found.values()]
+        seconds = statistics.median(row["processor_seconds"] for row in found.values())
+        mean, least, greatest = statistics.mean(values), min(values), max(values)
+        lines.append(
+            f"| speakers not heard in training | [speakers](../recipes/speakers.py) | accuracy {mean:.2%} "
+            f"({least:.2%} to {greatest:.2%}) | | {len(values)} | {seconds:,.0f} |"
+        )
+    return lines
+
+
+def techniques_table() -> str:
+    """docs/techniques.md's table."""
+    stored = read("techniques")
+    rows = stored["rows"]
+    bases = {row["technique"]: row for row in rows if not row["change"]}
+    lines = [
+        "| technique | change | test accuracy, % | least to greatest | against its base | training loss |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for before, row in zip([None, *rows], rows, strict=False):
+        first = before is None or before["technique"] != row["technique"]
+        values = [100 * run["accuracy"] for run in row["runs"]]
+        said = "the base, as below" if row["technique"] == row["base"] == "base" else f"`{row['spelled']}`"
+        loss = statistics.mean(run["training_loss"] for run in row["runs"])
+        lines.append(
+            f"| {row['technique'] if first else ''} | {said} | {statistics.mean(values):.1f} | "
+            f"{min(values):.1f} to {max(values):.1f} | {against(row, bases.get(row['base']))} | {loss:.2f} |"
+        )
+    return "\n".join([*lines, "", setting(stored["setting"], rows)])
+
+
+def against(row: dict[str, Any], base: dict[str, Any] | None) -> str:
+    """The mean difference to the base, seed by seed, with its standard deviation."""
+    if base is None or not row["change"] or "folds" in row["change"]:
+        return ""
+    of_base = {run["seed"]: run["accuracy"] for run in base["runs"]}
+    gains = [100 * (run["accuracy"] - of_base[run["seed"]]) for run in row["runs"] if run["seed"] in of_base]
+    spread = f" ± {statistics.stdev(gains):.1f}" if len(gains) > 1 else ""
+    return f"{statistics.mean(gains):+.1f}{spread}"
+
+
+def setting(stored: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """What all rows have in common."""
+    base, images = stored["base"], stored["images"]
+    seconds = sum(run["seconds"] for row in rows for run in row["runs"])
+    return (
+        f"{stored['data']}: {images['all']:,} training and {images['all, test']:,} test images; `{base['model']}`, "
+        f"{base['epochs'] * stored['share']:g} epochs, {base['batch_size']} images an update, {base['optimizer']}, "
+        f"learning rate {base['learning_rate']:g} (one cycle), momentum {base['momentum']:g}. {len(rows)} rows, "
+        f"{seconds / 60:.0f} minutes of training on {stored['threads']} threads (processor); torch {stored['torch']}."
+    )
+
+
+def restoration_tables() -> str:
+    """docs/restoration.md's tables."""
+    folder = ROOT / "docs" / "restoration"
+    denoised, colored = (json.loads((folder / f"{name}.json").read_text()) for name in ("denoise", "colorize"))
+    setting, methods = denoised["setting"], denoised["methods"]
+    best = max(methods, key=lambda name: methods[name]["psnr"])
+    again = setting["seen_in_training"]
+    lines = [
+        f"{setting['pictures']} photographs, {'x'.join(map(str, setting['shape'][1:]))}, {setting['noise']} noise of "
+        f"σ {setting['sigma']:g}; ours has {setting['parameters']:,} parameters. the third column is without "
+        f"the pictures of which another form is among the training pictures ({len(again)}).",
+        "",
+        "| | PSNR, dB | without | SSIM | strength |",
+        "|---|---|---|---|---|",
+    ]
+    for name, one in methods.items():
+        rest = [value for k, value in enumerate(one["picture_psnr"]) if k not in again]
+        value = f"**{one['psnr']:.2f}**" if name == best else f"{one['psnr']:.2f}"
+        strength = one.get("strength", "")
+        lines.append(f"| {name} | {value} | {statistics.mean(rest):.2f} | {one['ssim']:.3f} | {strength} |")
+    lines += [
+        "",
+        "Shares in %, AuC balanced over the colors that occur and plain; shares of the pixels within ΔE:",
+        "",
+        "| pictures | answer | AuC balanced | AuC | within ΔE 5 | 10 | 20 | PSNR, dB |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for title, found in colored.items():
+        for key in ("network", "mean_color", "grey"):
+            one = found[key]
+            shares = [one["balanced_auc"], one["auc"], *one["within"].values()]
+            cells = [f"{100 * share:.1f}" for share in shares]
+            what = f"{title} ({found['n']:,})" if key == "network" else ""
+            lines.append(f"| {what} | {one['name']} | {' | '.join(cells)} | {one['psnr']:.1f} |")
+    return "\n".join(lines)
