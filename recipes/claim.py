@@ -167,8 +167,7 @@ def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | 
             done.append(run(replace(recipe, **which, data=spec), parts, runs))
             done.sort(key=lambda found: found["seed"])
             # First what took long.
-            results.write_text(json.dumps({"recipe": body, "runs": done}) + "
-")
+            results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
             write_head(path, words(done, recipe.folds))
             print(f"seed {seed}: {done[-1]['parts']}, {done[-1]['seconds']} s", flush=True)
     print(path.read_text())

@@ -1,4 +1,4 @@
-"""What holds for every registry: networks, tasks, data sources, augmentations, demonstrations."""
+"""What holds for every registry: networks, tasks, data sources, augmentations, demonstrations, methods."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
 from striate.errors import InputError
 from striate.geometry.rules import RULES
+from striate.interpret.methods import METHODS
 from striate.registry import Registry
 from striate.tasks import TASKS
 from striate.zoo import ARCHITECTURES
@@ -26,6 +27,7 @@ REGISTRIES = {
     "kind of input": INPUTS,
     "augmentation": AUGMENTATIONS,
     "demonstration": DEMONSTRATIONS,
+    "method": METHODS,
 }
 each = pytest.mark.parametrize(("kind", "registry"), REGISTRIES.items(), ids=REGISTRIES)
 

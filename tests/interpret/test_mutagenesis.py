@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from striate import zoo
 from striate.errors import InputError
 from striate.interpret import MutationMap, mutagenesis, variants
+from striate.interpret.pictures import line_of
 from striate.interpret.sequences import one_hot
 
 DNA = "ACGT"
@@ -252,10 +253,12 @@ def test_tables_json_and_pictures() -> None:
     assert f"{float(found.change.abs().max()):+.3g}" in words
     assert "".join(word for word in words if word in DNA) == "ACGTTGCAAC"
     assert words[0] == f"{found.title()}: output 1 = {float(found.base):.4g}"
-    drawn = mutagenesis(network(), ["ACGT" * 60, "TTGA" * 60], edit="deletion").plot((1, 0))
+    drawn = mutagenesis(network(), ["ACGT" * 75, "TTGA" * 75], edit="deletion").plot((1, 0))
     drawn.savefig(io.BytesIO())
     words = [text.get_text() for text in drawn.axes[0].texts]
     assert [word for word in words if word.isdigit()][:3] == ["0", "100", "200"]
+    # No strip has a few letters only: 101 stand in one, 240 in two.
+    assert [line_of(length) for length in (40, 101, 149, 151, 240, 5000)] == [40, 101, 149, 76, 120, 250]
 
 
 def test_pictures_of_variants_and_of_long_sequences() -> None:
