@@ -105,8 +105,9 @@ def grad_cam_pp(
     batch_size: int = BATCH,
     progress: Progress = False,
 ) -> CamMap:
-    """Grad-CAM++: as `grad_cam`, with w_k = Σ a_k ReLU(g_k), g = dS/dA and a_k = g_k² / (2 g_k² + g_k³ Σ A_k) at each
-    position (0 where g_k is): several objects of the class weigh alike, whatever their sizes.
+    """Grad-CAM++: as `grad_cam`, with weights for which several objects of the class count alike, whatever their sizes.
+
+    w_k = Σ a_k ReLU(g_k), with g = dS/dA and a_k = g_k² / (2 g_k² + g_k³ Σ A_k) at each position (0 where g_k is).
 
     These are the paper's weights for exp(S), up to the factor exp(S), which is one for the whole map.
     Arguments, errors: see `grad_cam`. Source: Chattopadhay et al. 2018, eq. 10 and 19.
@@ -153,7 +154,9 @@ def score_cam(
     batch_size: int = 16,
     progress: Progress = False,
 ) -> CamMap:
-    """Score-CAM: ReLU(Σ_k w_k A_k), where w is the softmax over channels of S(x · mask_k), and mask_k is A_k, placed on
+    """Score-CAM: ReLU(Σ_k w_k A_k), where w_k tells how much of the score is left where only channel k is seen.
+
+    w is the softmax over channels of S(x · mask_k), and mask_k is A_k, placed on
     x and brought to 0..1. No gradients: as many runs of the network as the layer has channels, `batch_size` at a time.
 
     A channel that is the same everywhere is no mask, and gets no weight. Positions that no unit sees are masked. The

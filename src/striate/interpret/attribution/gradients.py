@@ -24,8 +24,9 @@ from striate.shapes import Num, Tensor
 def gradient(
     model: nn.Module, x: Num[Tensor, "n ..."], *, target: Target = None, layer: str = "", progress: Progress = False
 ) -> Attribution:
-    """The derivative of an output by each value of x (n, c, *space); of tokens (n, t), by how much each is there, the
-    factor 1 of its embedding.
+    """The derivative of an output by each value of x (n, c, *space), or by how much each token of x (n, t) is there.
+
+    How much a token is there is a factor of its embedding, 1.
 
     `target`: None, the greatest output of each item; an index along axis 1 of the output (the class); one for each
     item; or a function of outputs (n, ...) that keeps the first axis; what is left of other axes is added up, so that
