@@ -121,8 +121,8 @@ def techniques_table() -> str:
     rows = stored["rows"]
     bases = {row["technique"]: row for row in rows if not row["change"]}
     lines = [
-        "| technique | change | test accuracy, % | least to greatest | against its base | training loss |",
-        "|---|---|---:|---:|---:|---:|",
+        "| technique | change | runs | test accuracy, % | least to greatest | against its base | training loss |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for before, row in zip([None, *rows], rows, strict=False):
         first = before is None or before["technique"] != row["technique"]
@@ -130,7 +130,7 @@ def techniques_table() -> str:
         said = "the base, as below" if row["technique"] == row["base"] == "base" else f"`{row['spelled']}`"
         loss = statistics.mean(run["training_loss"] for run in row["runs"])
         lines.append(
-            f"| {row['technique'] if first else ''} | {said} | {statistics.mean(values):.1f} | "
+            f"| {row['technique'] if first else ''} | {said} | {len(values)} | {statistics.mean(values):.1f} | "
             f"{min(values):.1f} to {max(values):.1f} | {against(row, bases.get(row['base']))} | {loss:.2f} |"
         )
     return "\n".join([*lines, "", setting(stored["setting"], rows)])
