@@ -160,8 +160,11 @@ def test_sizes_that_do_not_fit_are_refused(size: tuple[int, ...]) -> None:
 
 @pytest.mark.slow
 def test_digits_of_several_sizes_are_found_by_a_classifier_of_single_ones(shared_data: Path) -> None:
-    """Each with its class, at its place, at the scale that brings it to 28 pixels. The network was never shown what is no
-    digit, so that parts of the large ones may be taken for others, depending on how its training was rounded."""
+    """Each with its class, at its place, at the scale that brings it to 28 pixels.
+
+    The network was never shown what is no digit: it may take parts of the large ones for others, as its training was
+    rounded.
+    """
     recipe = replace(Recipe.read(RECIPES / "mnist.yaml"), data=f"mnist:{shared_data / 'mnist'}", device="cpu")
     session = open_session(recipe)
     for _ in fit(session.model, session.task, session.data, recipe):
