@@ -35,7 +35,6 @@ from striate.interpret import (
     gradient,
     guided_backpropagation,
     input_edges,
-    insertion,
     integrated_gradients,
     layer_cam,
     model_randomization,
@@ -46,7 +45,7 @@ from striate.interpret import (
 from striate.interpret.attribution.cam import last_layer
 from striate.interpret.attribution.cam_pictures import overlaid
 from striate.interpret.pictures import photo_of
-from striate.interpret.trust.pictures import draw_curves, draw_randomization
+from striate.interpret.trust.pictures import draw_randomization
 from striate.ops import binomial
 from striate.ops.boxes import edges
 
@@ -183,7 +182,6 @@ PICTURES = [
     "![Every check for every method](cams/comparison.png)",
     "![Scenes and maps](cams/gallery.png)",
     "![Similarity of the maps while the layers become random](cams/randomization.png)",
-    "![Insertion curves](cams/insertion.png)",
 ]
 
 
@@ -223,10 +221,6 @@ def main() -> None:
         for name, method in {**some, "edges": input_edges}.items()
     ]
     draw_randomization(checks).savefig(FOLDER / "randomization.png")
-    names = ("Grad-CAM", "occlusion", "gradient", "center prior")
-    rows = [found.heats[found.methods.index(name)] for name in names]
-    curves = [insertion(model, x, heat, target=classes, name=name) for name, heat in zip(names, rows, strict=True)]
-    draw_curves(curves).savefig(FOLDER / "insertion.png")
     into_page("pictures", PICTURES)
 
 
