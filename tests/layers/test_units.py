@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import jaxtyping
 import pytest
 import torch
 import torch.nn.functional as F
@@ -203,10 +204,11 @@ def test_norms_average_over_what_they_say(kind: str) -> None:
     torch.testing.assert_close(layers.norm_layer(kind, 16).double()(x), want)
 
 
-def test_norms_of_other_ranks_and_names() -> None:
+def test_norms_of_other_ranks_and_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(layers.norm_layer("batch", 4, rank=3), nn.BatchNorm3d)
     assert layers.norm_layer("layer", 4)(torch.zeros(2, 4, 9)).shape == (2, 4, 9)
     assert isinstance(layers.norm_layer("none", 4), nn.Identity)
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as outside of tests
     with pytest.raises(InputError, match="no such norm: expected none, batch, layer, group or instance, got 'bach'"):
         layers.norm_layer("bach", 4)
 
