@@ -143,7 +143,7 @@ def set_of(card: Card, items: Items, most: int) -> list[tuple[Tensor, Tensor]]:
 def _target(output: Tensor, card: Card, target: str | int | None) -> tuple[Any, str]:
     """What methods are given, and how it is called."""
     names = card.class_names if output.dim() > 1 and len(card.class_names) == output.shape[1] else ()
-    if isinstance(target, str) and not target.lstrip("-").isdigit():
+    if isinstance(target, str) and (target in names or not target.removeprefix("-").isdecimal()):
         if target not in names:
             raise InputError("no such class", got=repr(target), fix=did_you_mean(target, names))
         target = names.index(target)

@@ -226,7 +226,10 @@ def _of_items(target: Target, part: slice, items: int) -> Target:
     index = torch.as_tensor(target)
     if not index.dim():
         return target
-    return index[part].tolist() if len(index) == items else index.tolist()
+    if len(index) != items:
+        expected = f"one index, or {items} (one for each item)"
+        raise InputError("the targets are not one for each item", expected=expected, got=target)
+    return index[part].tolist()
 
 
 def _made(
