@@ -15,8 +15,9 @@ from striate.errors import InputError
 from striate.geometry.graph import Graph, Value
 from striate.geometry.seen import named
 from striate.geometry.trace import trace
-from striate.interpret.attribution.cam import BATCH, CamMap, finished, parts, space_of
+from striate.interpret.attribution.cam import CamMap, finished, parts, space_of
 from striate.interpret.attribution.placement import Placement
+from striate.interpret.lean import laid_out, lean
 from striate.interpret.scoring import checked, classes_of, examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, reporting
 from striate.shapes import Num, Tensor
@@ -30,7 +31,7 @@ def cam(
     x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """CAM: Σ_k w_k A_k, where A are the maps that the network averages and w the weights from them to the class.
@@ -51,9 +52,14 @@ def cam(
     if callable(target):
         raise InputError("CAM explains a class", expected="an index, or None", got="a function", fix="Use grad_cam.")
     base, scores, last = [], [], None
-    with examined(model), torch.no_grad(), reporting(progress, len(x), "CAM") as report:
-        for part, wanted in parts(x, target, batch_size):
-            last = _ending(model, part)
+    with (
+        examined(model) as network,
+        lean(network, x, "", len(x), batch_size) as rows,
+        torch.no_grad(),
+        reporting(progress, len(x), "CAM") as report,
+    ):
+        for part, wanted in parts(x, target, rows):
+            last = _ending(network, laid_out(part))
             classes = torch.tensor(classes_of(last.logits, wanted))
             base.append(scored(last.logits, wanted))
             scores.append(torch.einsum("nk,nk...->n...", last.weights[classes], last.maps))

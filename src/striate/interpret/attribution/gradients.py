@@ -16,7 +16,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
-from striate.interpret.attribution.run import ROWS, Attribution, Baseline, Run, around, from_baseline, parts
+from striate.interpret.attribution.run import Attribution, Baseline, Run, around, from_baseline, parts
 from striate.interpret.sweep import Progress, Report, Target
 from striate.shapes import Num, Tensor
 
@@ -135,7 +135,7 @@ def integrated_gradients(
         base, nothing = run.score(here), run.score(there)
         line = places.to(here).reshape(-1, *[1] * here.dim())
         found = torch.zeros_like(here)
-        for part in parts(steps, max(1, ROWS // len(here))):
+        for part in parts(steps, run.rows // len(here)):
             points = there + line[part] * (here - there)
             _, slopes = run(points.flatten(0, 1))
             found += torch.einsum("s,s...->...", weights[part].to(here), slopes.reshape(points.shape))
@@ -204,7 +204,7 @@ def smooth_grad(
         spread = values.flatten(1).amax(1) - values.flatten(1).amin(1)
         sigma = (noise * spread).reshape(-1, *[1] * (values.dim() - 1))
         found = torch.zeros_like(values)
-        for part in parts(samples, max(1, ROWS // len(values))):
+        for part in parts(samples, run.rows // len(values)):
             count = part.stop - part.start
             drawn = torch.randn(count, *values.shape, generator=generator).to(values)
             _, slopes = run((values + sigma * drawn).flatten(0, 1))
