@@ -19,8 +19,8 @@ from striate.shapes import Tensor
 FEW = 8  # runs of one item: with less, tracing takes longer than it saves
 ROWS = 16  # items at a time in a network that is not traced
 MOST = 256  # items at a time: more are no faster
-# Of the largest value. Networks of 224x224 pixels get 10 to 41 items: with less than 16, oneDNN takes slower kernels for
-# 1x1 convolutions (ResNet-50 forward and back: 1.4 times); with more, all is mapped and zeroed anew each time.
+# Of the largest value. Networks of 224x224 pixels get 10 to 41 items: with less than 16, oneDNN takes slower kernels
+# for 1x1 convolutions (ResNet-50 forward and back: 1.4 times); with more, all is mapped and zeroed anew each time.
 BYTES = 1 << 27
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
