@@ -63,7 +63,9 @@ def guided_backpropagation(
 ) -> Attribution:
     """The gradient, of which each rectifier on the way back lets only positive parts through, where it was open.
 
-    Works on activations as modules, as functions, shared and in place. Arguments as of `gradient`.
+    Works on activations as modules, as functions, shared and in place, as clamps and maxima at zero, and as masks of
+    their own input: where(h > 0, h, 0), h * (h > 0); one written in yet another way keeps its derivative. Arguments
+    as of `gradient`.
 
     Raises InputError as `gradient`, and where the network has no rectifier.
     Source: Springenberg et al. 2015, "Striving for simplicity: the all convolutional net", sec. 3.4.
@@ -77,7 +79,8 @@ def deconvnet(
     """A unit projected back to x: filters transposed, pooling undone by its switches, all rectified on the way back.
 
     With `layer`, a channel's index as `target` takes its whole map; `strongest(channel)` takes its greatest value and
-    leaves all others of the layer at zero, as the paper does. Arguments as of `gradient`.
+    leaves all others of the layer at zero, as the paper does. Rectifiers as of `guided_backpropagation`, arguments as
+    of `gradient`.
 
     Raises InputError as `gradient`, and where the network has no rectifier.
     Source: Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks", sec. 2.1.
@@ -160,13 +163,14 @@ def deep_lift(
     normalizations; `parameters["gap"]` is the greatest difference between the sum of the shares and what they share,
     rounding unless the network has operations without a rule. Arguments as of `integrated_gradients`.
 
-    Raises InputError as `gradient`, and for a baseline that does not fit.
+    Raises InputError as `gradient`, for a baseline that does not fit, and where a function with a rule meets a tensor
+    that has no items on axis 0 (a network with time first).
     Source: Shrikumar, Greenside & Kundaje 2017, "Learning important features through propagating activation
     differences", sec. 3.5.1; several references as Lundberg & Lee 2017 (DeepSHAP).
     """
 
     def multipliers(run: Run, there: Tensor, report: Report) -> tuple[Tensor, Tensor, Tensor]:
-        scores, slopes = run(torch.cat([run.values, there]), Rescaled())
+        scores, slopes = run(torch.cat([run.values, there]), Rescaled(2 * len(there)))
         report(len(there))
         return *scores.chunk(2), slopes.chunk(2)[0]  # type: ignore[return-value]
 
