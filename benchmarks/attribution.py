@@ -138,9 +138,12 @@ def _pairs(model: nn.Module, x: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
     layer = grad_cam(model, x, target=TARGET).parameters["layer"]
     unit, window = model.get_submodule(layer), (3, 8, 8)
     first, stem = next((name, m) for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
-    maps = attr.LayerActivation(model, unit).attribute(x).detach()
+
+    def maps_of(module: nn.Module) -> Tensor:
+        return attr.LayerActivation(model, module).attribute(x).detach()
+
     shares = attr.LayerGradientXActivation(model, unit).attribute(x, target=TARGET).detach()
-    positive = torch.where(shares * maps > 0, shares, 0)  # units whose derivative is positive
+    positive = torch.where(shares * maps_of(unit) > 0, shares, 0)  # units whose derivative is positive
     signed = attr.LayerGradCam(model, unit).attribute(x, target=TARGET)[:, 0].detach()
     covered = attr.Occlusion(model).attribute(x[:1], window, strides=window, target=TARGET, baselines=0.2)
     ours = occlusion(model, x[:1], patch=8, stride=8, fill=0.2, target=TARGET)
@@ -169,7 +172,7 @@ def _same_noise(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
         mine = smooth_grad(model, x, target=TARGET, samples=10).scores
     noise = max(seen, key=len) - x  # that of the item itself is alone
     assert len(noise) == 10
-    with mock.patch("torch.normal", lambda *_: noise):
+    with mock.patch("torch.normal", return_value=noise):
         other = attr.NoiseTunnel(attr.Saliency(model)).attribute(x, nt_samples=10, target=TARGET, abs=False)
     return mine, other[0].detach()
 
