@@ -115,7 +115,7 @@ def test_methods_are_listed(capsys) -> None:
         (["--first", "0"], "wrong --first: expected 1 or more, got 0"),
         (["--data", "own", "--set-size", "0"], "wrong --set-size: expected 1 or more, got 0"),
         (["--method", "cam", "--layer", "conv1"], "method cam has no layer: got conv1. Leave it out, or see: "),
-        (["--method", "embed"], "method embed looks at a set of items: expected batches, got none"),
+        (["--method", "embed"], "method embed looks at a set of items: expected batches, got none. Name one"),
     ],
 )
 def test_wrong_calls_are_told(run_folder: Path, digit: Path, tmp_path: Path, capsys, arguments, text: str) -> None:
@@ -182,6 +182,7 @@ def test_a_method_twice_has_files_of_its_own(run_folder: Path, digit: Path, tmp_
         assert json.loads((folder / f"{name}.json").read_text())["parameters"]["patch"] == [patch, patch]
     page = (folder / "index.html").read_text()
     assert "Occlusion (patch=4)" in page
+    assert "What is red lowers the output when it is covered" in page
     assert "Occlusion (patch=8)" in page
     (told,) = json.loads(capsys.readouterr().out)
     assert {"occlusion:patch=4", "occlusion:patch=8", "gradient"} <= set(told)
@@ -267,6 +268,7 @@ def test_items_inside_a_file(motif_run: tuple[Path, Path], tmp_path: Path, capsy
     assert told.out.count("\n") == 11
     page = (tmp_path / "few_s10" / "index.html").read_text()
     assert f"striate explain {run} {file} --method occlusion filters --first 11 --out {tmp_path}" in page
+    assert "What is upright lowers the output when it is covered" in page
     item = json.loads((tmp_path / "few_s10" / "occlusion.json").read_text())
     assert "".join(item["parameters"]["letters"]) == "ACGTTGCA" * 3
     assert Explain(run_folder=run, files=(file,))._command(file, 9).endswith(f"{file} --method all --first 10")

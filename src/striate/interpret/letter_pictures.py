@@ -39,8 +39,17 @@ class Meaning:
 
 def draw_letters(heat: Float[Tensor, " t"], letters: Sequence[str], title: str, means: Meaning, what: str) -> Figure:
     """Words with their scores as colors; where all are bases, a logo, upwards what is above zero."""
-    draw = _draw_logo if set(letters) <= set("ACGTUN") else _draw_words
+    draw = _draw_logo if are_bases(letters) else _draw_words
     return draw(heat.double(), letters, title, means, what)
+
+
+def are_bases(letters: Sequence[str]) -> bool:
+    """Whether letters are drawn as a logo.
+
+    >>> are_bases("ACGT"), are_bases(["a", "word"])
+    (True, False)
+    """
+    return set(letters) <= set("ACGTUN")
 
 
 def _draw_words(heat: Tensor, words: Sequence[str], title: str, means: Meaning, what: str) -> Figure:

@@ -55,7 +55,8 @@ SEVERAL, OBJECTS = ("Sequence[", "Iterable[", "Shifts"), ("Set", "Score", "Float
 class Method:
     """A registered method: `call(model, x, **what it takes of GIVEN, **options)`, by default `function` itself.
 
-    `reading`: how to read its picture, a sentence for those who see one for the first time. `takes`: the names of
+    `reading`: how to read its picture, a sentence for those who see one for the first time; {above} and {below} stand
+    for how it shows values above and below zero, see `read`. `takes`: the names of
     GIVEN that it asks for; of a set (`batches`) or a network alone x is only an example. `strongest`: whether it is of
     one unit, so that of a channel's map, where a target is a channel, the greatest value is meant instead of the sum.
     """
@@ -79,6 +80,10 @@ class Method:
         fixed = {*GIVEN, "model", "x", "layers", "targets", "train", "test"}
         return {key: option.default for key, option in known.items() if key not in fixed}
 
+    def read(self, above: str = "red", below: str = "blue") -> str:
+        """How to read its picture, of colors or of a logo."""
+        return self.reading.format(above=above, below=below)
+
     def bind(self, given: dict[str, Any]) -> dict[str, Any]:
         """Options by their names, checked; what is under "" is the first one (see `parse_spec`).
 
@@ -100,7 +105,7 @@ class Method:
 
     def json(self) -> dict[str, Any]:
         """Everything as plain types."""
-        return {"name": self.name, "summary": self.summary, "reading": self.reading, "options": self.options}
+        return {"name": self.name, "summary": self.summary, "reading": self.read(), "options": self.options}
 
 
 METHODS: Registry[Method] = Registry("method")
@@ -138,7 +143,7 @@ def explain(
         fix = f"Leave it out, or see: {', '.join(e.name for e in METHODS.values() if {'layer', 'at'} & {*e.takes})}."
         raise InputError(f"method {name} has no layer", got=layer, fix=fix)
     if batches is None and "batches" in entry.takes:
-        fix = "Name one: striate explain … --data mnist:PATH."
+        fix = "Name one: striate explain … --data own."
         raise InputError(f"method {name} looks at a set of items", expected="batches", got="none", fix=fix)
     known = {"target": target, "layer": layer, "limits": limits, "batches": batches, "names": names}
     wanted = {"layer" if name == "at" else name for name in entry.takes}
@@ -221,8 +226,8 @@ for _method in (
     Method(
         "occlusion",
         occlusion,
-        "A patch covers the input, place by place. Red is where covering lowers the output: the network uses what is "
-        "there. Blue is where covering raises it. Too small a patch shows little of things that stand twice.",
+        "A patch covers the input, place by place. What is {above} lowers the output when it is covered: the network "
+        "uses it. Covering what is {below} raises it. Too small a patch shows little of things that stand twice.",
     ),
     Method(
         "mutagenesis",
@@ -239,13 +244,14 @@ for _method in (
     Method(
         "gradient_times_input",
         gradient_times_input,
-        "The gradient times the input: red speaks for the output, blue against it, exactly only for linear networks.",
+        "The gradient times the input: what is {above} speaks for the output, what is {below} against it, exactly only"
+        " for linear networks.",
     ),
     Method(
         "integrated_gradients",
         integrated_gradients,
-        "Shares of the difference between this output and that of an empty input: red speaks for it, blue against "
-        "it, and all shares sum to the difference.",
+        "Shares of the difference between this output and that of an empty input: what is {above} speaks for "
+        "it, what is {below} against it, and all shares sum to the difference.",
     ),
     Method(
         "smooth_grad",
@@ -255,8 +261,8 @@ for _method in (
     Method(
         "deep_lift",
         deep_lift,
-        "Shares of the difference between this output and that of an empty input, by slopes between both: red speaks "
-        "for it, blue against it, and all shares sum to the difference.",
+        "Shares of the difference between this output and that of an empty input, by slopes between both: what is "
+        "{above} speaks for it, what is {below} against it, and all shares sum to the difference.",
     ),
     Method(
         "guided_backpropagation",
@@ -274,7 +280,8 @@ for _method in (
     Method(
         "cam",
         cam,
-        "The dense layer's weights on the last layer's maps: red speaks for the class, blue against it.",
+        "The dense layer's weights on the last layer's maps: what is {above} speaks for the class, what is {below} "
+        "against it.",
         takes=("target", "progress"),
     ),
     Method(

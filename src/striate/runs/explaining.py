@@ -234,4 +234,11 @@ def _section(result: Explained, picture: bytes) -> Section:
     title = title[0].upper() + title[1:]
     options = result.method.partition(":")[2]
     caption = "; ".join(filter(None, (found.title() if isinstance(found, Map) else entry.summary, result.question)))
-    return Section(title + f" ({options})" * bool(options), entry.reading, {caption: picture})
+    reading = entry.read("upright", "hanging") if _is_logo(found) else entry.read()
+    return Section(title + f" ({options})" * bool(options), reading, {caption: picture})
+
+
+def _is_logo(found: Any) -> bool:
+    from striate.interpret.letter_pictures import are_bases
+
+    return isinstance(found, Map) and "letters" in found.parameters and are_bases(found.parameters["letters"])
