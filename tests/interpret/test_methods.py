@@ -81,3 +81,23 @@ def test_right_options() -> None:
     explain(net, x, "smooth_grad", samples=2, noise=1)
     found: Any = explain(net, x, "integrated_gradients", baseline=torch.zeros(1, 6, 6), target=0)
     assert found.parameters["baseline"] == "1 given"
+
+
+CONVOLUTIONS = (nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.ReLU())
+ONLY_AN_EXAMPLE = {"filters", "maximize"}  # of which no value, or only the shape, is looked at
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in ONLY_AN_EXAMPLE])
+def test_a_wrong_input_is_told_in_one_line_by_every_method(name: str) -> None:
+    """Too few channels, NaN, an array, no batch, nothing."""
+    net = nn.Sequential(*CONVOLUTIONS, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)).eval()
+    x = torch.rand(1, 3, 8, 8)
+    holed = x.clone()
+    holed[0, 1, 2, 3] = torch.nan
+    layers = ("", "2") if {"layer", "at"} & {*METHODS[name].takes} else ("",)
+    for layer in layers:
+        for wrong in (x[:, :1], holed, x[0, 0], x[:0], *([x.numpy()] if "batches" not in METHODS[name].takes else [])):
+            with pytest.raises(InputError) as caught:
+                explain(net, wrong, name, batches=[(wrong, torch.zeros(len(wrong)).long())] * 2, layer=layer)
+            assert "\n" not in str(caught.value)

@@ -205,7 +205,7 @@ def _top_patches(model: nn.Module, x: Tensor, layer: str, batches: Any, **given:
 
 
 def _ablate(model: nn.Module, x: Tensor, layer: str, batches: Any, **given: Any) -> Any:
-    inputs, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+    inputs, targets = (torch.cat([torch.as_tensor(batch) for batch in part]) for part in zip(*batches, strict=True))
     return ablate(model, inputs, _last(model, x, layer), targets, **given)
 
 
