@@ -78,13 +78,11 @@ def test_targets_elsewhere() -> None:
 def test_an_input_that_the_network_cannot_take(method: Any) -> None:
     x = torch.rand(1, 3, 6, 6, dtype=torch.float64)
     layer = {"layer": "2"} if method in (grad_cam, layer_cam, score_cam) else {}
-    with says(
-        "the network cannot take this input: Sequential: got items (3, 6, 6) of float64 (RuntimeError: "
-    ) as caught:
+    with says("the network fails on this input: Sequential: got items (3, 6, 6) of float64 (RuntimeError: ") as caught:
         method(network(), x, **layer)
     assert "to have 2 channels, but got 3 channels instead" in str(caught.value)
     assert isinstance(caught.value.__cause__, RuntimeError)
-    with says("the network cannot take this input"):
+    with says("the network fails on this input"):
         gradient(network(), x, layer="2")
 
 
@@ -95,7 +93,7 @@ def test_sequences_and_tokens_that_the_network_cannot_take() -> None:
         lambda: variants(net, "ACGTACG", [(0, "A", "C")]),
         lambda: motif_spacing(net, "A", "C", ["ACGTACG"]),
     ):
-        with says("the network cannot take this input: Sequential: got items (4, 7) of float32 (RuntimeError: "):
+        with says("the network fails on this input: Sequential: got items (4, 7) of float32 (RuntimeError: "):
             call()
     words = nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(8, 2))
     for method in (gradient, occlusion):

@@ -138,7 +138,7 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
 
 @contextlib.contextmanager
 def feeding(model: nn.Module, x: Tensor) -> Iterator[None]:
-    """What a network says of an input that it cannot take (too few channels, say) as an error of one line."""
+    """Whatever a network raises on an input (of too few channels, say) as an error of one line."""
     try:
         yield
     except (StriateError, torch.OutOfMemoryError):
@@ -146,10 +146,10 @@ def feeding(model: nn.Module, x: Tensor) -> Iterator[None]:
     except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
         said = " ".join(f"{type(error).__name__}: {error}".partition("\n")[0].split())
         raise InputError(
-            "the network cannot take this input",
+            "the network fails on this input",
             where=type(model).__name__,
             got=f"items {tuple(x.shape[1:])} of {str(x.dtype).removeprefix('torch.')} ({said})",
-            fix="Give x as the network was trained: channels, sizes, range.",
+            fix="Is x as the network takes it (channels, sizes, type)?",
         ) from error
 
 
