@@ -137,7 +137,7 @@ class Branching(nn.Module):
         (lambda: build("keras_fcn"), (1, 28, 28), "^there is no fully connected layer on a flattened map"),
         (Pooled, None, r"^the layers do not say for which input the classifier was made: got Pooled. Pass it: input="),
         (lambda: nn.Linear(3, 2), None, "^the network has no convolution: got Linear"),
-        (lambda: build("keras_mnist"), (1, 40, 40), "^the network fails on this input"),
+        (lambda: build("keras_mnist"), (1, 40, 40), "^the network cannot take this input"),
         (Distances, (1, 8, 8), "^an operation of the classifier has no known meaning on a map of scores: at cdist"),
         (Branching, (1, 4, 4), "^the forward of the network cannot be traced symbolically: got symbolically traced"),
         (

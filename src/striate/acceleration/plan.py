@@ -90,7 +90,7 @@ def answered(model: nn.Module, call: Call) -> Any:
     except MAY_BE_THE_SIZE as error:
         shapes = " and ".join("x".join(map(str, tensor.shape)) for tensor in call.tensors)
         raise InputError(
-            "the network fails on this input",
+            "the network cannot take this input",
             where=f"at {failed[0] if failed else place('', model)}",
             got=f"{shapes}: {str(error).splitlines()[0]}",
             fix="Pass an input as the network takes it, with its batch axis.",

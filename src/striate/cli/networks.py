@@ -139,7 +139,7 @@ def network_of_zoo(name: str, given: Any) -> tuple[Any, Any]:
     if fits and len(given) != len(like):
         expected = "1 axis, length" if entry.tokens else AXES[len(like)]
         got, fix = f"{len(given)}, {'x'.join(map(str, given))}", f"Add --input {'x'.join(map(str, like))}, say."
-        raise InputError("the network fails on this input", where=base, expected=expected, got=got, fix=fix)
+        raise InputError("the network cannot take this input", where=base, expected=expected, got=got, fix=fix)
     if fits and not entry.tokens:
         options["in_channels"] = given[0]
     if fits and entry.takes_input_size and "input_size" not in own:

@@ -24,7 +24,7 @@ WRAPPERS = ("contextlib", "jaxtyping", "beartype")
 ASKS_FOR_NUMBERS = ("meta tensor", "meta device type", "data-dependent", "unallocated storage")
 # Errors that another input may well not raise; all others are bugs of the network.
 MAY_BE_THE_SIZE = (InputError, RuntimeError, ValueError, AssertionError, IndexError, ArithmeticError)
-DIED = "the network fails on this input"
+DIED = "the network cannot take this input"
 
 
 class DiedError(InputError):

@@ -247,7 +247,7 @@ def _note_shapes(traced: fx.GraphModule, model: nn.Module, input: tuple[int, ...
             ShapeProp(traced, fake_mode=mode).propagate(torch.empty(2, *input, device=device))
     except Exception as error:
         trace(model, input)  # says better what is wrong
-        raise InputError("the network fails on this input", got="x".join(map(str, input))) from error
+        raise InputError("the network cannot take this input", got="x".join(map(str, input))) from error
 
 
 class _Whole(nn.Module):
