@@ -22,7 +22,17 @@ from striate.interpret.attribution.placement import Placement, resized
 from striate.interpret.lean import laid_out, lean
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
-from striate.interpret.scoring import checked, classes_of, examined, find_layer, output_after, output_of, scored
+from striate.interpret.scoring import (
+    checked,
+    classes_of,
+    examined,
+    find_layer,
+    no_number,
+    one_each,
+    output_after,
+    output_of,
+    scored,
+)
 from striate.interpret.sweep import Progress, Report, Target, described, reporting
 from striate.shapes import Float, Num, Tensor
 
@@ -108,7 +118,7 @@ def grad_cam_pp(
 ) -> CamMap:
     """Grad-CAM++: as `grad_cam`, with weights for which several objects of the class count alike, whatever their sizes.
 
-    w_k = Σ a_k ReLU(g_k), with g = dS/dA and a_k = g_k² / (2 g_k² + g_k³ Σ A_k) at each position (0 where g_k is).
+    w_k = Σ a_k ReLU(g_k), with g = dS/dA and a_k = g_k² / (2 g_k² + g_k³ Σ A_k) = 1 / (2 + g_k Σ A_k) at each position.
 
     These are the paper's weights for exp(S), up to the factor exp(S), which is one for the whole map.
     Arguments, errors: see `grad_cam`. Source: Chattopadhay et al. 2018, eq. 10 and 19.
@@ -116,8 +126,8 @@ def grad_cam_pp(
 
     def weigh(values: Tensor, slopes: Tensor) -> Tensor:
         total = values.flatten(2).sum(2).reshape(*values.shape[:2], *[1] * (values.dim() - 2))
-        below = 2 * slopes**2 + slopes**3 * total
-        share = torch.where(below != 0, slopes**2 / torch.where(below != 0, below, 1), 0)
+        below = 2 + slopes * total  # g² is left out above and below: of small slopes it is no number but 0
+        share = torch.where(below != 0, 1 / torch.where(below != 0, below, 1), 0)
         weights = (share * slopes.clamp_min(0)).flatten(2).sum(2)
         return (weights.reshape(total.shape) * values).sum(1)
 
@@ -339,22 +349,6 @@ def parts(x: Tensor, target: Target, size: int) -> Iterator[tuple[Tensor, Any]]:
         yield x[first : first + size], target if own is None else own[first : first + size]
 
 
-def one_each(target: Target, items: int) -> list[int] | None:
-    """The indices where each item has its own; None where one target is meant for all.
-
-    Raises InputError where they are not as many as the items.
-    """
-    if target is None or callable(target):
-        return None
-    index = torch.as_tensor(target)
-    if not index.dim():
-        return None
-    if len(index) != items:
-        expected = f"one index, or {items} (one for each item)"
-        raise InputError("the targets are not one for each item", expected=expected, got=index.tolist())
-    return list(index.tolist())
-
-
 def _mean(slopes: Tensor) -> Tensor:
     return slopes.mean(tuple(range(2, slopes.dim())), keepdim=True)
 
@@ -371,6 +365,8 @@ def finished(
 ) -> CamMap:
     """The finished map of all items; of one item without its axis."""
     outputs, maps = torch.cat([*base]).cpu(), torch.cat([*scores]).cpu()
+    if not bool(outputs.isfinite().all()):
+        raise no_number(outputs)
     if len(x) == 1:
         outputs, maps = outputs[0], maps[0]
     names = AXES.get(len(placement.grid), tuple(f"axis {i}" for i in range(len(placement.grid))))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,14 @@ from striate.shapes import Num, Tensor
 
 AVERAGES = ("mean", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
 DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# What may follow the dense layer: S is what it gives itself.
+ENDINGS: tuple[Callable[[Tensor], Tensor], ...] = (
+    torch.clone,
+    functools.partial(torch.softmax, dim=1),
+    functools.partial(torch.log_softmax, dim=1),
+    torch.sigmoid,
+    nn.functional.logsigmoid,
+)
 
 
 def cam(
@@ -118,14 +127,18 @@ def _ending(model: nn.Module, x: Tensor) -> Ending:
     if not dense:
         raise _other(model, "no dense layer")
     path, module, read, logits = dense[-1]
-    for maps, means in reversed(averages.found):
-        if torch.equal(means, read.flatten(1)) and logits.numel() == output.numel():
-            weights = module.weight
-            assert isinstance(weights, Tensor)
-            return Ending(_grid(maps, x), weights.detach().flatten(1), logits.flatten(1))
     if logits.numel() != output.numel():
         sizes = f"{tuple(logits.shape[1:])} are not the {output.shape[1]} outputs"
         raise _other(model, f"{path} last, whose {sizes}")
+    logits = logits.flatten(1)
+    if not any(torch.allclose(ended(logits), output, atol=1e-6) for ended in ENDINGS):
+        raise _other(model, f"{path} last, whose outputs are changed afterwards by more than a softmax or sigmoid")
+    weights = module.weight
+    assert isinstance(weights, Tensor)
+    weights = weights.detach().flatten(1)
+    for maps, means in reversed(averages.found):
+        if torch.equal(means, read.flatten(1)) and weights.shape[1] == means.shape[1]:
+            return Ending(_grid(maps, x), weights, logits)
     raise _other(model, f"{path} last, which reads {tuple(read.shape[1:])} that are no averages of maps")
 
 

@@ -15,7 +15,7 @@ from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
 from striate.interpret.lean import laid_out, lean
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
-from striate.interpret.scoring import checked, classes_of, examined, output_of, scored
+from striate.interpret.scoring import checked, classes_of, examined, no_number, one_each, output_of, scored
 from striate.interpret.sweep import Progress, Report, Target, described, native, reporting
 from striate.shapes import Float, Tensor
 
@@ -155,6 +155,7 @@ def around(
 ) -> Attribution:
     """What `find` makes of the items, some at a time: their own scores, and those of their values."""
     x = checked(model, x)
+    own = one_each(target, len(x))
     found, bases = [], []
     total = runs * len(x)
     with (
@@ -163,10 +164,12 @@ def around(
         reporting(progress, total, method) as report,
     ):
         for part in parts(len(x), rows):
-            run = Run(network, x[part], _of_items(target, part, len(x)), layer, rows)
+            run = Run(network, x[part], target if own is None else own[part], layer, rows)
             base, scores = find(run, report)
             found.append(scores.contiguous().cpu())
             bases.append(base.cpu())
+    if not bool(torch.cat(bases).isfinite().all()):
+        raise no_number(torch.cat(bases))
     parameters = {"target": described(target), "layer": layer, **parameters}
     return _made(method, x, torch.cat(bases), torch.cat(found), parameters, summed)
 
@@ -195,6 +198,8 @@ def from_baseline(
             base, other, slopes = find(run, there, report)
             found += (values - there) * slopes / len(references)
             nothing += other / len(references)
+        if not bool(nothing.isfinite().all()):
+            raise no_number(nothing, "the output for the baseline")
         apart = found.flatten(1).sum(1) - (base - nothing)
         parameters["gap"] = max(parameters["gap"], float(apart.abs().max()))
         return base, found
@@ -213,6 +218,9 @@ def references_of(baseline: Any, x: Tensor) -> Tensor:
         values = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).detach()
     except (TypeError, ValueError, RuntimeError):
         raise InputError("the baseline does not fit the input", expected=expected, got=repr(baseline)) from None
+    if not bool(values.isfinite().all()):
+        got = float(values[~values.isfinite()][0])
+        raise InputError("the baseline has a value that is no number", expected="finite values", got=got)
     if values.dim() < 2 and values.numel() in (1, channels):
         return values.reshape(1, -1, *[1] * (x.dim() - 2))
     if values.shape == x.shape[1:]:
@@ -220,19 +228,6 @@ def references_of(baseline: Any, x: Tensor) -> Tensor:
     if values.dim() == x.dim() and values.shape[1:] == x.shape[1:] and len(values):
         return values
     raise InputError("the baseline does not fit the input", expected=expected, got=tuple(values.shape))
-
-
-def _of_items(target: Target, part: slice, items: int) -> Target:
-    """The targets of some items, where there is one for each."""
-    if target is None or callable(target):
-        return target
-    index = torch.as_tensor(target)
-    if not index.dim():
-        return target
-    if len(index) != items:
-        expected = f"one index, or {items} (one for each item)"
-        raise InputError("the targets are not one for each item", expected=expected, got=target)
-    return index[part].tolist()
 
 
 def _made(
