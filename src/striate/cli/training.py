@@ -146,8 +146,11 @@ class Predict:
     """Classification: how many classes to tell for each item; by default 3."""
     task: str | None = None
     """Options of the task, as key=value,...: seconds=2,temperature=0.8 for generated sound."""
+    scale: float | None = None
+    """Of masks, colors and clean pictures: pixels that the network gets for a pixel of the file (1: its own); by
+    default so many that things are as large as in training, and 1 for clean pictures."""
     batch_size: int = 16
-    """Items per forward pass."""
+    """Items per forward pass; a larger picture is computed in parts."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
     json: bool = False
@@ -167,16 +170,16 @@ class Predict:
         for note in card.preprocess.notes([item for _, item in items]):
             say(note)
         if self.out is None:
-            results = predict(model, card, [item for _, item in items], batch_size=self.batch_size, **options)
+            given = [item for _, item in items]
+            results = predict(model, card, given, batch_size=self.batch_size, scale=self.scale, **options)
             lines = [
                 {"file": name, **result.json(), "row": result.row()}
                 for (name, _), result in zip(items, results, strict=True)
             ]
         else:
             with showing_progress() as progress:
-                lines = answer_files(
-                    model, card, self.files, self.out, batch_size=self.batch_size, progress=progress, **options
-                )
+                sizes: dict[str, Any] = {"batch_size": self.batch_size, "scale": self.scale}
+                lines = answer_files(model, card, self.files, self.out, progress=progress, **sizes, **options)
         rows = [{"file": line["file"], **line.pop("row")} for line in lines]
         if self.json:
             print_json(lines)

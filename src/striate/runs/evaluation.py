@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.data import Framing, Items, Meaning, Pictures, open_items
+from striate.data import Framing, Items, Meaning, Pictures, Volumes, open_items
 from striate.data.items import Progress
 from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs.card import Card, load
 from striate.runs.record import RECIPE, absolute, load_recipe_data
 from striate.runs.seen import read_seen, without_seen
+from striate.runs.whole import whole_files
 from striate.shapes import Tensor
 from striate.tasks import Placed, Result, Scores, Task, check_takes, told
 from striate.tasks.intervals import intervals
@@ -126,40 +127,63 @@ def _other_items(
 
 
 def predict(
-    model: nn.Module, card: Card, items: Sequence[Any], *, batch_size: int = 16, **options: Any
+    model: nn.Module,
+    card: Card,
+    items: Sequence[Any],
+    *,
+    batch_size: int = 16,
+    scale: float | None = None,
+    **options: Any,
 ) -> tuple[Result, ...]:
     """What the model says of items: files, or whatever else `card.preprocess` reads (pictures: PIL, arrays, tensors).
 
-    `options` replace those of the task (for classification, `top_k`).
+    `scale`: see `predicting`. `options` replace those of the task (for classification, `top_k`).
     """
-    return tuple(result for _, result, _ in predicting(model, card, items, batch_size=batch_size, **options))
+    found = predicting(model, card, items, batch_size=batch_size, scale=scale, **options)
+    return tuple(result for _, result, _ in found)
 
 
 def predicting(
-    model: nn.Module, card: Card, items: Sequence[Any], *, batch_size: int = 16, stored: bool = False, **options: Any
+    model: nn.Module,
+    card: Card,
+    items: Sequence[Any],
+    *,
+    batch_size: int = 16,
+    stored: bool = False,
+    scale: float | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Any, Result, Tensor]]:
     """Each item with what the model says of it and the units that it was given, batch by batch.
 
     The items are read by `card.preprocess`, unless they are `stored` ones of a set. What lies in a picture is told in
-    the pixels of the picture as it was given, of any size, and comes with the whole of it.
+    the pixels of the picture as it was given, of any size, and comes with the whole of it. For answers at every place
+    (masks, colors, pictures without noise, masks of volumes) the network is given the whole file, of any size, resized
+    by `scale`: by default so that the shorter side is as in training, or for pictures without noise and volumes not at
+    all. See `whole_files`.
     """
     if batch_size < 1:
         raise InputError("batch size is not positive", expected="at least 1", got=batch_size)
     task = told(card.build_task(), options)
+    seen, preprocess = averaged(model, card.tta), card.preprocess
+    if task.dense and not stored and isinstance(preprocess, Pictures | Volumes):
+        yield from whole_files(seen, preprocess, task, items, scale=scale, batch_size=batch_size)
+        return
+    if scale is not None:
+        what = "a scale is for answers at every place of a picture"
+        raise InputError(what, where=f"task {task.name}", fix="Leave --scale out.")
     place = next(model.parameters()).device
-    seen = averaged(model, card.tta)
     for first in range(0, len(items), batch_size):
         group = items[first : first + batch_size]
-        rows = [item if stored else card.preprocess.read(item) for item in group]
-        units = card.preprocess.units(torch.stack(rows).to(place))
+        rows = [item if stored else preprocess.read(item) for item in group]
+        units = preprocess.units(torch.stack(rows).to(place))
         nothing = torch.empty(len(group), 0, device=place)
-        inputs, _ = task.example(card.preprocess.standardize(units), nothing, None)
+        inputs, _ = task.example(preprocess.standardize(units), nothing, None)
         with evaluating(seen):
             results = task.answer(seen, inputs)
         for item, result, given in zip(group, results, units.cpu(), strict=True):
-            if not stored and isinstance(card.preprocess, Pictures) and isinstance(result, Placed):
-                whole = card.preprocess.whole(item)
-                framing = Framing(card.preprocess.shape[1:], (whole.shape[1], whole.shape[2]))
+            if not stored and isinstance(preprocess, Pictures) and isinstance(result, Placed):
+                whole = preprocess.whole(item)
+                framing = Framing(preprocess.shape[1:], (whole.shape[1], whole.shape[2]))
                 yield item, result.within(framing), whole
             else:
                 yield item, result, given

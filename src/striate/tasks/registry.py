@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
 
 import torch
 from rich.table import Table
@@ -85,6 +85,9 @@ class Task(ABC):
     """Fields that change only how the answers are read out, so that a prediction may set them anew."""
     scaled: ClassVar[bool] = True
     """Whether networks get standardized inputs; if not, units: pictures in 0..1."""
+    dense: ClassVar[Literal["", "resized", "own"]] = ""
+    """Of answers for every place of the input: how the network gets a whole file in a prediction, resized as in
+    training (without cutting) or at its own pixels."""
 
     @classmethod
     @abstractmethod
