@@ -29,8 +29,9 @@ from torch import nn
 
 import striate
 from striate import zoo
-from striate.data import SOURCES, Data, Items, load_data
+from striate.data import Data, Items, Pictures, load_data
 from striate.data.items import Progress
+from striate.data.sources import find_source
 from striate.errors import DivergedError, InputError, StorageError, listed
 from striate.plain import from_null, to_json
 from striate.recipe import Recipe
@@ -172,7 +173,7 @@ def _check_views(recipe: Recipe, data: Data) -> None:
 
 def completed(recipe: Recipe) -> Recipe:
     """The recipe with what its data bring filled in: an absolute path, task, kind of input, augmentations."""
-    entry = SOURCES[recipe.data.partition(":")[0]]
+    entry = find_source(recipe.data)
     return dataclasses.replace(
         recipe,
         data=absolute(recipe.data),
@@ -244,7 +245,7 @@ def load_recipe_data(recipe: Recipe, progress: Progress | None = None) -> Data:
 
 def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, ...] | None:
     """None for the data's own size, or the network's where pictures have none or are smaller than it can take."""
-    source = SOURCES[recipe.data.partition(":")[0]]
+    source = find_source(recipe.data)
     if source.kind != "pictures" or len(entry.input) != 3:
         return None
     if source.size is not None and min(source.size) >= entry.least:
