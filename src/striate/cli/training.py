@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shlex
 import signal
 import sys
@@ -92,6 +93,8 @@ class Evaluate:
 
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
+    others: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="MORE_RUNS")] = ()
+    """Runs that answer together with it: the mean of the outputs is scored, on items that none was trained on."""
     data: str | None = None
     """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none; without those that
     the model was trained on)."""
@@ -110,7 +113,7 @@ class Evaluate:
 
         with showing_progress() as progress:
             found = evaluate_run(
-                self.run_folder,
+                (self.run_folder, *self.others),
                 self.data,
                 device=self.device,
                 skip_corrupt=self.skip_corrupt,
@@ -139,7 +142,8 @@ class Predict:
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
     files: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES")]
-    """What the network takes: images, recordings, texts ..."""
+    """What the network takes: images, recordings, texts ... Runs before them answer together with the first one: the
+    mean of the outputs."""
     out: Path | None = None
     """Folder for predictions.csv, predictions.jsonl and the files of the task (masks, pictures, sounds ...)."""
     top_k: int | None = None
@@ -158,15 +162,17 @@ class Predict:
 
     def run(self) -> None:
         """Print the predictions; with --out, write them, too."""
-        from striate.runs import answer_files, load, predict
+        from striate.runs import answer_files, is_run, load, predict
         from striate.train import find_device
 
-        if not self.files:
+        runs = tuple(itertools.takewhile(is_run, self.files))
+        files = self.files[len(runs) :]
+        if not files:
             raise InputError("nothing to predict", expected="files", fix="striate predict RUN FILES...")
-        model, card = load(self.run_folder)
+        model, card = load(self.run_folder, *runs)
         model.to(find_device(self.device))
         options = self._options(card.build_task().name)
-        items = [pair for file in self.files for pair in card.preprocess.expand(file)]
+        items = [pair for file in files for pair in card.preprocess.expand(file)]
         for note in card.preprocess.notes([item for _, item in items]):
             say(note)
         if self.out is None:
@@ -179,7 +185,7 @@ class Predict:
         else:
             with showing_progress() as progress:
                 sizes: dict[str, Any] = {"batch_size": self.batch_size, "scale": self.scale}
-                lines = answer_files(model, card, self.files, self.out, progress=progress, **sizes, **options)
+                lines = answer_files(model, card, files, self.out, progress=progress, **sizes, **options)
         rows = [{"file": line["file"], **line.pop("row")} for line in lines]
         if self.json:
             print_json(lines)

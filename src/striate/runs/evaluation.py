@@ -45,7 +45,7 @@ class Evaluation:
 
 
 def evaluate_run(
-    folder: Path,
+    folder: Path | Sequence[Path],
     data: str | None = None,
     *,
     device: str = "auto",
@@ -58,18 +58,23 @@ def evaluate_run(
     Of the source that the model was trained on, and unchanged since, these are the items of its own test part. Of any
     other, items that it was trained on are left out, wherever they lie; `notes` say how many.
     With `resamples`, say 1000, every measure gets an interval that should hold 95 % of the time: over items, or over
-    groups of them where the source has any.
+    groups of them where the source has any. Of several runs the mean of their outputs is scored (see `load`), on the
+    test items of the first that none of them was trained on.
 
     Files that cannot be read raise InputError, or are left out with `skip_corrupt` and named. Raises InputError for a
     folder without a model, for data whose classes the model does not know, and where the run's own data has changed
     since.
     """
-    model, card = load(folder)
+    folder, *others = [folder] if isinstance(folder, Path) else folder
+    model, card = load(folder, *others)
     task = card.build_task()
     if data is None:
         items, skipped, notes = _own_items(folder, card, progress)
     else:
         items, skipped, notes = _other_items(folder, card, task, data, skip_corrupt, progress)
+    for other in others:
+        items, more = _unseen(items, other)
+        notes = (*notes, *(f"{other}: {note}" for note in more))
     place = find_device(device)
     kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)
     kept, targets = kept.cpu(), targets.cpu()
@@ -119,11 +124,17 @@ def _other_items(
     meaning = Meaning("none") if "none" in task.takes else card.meaning
     items, skipped = open_items(data, card.preprocess, meaning, skip_corrupt=skip_corrupt, progress=progress)
     check_takes(task.name, items.meaning)
+    items, notes = _unseen(items, folder)
+    return items, skipped, notes
+
+
+def _unseen(items: Items, folder: Path) -> tuple[Items, tuple[str, ...]]:
+    """The items that the run in this folder was not trained on, and a line where that leaves out some."""
     seen = read_seen(folder)
     if seen is None:
-        return items, skipped, (f"{folder} does not say which items it was trained on: some may be scored here",)
+        return items, (f"{folder} does not say which items it was trained on: some may be scored here",)
     items, note = without_seen(items, seen)
-    return items, skipped, (note,) if note else ()
+    return items, (note,) if note else ()
 
 
 def predict(

@@ -104,6 +104,14 @@ class Task(ABC):
         """What each output stands for (classes, points, letters): weights of a last layer belong to these."""
         return ()
 
+    def alike(self, other: Task) -> bool:
+        """Whether the outputs for both mean the same: networks may be averaged, the weights of a last layer shared."""
+        return (self.name, self.outputs, self.output_names) == (other.name, other.outputs, other.output_names)
+
+    def translated(self, output: Any, into: Any) -> Any:
+        """An output for this task as one for `into`, an alike one measured on other training items."""
+        return output
+
     def in_channels(self, channels: int) -> int:
         """Channels that the network gets of inputs of so many."""
         return channels
