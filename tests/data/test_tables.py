@@ -85,6 +85,12 @@ def test_points_and_their_mirror_image(write: Write) -> None:
     assert (one.class_names, one.targets.tolist()) == (("point",), [[[1, 2]]])
 
 
+def test_the_known_schemes_of_faces_are_mirrored_as_they_are(write: Write) -> None:
+    columns = ",".join(f"part_{k}_{axis}" for k in range(68) for axis in "xy")
+    found = read_source(write(f"file,{columns}", "a.png," + ",".join(["5"] * 136)))
+    assert found.meaning.mirror[36] == 45
+
+
 def test_quantities_with_semicolons_and_a_mark_of_byte_order(write: Write) -> None:
     spec = write("file;age;height", "a.png;3;1.5", "b.png;-1e2;2", encoding="utf-8-sig")
     assert told(spec) == ("pictures", "pictures", "regress", "values")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from striate.data.faces import mirror_of
 from striate.data.items import Meaning
 from striate.data.sound import SOUNDS
 from striate.errors import InputError, did_you_mean, listed
@@ -227,7 +228,7 @@ def points_in(table: Table, sizes: Int64[Tensor, "n 2"]) -> tuple[Tensor, Meanin
             if height and not (-0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5):
                 raise _outside("a point", f"{row.where}, {name}", row, (height, width), (x, y))
             place[:] = torch.tensor([x, y])
-    return points, Meaning("points", names, partners(names))
+    return points, Meaning("points", names, mirror_of(names) or partners(names))
 
 
 def boxes_in(table: Table, sizes: Int64[Tensor, "n 2"]) -> tuple[Tensor, Meaning]:
