@@ -39,6 +39,7 @@ def answer_files(
     folder: Path,
     *,
     batch_size: int = 16,
+    scale: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
@@ -57,6 +58,8 @@ def answer_files(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror}. Choose another --out.") from error
+    if scale is not None:
+        options["scale"] = scale  # what decides the answer like the task's own
     by = _identity(model, card, options)
     done = {line["file"]: line for line in _read_lines(folder / LINES)}
     if any(line["by"] != by for line in done.values()):
