@@ -37,9 +37,12 @@ ROWS = [
         "1.6, 1.5, 1.4 pixels (15 points, 7,049 faces)"),
     Row("steering", "steering", {"angle_error": "{:.3f}°", "r2": "{:.3f}"}),
     Row("sentiment", "rt_polarity", {"accuracy": SHARE}, "CNN-rand: 76.1 % (Kim 2014)"),
+    Row("sentiment, Keras' network", "keras_text", {"accuracy": SHARE}),
+    Row("sentiment, letter by letter", "char_cnn", {"accuracy": SHARE}),
     Row("sound", "fsdd", {"accuracy": SHARE}, "97 to 99.3 %"),
     Row("sound", "fsdd_waveform", {"accuracy": SHARE}),
     Row("DNA", "deepbind", {"auroc": "{:.4f}", "auprc": "{:.4f}"}, "AUROC 0.900 (a published notebook)"),
+    Row("DNA, six factors at once", "deepsea", {"auroc": "{:.4f}", "auprc": "{:.4f}"}),
     Row("raw audio", "wavenet", {"bits_per_sample": "{:.3f}", "previous": "{:.3f}", "unigram": "{:.3f}"}),
     Row("clips", "moving", {"accuracy": SHARE}),
     Row("volumes", "isbi_volume", {"mean_dice": SHARE, "mean_iou": SHARE}),
@@ -113,6 +116,24 @@ def others() -> list[str]:
             f"({least:.2%} to {greatest:.2%}) | | {len(values)} | {seconds:,.0f} |"
         )
     return lines
+
+
+def factors_table() -> str:
+    """docs/sequences.md's table: a network for each factor, and one network for all of them."""
+    single, together = read("deepbind_factors"), read("deepsea").get("runs", [])
+    lines = [
+        "| factor | peaks in training | `deepbind`: AUROC | AUPRC | accuracy | seconds | one `deepsea`: AUROC | AUPRC "
+        "| AUROC where nothing overlaps | with peaks |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for factor, found in single.items():
+        cells = [f"{found[key]:.3f}" for key in ("auroc", "auprc", "accuracy")] + [f"{found['processor_seconds']:.0f}"]
+        for run in together[:1]:
+            everything, apart = (part[factor] for part in run["labels"].values())
+            cells += [f"{everything['auroc']:.3f}", f"{everything['auprc']:.3f}", f"{apart['auroc']:.3f}"]
+            cells.append(f"{apart['support']}")
+        lines.append(f"| {factor} | {found['peaks']:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def techniques_table() -> str:

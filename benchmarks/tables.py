@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from claims_page import claims_table, restoration_tables, techniques_table
+from claims_page import claims_table, factors_table, restoration_tables, techniques_table
 from measure import read, span
 from peers_page import geometry_rows, peers_page
 
@@ -298,7 +298,7 @@ def signals_table() -> str:
         ]
     setting = json.loads((ROOT / "recipes" / "ucr.json").read_text())["setting"]
     parts += [
-        f"**The UCR archive** (`recipes/ucr.py`, {setting['updates']} updates, seed {setting['seed']}, "
+        f"**The UCR archive** (`recipes/ucr.py`, seed {setting['seed']}, "
         f"{setting['threads']} threads, torch {setting['torch']})",
         "",
         (ROOT / "recipes" / "ucr.md").read_text().rstrip(),
@@ -357,6 +357,7 @@ PAGES = {
     "docs/algorithms.md": convolution_table,
     "docs/acceleration.md": acceleration_table,
     "docs/signals.md": signals_table,
+    "docs/sequences.md": factors_table,
     "docs/units.md": patches_table,
     "docs/interpretation.md": interpretation_table,
     "docs/recipes.md": claims_table,

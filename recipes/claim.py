@@ -2,11 +2,14 @@
 
     python recipes/claim.py recipes/mnist.yaml [--seeds 5] [--data mnist:PATH]
     python recipes/claim.py recipes/cifar10.yaml --seeds 2 --hold-out 5000 [--runs FOLDER]
+    python recipes/claim.py recipes/char_cnn.yaml --folds 0
+    python recipes/claim.py recipes/deepsea.yaml --seeds 1 --apart 40
 
 The first line of a recipe stays; the comment lines after it are the claim. Nothing in them is typed by hand. A seed
 that is in the JSON file already, of the same recipe, is not trained again. Of a recipe with folds, the folds are
-trained instead of seeds. `--hold-out` takes the last training images
-of CIFAR-10 for a test of their own. Seconds are those of the clock; where other programs ran beside, those of the
+trained instead of seeds (all, or those of `--folds`). `--hold-out` takes the last training images of CIFAR-10 for a
+test of their own; `--apart` scores those test sequences again that have nothing in common with the training ones, as
+peaks of several factors overlap. Seconds are those of the clock; where other programs ran beside, those of the
 processor divided by the threads say more, and both are written.
 """
 
@@ -20,7 +23,8 @@ import statistics
 import tempfile
 import time
 import warnings
-from dataclasses import fields, replace
+from collections.abc import Iterable
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ import numpy as np
 import torch
 
 import striate
+from striate.data.bases import N
 from striate.data.formats import read_cifar10
 from striate.runs import conclude, make_folder, record
 from striate.runs.record import completed, read_metrics
@@ -45,7 +50,9 @@ TESTED = {
 }
 
 
-def run(recipe: striate.Recipe, parts: dict[str, slice], runs: Path | None) -> dict[str, Any]:
+def run(
+    recipe: striate.Recipe, parts: dict[str, slice | torch.Tensor], runs: Path | None, apart: int = 0
+) -> dict[str, Any]:
     """What one training gave: its measures on each part of the test set, its seconds, its losses."""
     session = striate.open_session(recipe)
     folder = make_folder(recipe, runs) if runs else None
@@ -66,8 +73,30 @@ def run(recipe: striate.Recipe, parts: dict[str, slice], runs: Path | None) -> d
     else:
         model, device = averaged(session.model, recipe.tta), next(session.model.parameters()).device
         kept, targets = evaluate(model, session.task, items, session.data.preprocess, device)
-    found["parts"] = {name: session.task.score(kept[part], targets[part]).summary() for name, part in parts.items()}
+    if apart:
+        alone = unlike(session.data.train.inputs, items.inputs, apart)
+        parts = parts | {f"those that share no {apart} letters with a training item": alone}
+    scores = {name: session.task.score(kept[part], targets[part]) for name, part in parts.items()}
+    found["parts"] = {name: score.summary() for name, score in scores.items()}
+    if apart:
+        found["labels"] = {name: {row.name: asdict(row) for row in score.per_class} for name, score in scores.items()}
     return found | {"curve": curve}
+
+
+def unlike(train: torch.Tensor, test: torch.Tensor, letters: int) -> torch.Tensor:
+    """Which stored test sequences share no stretch of so many bases with a training sequence, on either strand."""
+    powers = np.random.default_rng(0).integers(1, 2**63, letters, dtype=np.uint64) | np.uint64(1)
+
+    def stretches(stored: torch.Tensor) -> np.ndarray[Any, Any]:
+        windows = np.lib.stride_tricks.sliding_window_view(stored.numpy(), letters, 1)
+        sums = sum(windows[..., k].astype(np.uint64) * power for k, power in enumerate(powers))
+        unknown = np.lib.stride_tricks.sliding_window_view((stored == N).numpy(), letters, 1).any(2)
+        return np.where(unknown, np.uint64(0), sums)
+
+    known = np.unique(stretches(train))
+    turned = torch.where(test == N, N, 3 - test.int()).to(test.dtype).flip(1)
+    found = [np.isin(some, known[known > 0]).any(1) for some in (stretches(test), stretches(turned))]
+    return torch.from_numpy(~(found[0] | found[1]))
 
 
 def held_out(spec: str, count: int, folder: Path) -> str:
@@ -143,14 +172,15 @@ def claim_of_run(run: Path, path: Path, lines: list[str]) -> None:
     write_head(path, [*lines, f"# Training: {seconds:,.0f} s by the clock."])
 
 
-def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | None) -> None:
-    """Train what is missing, seed by seed, and write the claim after each."""
+def claim(path: Path, seeds: Iterable[int], data: str | None, hold_out: int, runs: Path | None, apart: int = 0) -> None:
+    """Train what is missing, seed by seed (or fold by fold), and write the claim after each."""
     recipe = replace(striate.Recipe.read(path), device="cpu")
     body = [line for line in path.read_text().splitlines()[1:] if not line.startswith("#")]
     results = path.with_suffix(".json")
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []
     test = TESTED.get(recipe.data.partition(":")[0], "the official test set")
+    parts: dict[str, slice | torch.Tensor]
     parts = {f"the folds of a {recipe.folds}-fold cross-validation" if recipe.folds else test: slice(None)}
     with tempfile.TemporaryDirectory() as folder:
         spec = data or recipe.data
@@ -160,11 +190,11 @@ def claim(path: Path, seeds: int, data: str | None, hold_out: int, runs: Path | 
                 f"the last {hold_out:,} training images (not trained on)": slice(hold_out),
                 "test images that are here": slice(hold_out, None),
             }
-        for seed in range(recipe.folds or seeds):
+        for seed in seeds:
             if seed in [found["seed"] for found in done]:
                 continue
             which = {"fold": seed} if recipe.folds else {"seed": seed}
-            done.append(run(replace(recipe, **which, data=spec), parts, runs))
+            done.append(run(replace(recipe, **which, data=spec), parts, runs, apart))
             done.sort(key=lambda found: found["seed"])
             # First what took long.
             results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
@@ -178,11 +208,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folds", type=int, nargs="+", help="only these of a recipe that has folds")
     parser.add_argument("--data", help="the data, where they lie elsewhere than the recipe says")
     parser.add_argument("--hold-out", type=int, default=0)
+    parser.add_argument(
+        "--apart", type=int, default=0, help="score DNA unlike the training's: no so many letters shared"
+    )
     parser.add_argument("--runs", type=Path, help="keep the run folders here")
     options = parser.parse_args()
-    claim(options.recipe, options.seeds, options.data, options.hold_out, options.runs)
+    seeds = options.folds or range(striate.Recipe.read(options.recipe).folds or options.seeds)
+    claim(options.recipe, seeds, options.data, options.hold_out, options.runs, options.apart)
 
 
 if __name__ == "__main__":

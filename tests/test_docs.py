@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from striate import zoo
 from striate.demonstrations import DEMONSTRATIONS
@@ -141,6 +142,23 @@ def test_a_claim_replaces_the_head_and_keeps_the_settings(tmp_path: Path, monkey
     claim.claim_of_run(run, path, ["# Claim: 99 %."])
     head = "# Claim: 99 %.\n# Training: 4 s by the clock."
     assert path.read_text() == RECIPE.replace("# Claim: none.", head)
+
+
+def test_sequences_are_apart_that_share_no_stretch_on_either_strand(monkeypatch: pytest.MonkeyPatch) -> None:
+    claim = script(ROOT / "recipes" / "claim.py", monkeypatch)
+    rows = torch.randint(0, 4, (56, 101), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    train, test = rows[:50], rows[50:]
+    test[1, 10:50] = train[7, 30:70]
+    test[2, 10:49], test[2, 9], test[2, 49] = train[7, 30:69], (train[7, 29] + 1) % 4, (train[7, 69] + 1) % 4  # 39
+    test[3, 50:95] = (3 - train[9, :45]).flip(0)
+    test[4, :60] = train[4, :60] = 4  # unknown bases are not shared
+    assert claim.unlike(train, test, 40).tolist() == [True, False, True, False, True, True]
+    texts = ["".join("ACGTN"[k] for k in row) for row in train.tolist()]
+    other = str.maketrans("ACGT", "TGCA")
+    for row, alone in zip(test.tolist(), claim.unlike(train, test, 12).tolist(), strict=True):
+        text = "".join("ACGTN"[k] for k in row)
+        parts = {strand[i : i + 12] for strand in (text, text.translate(other)[::-1]) for i in range(90)}
+        assert alone != any(part in known for part in parts if "N" not in part for known in texts)
 
 
 def test_a_run_of_other_settings_claims_nothing(

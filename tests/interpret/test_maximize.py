@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from striate.data import Pictures
+from striate.data.signals import Series, Spectrogram, Waveform
 from striate.errors import InputError
 from striate.interpret import color_of, maximize
 from striate.interpret.features.canvas import (
@@ -196,6 +197,14 @@ def test_limits_of_a_card_are_those_of_pixels() -> None:
     torch.testing.assert_close(high.flatten(), torch.tensor([2.5, 2.4, 1.4]))
     found = maximize(nn.Conv2d(3, 1, 3), (3, 4, 4), target=0, limits=preprocess, steps=20, spread=1.0)
     assert ((found.x >= low) & (found.x <= high)).all()
+
+
+def test_sound_swings_around_zero_and_spectrograms_have_no_limits() -> None:
+    ends = limits_of(Waveform(8000, 16, scale=0.5), torch.zeros(1, 1, 16))
+    assert [end.item() for end in ends] == [-2, 2]
+    spoken = Spectrogram(8000, 8000, mean=(0.0,) * 40, std=(1.0,) * 40)
+    assert limits_of(spoken, torch.zeros(1, *spoken.shape)) is None
+    assert limits_of(Series(1, 24), torch.zeros(1, 1, 24)) is None
 
 
 @given(st.integers(1, 3), st.integers(1, 3), st.booleans(), st.integers(0, 99))

@@ -242,6 +242,8 @@ class Input(ABC):
 
     family: ClassVar[str]
     """What its units are, for augmentations: pictures, volumes, signals, bases, words, characters."""
+    extremes: ClassVar[tuple[float, float] | None] = (0.0, 1.0)
+    """The least and the greatest unit; None where these do not bound what a network is given."""
     if TYPE_CHECKING:  # at run time a field of that name would take the property for its default
 
         @property

@@ -112,6 +112,7 @@ class Waveform(Sound):
     of another rate are resampled, longer ones lose their ends, shorter ones lie in the middle of silence.
     """
 
+    extremes: ClassVar[tuple[float, float] | None] = (-1.0, 1.0)
     scale: float = 1.0
 
     @classmethod
@@ -149,6 +150,7 @@ class Spectrogram(Sound):
     the samples.
     """
 
+    extremes: ClassVar[tuple[float, float] | None] = None
     bands: int = 40
     window: float = 0.032
     hop: float = 0.01
@@ -251,6 +253,7 @@ class Series(Input):
     """
 
     family: ClassVar[str] = "signals"
+    extremes: ClassVar[tuple[float, float] | None] = None
     rows: int
     length: int
     normalization: str = "item"

@@ -102,17 +102,34 @@ def letter(base: str, box: sheet.Box) -> PathPatch:
 
 
 def _draw_signal(heat: Tensor, x: Tensor, found: Map, output: tuple[int, ...], note: str) -> Figure:
-    """Channels by positions in gray, the heat below."""
-    x = x if x.dim() > 1 else x[None]
-    tall = min(max(0.12 * len(x), 0.4), 2.5)
+    """The signal, the heat below."""
+    tall = height_of(x)
     figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, titled(found, output), note)
     limit = magnitude(heat)
-    sheet.tile(axes, x.double().numpy(), (MARGIN, 0.85, WIDE, tall), fit=False, cmap="gray")
+    draw_channels(axes, x, (MARGIN, 0.85, WIDE, tall))
     colors = colormaps["RdBu_r"].with_extremes(bad=RULE)
     row = np.ma.masked_invalid(heat.double().numpy())[None]
     sheet.tile(axes, row, (MARGIN, 0.95 + tall, WIDE, 0.4), fit=False, cmap=colors, vmin=-limit, vmax=limit)
     scale(axes, MARGIN, tall + 1.6, limit, "drop of the output")
     return figure
+
+
+def height_of(x: Tensor) -> float:
+    """Inches of a signal's channels."""
+    return min(max(0.12 * len(x if x.dim() > 1 else x[None]), 0.8), 2.5)
+
+
+def draw_channels(axes: Axes, x: Tensor, box: sheet.Box) -> None:
+    """A signal (c, t) or (t,) as curves, or, with more than three channels, as rows in gray."""
+    rows = (x if x.dim() > 1 else x[None]).double()
+    if len(rows) > 3:
+        sheet.tile(axes, rows.numpy(), box, fit=False, cmap="gray")
+        return
+    left, top, wide, tall = box
+    step, room = wide / rows.shape[1], max(float(rows.max() - rows.min()), 1e-30)
+    for channel in rows:
+        level = top + tall * (1 - (channel - rows.min()).numpy() / room)
+        axes.plot(left + step * (np.arange(rows.shape[1]) + 0.5), level, color=MUTED, linewidth=0.8)
 
 
 def draw_mutations(found: MutationMap, output: tuple[int, ...]) -> Figure:

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from striate.interpret import sheet
 from striate.interpret.letter_pictures import Meaning, draw_letters
-from striate.interpret.pictures import SIDE, WIDE, magnitude, photo_of, scale, titled
-from striate.interpret.sheet import MARGIN, MUTED, RULE, Array
+from striate.interpret.pictures import SIDE, WIDE, draw_channels, height_of, magnitude, photo_of, scale, titled
+from striate.interpret.sheet import MARGIN, RULE, Array
 from striate.shapes import Tensor
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def draw_cam(found: CamMap, output: tuple[int, ...]) -> Figure:
         means = Meaning("speaks for the output", below, "no unit looks there", note)
         return draw_letters(heat, found.parameters["letters"], titled(found, output), means, found.method)
     if heat.dim() == 1:
-        return _draw_signal(heat, x if x.dim() > 1 else x[None], found, output, note)
+        return _draw_signal(heat, x, found, output, note)
     if heat.dim() == 3:
         plane = int(heat.nan_to_num().abs().amax((1, 2)).argmax())
         heat, x, note = heat[plane], x[:, plane], f"Plane {plane}. {note}"
@@ -58,16 +58,10 @@ def colors_of(heat: Tensor, signed: bool = False) -> tuple[str, float, float]:
 
 
 def _draw_signal(heat: Tensor, x: Tensor, found: CamMap, output: tuple[int, ...], note: str) -> Figure:
-    """A signal as curves, or many channels in gray, and the map below."""
-    tall = min(max(0.12 * len(x), 0.8), 2.5)
+    """The signal, the map below."""
+    tall = height_of(x)
     figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, titled(found, output), note)
-    if len(x) > 3:
-        sheet.tile(axes, x.numpy(), (MARGIN, 0.85, WIDE, tall), fit=False, cmap="gray")
-    else:
-        step, room = WIDE / x.shape[1], max(float(x.max() - x.min()), 1e-30)
-        for channel in x:
-            level = 0.85 + tall * (1 - (channel - x.min()).numpy() / room)
-            axes.plot(MARGIN + step * (np.arange(x.shape[1]) + 0.5), level, color=MUTED, linewidth=0.8)
+    draw_channels(axes, x, (MARGIN, 0.85, WIDE, tall))
     name, least, most = colors_of(heat)
     colors: dict[str, Any] = {"cmap": colormaps[name].with_extremes(bad=RULE), "vmin": least, "vmax": most}
     row = np.ma.masked_invalid(heat.double().numpy())[None]

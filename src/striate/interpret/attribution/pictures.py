@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from striate.interpret import sheet
 from striate.interpret.letter_pictures import Meaning, draw_letters
-from striate.interpret.pictures import SIDE, WIDE, magnitude, photo_of, scale, titled
+from striate.interpret.pictures import SIDE, WIDE, draw_channels, height_of, magnitude, photo_of, scale, titled
 from striate.interpret.sheet import INK, MARGIN, RULE
 from striate.shapes import Tensor
 
@@ -64,12 +64,11 @@ def _as_picture(scores: Tensor) -> sheet.Array:
 def _draw_row(
     found: Attribution, heat: Tensor, item: Tensor, output: tuple[int, ...], note: str, what: str, signed: bool
 ) -> Figure:
-    """Channels by positions in gray, the heat below."""
-    rows = item if item.dim() > 1 else item[None]
-    tall = min(max(0.12 * len(rows), 0.4), 2.5)
+    """The signal, the heat below."""
+    tall = height_of(item)
     figure, axes = sheet.blank(WIDE + 2 * MARGIN, tall + 2.2, titled(found, output), note)
     greatest = magnitude(heat)
-    sheet.tile(axes, rows.double().numpy(), (MARGIN, 0.85, WIDE, tall), fit=False, cmap="gray")
+    draw_channels(axes, item, (MARGIN, 0.85, WIDE, tall))
     line = np.asarray(heat.double())
     box = axes.inset_axes((MARGIN, 0.95 + tall, WIDE, 0.55), transform=axes.transData)
     box.fill_between(np.arange(len(line)), line, color=RULE, step="mid")

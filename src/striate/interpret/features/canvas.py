@@ -118,6 +118,8 @@ def _scaled(x: Tensor, norm: float) -> Tensor:
 def limits_of(limits: Limits, x: Float[Tensor, "n c *space"]) -> Range | None:
     """The least and greatest value of each channel as tensors that broadcast with x; None for none.
 
+    A card's preprocess has those of its `extremes`; none where these are None, as for spectrograms.
+
     Raises InputError for what is no range.
 
     >>> low, high = limits_of((0, [1.0, 2.0]), torch.zeros(1, 2, 3))
@@ -128,7 +130,10 @@ def limits_of(limits: Limits, x: Float[Tensor, "n c *space"]) -> Range | None:
         return None
     shape, channels = (1, -1, *[1] * (x.dim() - 2)), x.shape[1]
     if hasattr(limits, "standardize") and hasattr(limits, "shape"):
-        ends = [limits.standardize(end(1, *limits.shape)) for end in (torch.zeros, torch.ones)]
+        extremes = getattr(limits, "extremes", (0.0, 1.0))
+        if extremes is None:
+            return None
+        ends = [limits.standardize(torch.full((1, *limits.shape), end)) for end in extremes]
         limits = [end.transpose(0, 1).flatten(1)[:, 0] for end in ends]
     expected = f"(low, high), each a number or {channels} of them, low below high, or a card's preprocess"
     try:

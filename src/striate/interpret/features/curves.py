@@ -59,7 +59,11 @@ def draw_equivariance(found: Equivariance) -> Figure:
     handles = [panels[0][0].plot([], [], color=color)[0] for color in colors]
     figure.legend(handles, labels, loc="outside right upper", fontsize=7.5, frameon=False, title="layer")
     count = sheet.some(len(found.layers), found.found, "layer")
-    figure.suptitle(f"A moved input: {count}, {found.items} items, border {found.border}", fontsize=11, color=INK)
+    figure.suptitle(
+        f"A moved input: {count}, {sheet.some(found.items, found.items, 'item')}, border {found.border}",
+        fontsize=11,
+        color=INK,
+    )
     return figure
 
 

@@ -63,22 +63,22 @@ def draw_maximized(found: Maximized) -> Figure:
 
 def draw_inverted(found: Inverted) -> Figure:
     """See `Inverted.plot`; the first eight items."""
-    items, layers = len(found.x[:ROWS]), len(found.layers)
+    items, places = len(found.x[:ROWS]), len(found.layers) + 1
     wide, tall = _size(found.x[0])
-    width = (layers + 1) * (wide + GAP) - GAP + 2 * MARGIN
+    columns = min(places, COLUMNS if found.x.dim() > 3 else 3)
+    width, block = columns * (wide + GAP) - GAP + 2 * MARGIN, 0.4 + items * (tall + GAP)
     note = f"Below each layer: |f(x') - f(x)| / |f(x)|, the mean of {len(found.x)}. Colors: {_range(found.parameters)}."
     title = f"Inversion: {sheet.some(items, len(found.x), 'item')}"
-    figure, axes = sheet.blank(max(width, 5.0), 1.35 + items * (tall + GAP), title, note)
+    figure, axes = sheet.blank(max(width, 5.0), 0.9 + math.ceil(places / columns) * block, title, note)
     ends = _ends(found.parameters, list(found.x))
-    sheet.write(axes, MARGIN, 0.95, "input", 8, INK)
-    for column, layer in enumerate(found.layers, 1):
-        x, error = MARGIN + column * (wide + GAP), float(found.errors[column - 1].mean())
-        sheet.write(axes, x, 0.9, sheet.legible(layer or "output", wide, 8, keep_end=True), 8, INK)
-        sheet.write(axes, x, 1.05, f"{error:.3g}", 7.5, MUTED)
-    for row in range(items):
-        for column, item in enumerate((found.x[row], *found.found[:, row])):
-            box = (MARGIN + column * (wide + GAP), 1.2 + row * (tall + GAP), wide, tall)
-            _draw(axes, item, box, ends)
+    errors = ["", *(f"{error:.3g}" for error in found.errors.mean(1).tolist())]
+    for place, (layer, error) in enumerate(zip(("input", *found.layers), errors, strict=True)):
+        x, y = MARGIN + place % columns * (wide + GAP), 0.85 + place // columns * block
+        sheet.write(axes, x, y, sheet.legible(layer or "output", wide, 8, keep_end=True), 8, INK)
+        sheet.write(axes, x, y + 0.15, error, 7.5, MUTED)
+        for row in range(items):
+            item = found.found[place - 1, row] if place else found.x[row]
+            _draw(axes, item, (x, y + 0.28 + row * (tall + GAP), wide, tall), ends)
     return figure
 
 

@@ -1,0 +1,68 @@
+"""One network for each factor of DeepBind's ChIP-seq sets, with the settings of a recipe for one of them.
+
+    python recipes/factors.py recipes/deepbind.yaml [--factors FOXA1 ...] [--folder FOLDER]
+
+The sets are those beside the recipe's own (or in FOLDER). Writes NAME_factors.json beside the recipe; a factor that is
+in that file is not trained again. `python benchmarks/tables.py` puts them into docs/sequences.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+warnings.simplefilter("ignore")
+
+import torch
+
+import striate
+from striate.train import evaluate
+
+
+def train(recipe: striate.Recipe) -> dict[str, Any]:
+    """What one training gave: its measures on the test part, its seconds."""
+    session = striate.open_session(recipe)
+    began, processor = time.perf_counter(), time.process_time()
+    for _ in striate.fit(session.model, session.task, session.data, session.recipe):
+        pass
+    seconds, busy = time.perf_counter() - began, time.process_time() - processor
+    tested, device = session.data.tested, next(session.model.parameters()).device
+    found = session.task.score(*evaluate(session.model, session.task, tested, session.data.preprocess, device))
+    measures = {name: round(value, 4) for name, value in found.summary().items()}
+    return {
+        "peaks": int((session.data.train.targets == 1).sum()),
+        **measures,
+        "seconds": round(seconds, 1),
+        "processor_seconds": round(busy / torch.get_num_threads(), 1),
+    }
+
+
+def main() -> None:
+    """Train what is missing, factor by factor."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recipe", type=Path)
+    parser.add_argument("--factors", nargs="+", help="only these")
+    parser.add_argument("--folder", type=Path, help="the sets, where they lie elsewhere than the recipe says")
+    options = parser.parse_args()
+    recipe = replace(striate.Recipe.read(options.recipe), device="cpu")
+    folder = options.folder or Path(recipe.data.partition(":")[2]).parent
+    path = options.recipe.with_name(f"{options.recipe.stem}_factors.json")
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    for file in sorted(folder.glob("*_AC.seq*"), key=lambda file: file.stat().st_size):
+        factor = file.name.partition("_")[0]
+        if factor in results or factor not in (options.factors or [factor]):
+            continue
+        results[factor] = train(replace(recipe, data=f"chip:{file}"))
+        path.write_text(json.dumps(results, indent=1) + "\n")
+        print(factor, results[factor], flush=True)
+
+
+if __name__ == "__main__":
+    main()
