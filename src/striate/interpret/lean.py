@@ -19,9 +19,10 @@ from striate.shapes import Tensor
 FEW = 8  # runs of one item: with less, tracing takes longer than it saves
 ROWS = 16  # items at a time in a network that is not traced
 MOST = 256  # items at a time: more are no faster
-# Of the largest value. Networks of 224x224 pixels get 10 to 41 items: with less than 16, oneDNN takes slower kernels
-# for 1x1 convolutions (ResNet-50 forward and back: 1.4 times); with more, all is mapped and zeroed anew each time.
-BYTES = 1 << 27
+BYTES = 1 << 26  # of the largest value: what is larger is mapped and zeroed anew each time (see acceleration/pages.py)
+# From 16 items on oneDNN takes faster kernels for 1x1 convolutions (ResNet-50 forward and back: 1.4 times); what is split
+# evenly into parts of at most 31 has no part with less.
+FAST = 16
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
@@ -63,7 +64,8 @@ def laid_out(values: Tensor) -> Tensor:
 def rows_of(graph: Graph) -> int:
     """How many items to run at a time."""
     largest = max(torch.Size(value.shape).numel() * value.dtype.itemsize for value in graph.values)
-    return min(MOST, max(1, BYTES // largest))
+    rows = min(MOST, max(1, BYTES // largest))
+    return rows if rows < FAST else max(rows, 2 * FAST - 1)
 
 
 @contextlib.contextmanager
