@@ -48,6 +48,14 @@ def shared_data() -> Path:
     return path
 
 
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked, as for users: a wrong type gets as far as our own words for it."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
 FAST = ["--model", "keras_mnist:width=0.25", "--image-size", "12", "--epochs", "2", "--batch-size", "100"]
 
 

@@ -249,3 +249,15 @@ def test_the_recipe_of_techniques_runs_and_goes_on_where_it_stopped(tmp_path: Pa
     assert [len(row["runs"]) for row in rows] == [2] * 5
     assert (tmp_path / "techniques.png").stat().st_size > 5_000
     assert "holds another setting" in run("base", share="0.03")
+
+
+def test_the_python_of_the_page_on_interpretation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    page = (ROOT / "docs" / "interpretation.md").read_text()
+    block = next(b for b in re.findall(r"(?:^    .*\n|^\n)+", page, re.MULTILINE) if "import explain" in b)
+    torch.manual_seed(0)
+    names: dict[str, object] = {"model": zoo.build("lenet5").eval(), "x": torch.rand(1, 1, 32, 32)}
+    monkeypatch.chdir(tmp_path)
+    exec("\n".join(line[4:] for line in block.splitlines()), names)
+    assert (tmp_path / "map.npz").is_file()

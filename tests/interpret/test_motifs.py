@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import pytest
 import torch
 from torch import nn
 
+from striate.cli import main
 from striate.errors import InputError
 from striate.interpret import Motif, filter_motifs, match_motifs, read_motifs, write_motifs
 from striate.interpret.matching import _levels, _similarity, _tails
 from striate.interpret.sequences import one_hot
+from striate.runs import load
 
 
 def motif(name: str, width: int, seed: int) -> Motif:
@@ -264,3 +267,29 @@ def test_ctcf_of_jaspar_is_ctcf_of_hocomoco(shared_data: Path) -> None:
         best = match_motifs([query], hocomoco, most=1).rows[0]
         assert best.target.startswith(factor), best
         assert best.e_value < 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("factor", ["REST", "CTCFL", "ELK1", "USF1", "FOXA1"])
+def test_filters_trained_on_peaks_of_a_factor_are_its_known_motif(
+    factor: str, shared_data: Path, tmp_path: Path
+) -> None:
+    """Among the first three known motifs that its filters match best, after 2,500 peaks of an experiment."""
+    (peaks,) = (shared_data / "tfbs-encode").glob(f"{factor}_*_AC.seq.gz")
+    lines = gzip.decompress(peaks.read_bytes()).decode().splitlines()[:2501]
+    (tmp_path / peaks.name).write_bytes(gzip.compress("\n".join(lines).encode()))
+    shutil.copy(str(peaks).replace("_AC", "_B"), tmp_path)
+    options = "--validation 0 --epochs 2 --batch-size 32 --learning-rate 0.01 --optimizer adamw --device cpu"
+    network = ["--model", "deepbind:strands=both,motifs=16,hidden=0"]
+    data = ["--data", f"chip:{tmp_path / peaks.name}", "--out", str(tmp_path / "runs")]
+    main(["train", *data, *network, *options.split()])
+    (run,) = (tmp_path / "runs").iterdir()
+    model, card = load(run)
+    x = torch.stack([card.preprocess(line.split("\t")[2]) for line in lines[1:1001]])
+    found = [motif.trimmed() for motif in filter_motifs(model, x)]
+    matches = match_motifs(found, read_motifs(shared_data / "motifs" / "H12CORE_meme_format.meme.gz"), most=3)
+    best = {match.target: match.e_value for match in sorted(matches.rows, key=lambda match: -match.e_value)}
+    ranked = sorted(best, key=best.__getitem__)
+    known, *_ = (name for name in ranked if name.startswith(f"{factor}."))
+    assert known in ranked[:3]
+    assert best[known] < 1e-5

@@ -280,10 +280,11 @@ def test_pictures(rank: int) -> None:
 def test_a_picture_without_effect_and_with_what_is_not_finite() -> None:
     x = torch.zeros(1, 2, 6, 6, dtype=torch.float64)
     occlusion(network(2), x, patch=2, stride=2, target=0).plot().savefig(io.BytesIO())
-    found = found_in(2, target=lambda output: output[:, 0] / 0)
-    found.plot().savefig(io.BytesIO())
-    assert found.table().row_count == 4
-    assert all(math.isinf(value) for row in found.json()["scores"] for value in row)
+    found = found_in(2, target=lambda output: output[:, :2] / torch.tensor([1.0, 0.0]))
+    for output in (0, 1, None):
+        found.plot(output).savefig(io.BytesIO())
+    assert found.table().row_count == 8
+    assert all(math.isinf(value) for row in found.json()["scores"][1] for value in row)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from striate.errors import InputError
 from striate.interpret import TopPatches, top_patches
 from striate.interpret.attribution.rules import Rectified
-from striate.interpret.features.patches import Best
+from striate.interpret.features.best import Best
 from striate.interpret.scoring import output_of
 from striate.train.checkpoint import read_tensors
 
@@ -365,7 +365,7 @@ def test_wrong_requests_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         top_patches(model, x.index_fill(3, torch.tensor(0), float("nan")), "5")
     with pytest.raises(InputError, match="this layer has no channels: 0: expected floats"):
         top_patches(nn.Sequential(nn.Flatten(0)), x, "0")
-    monkeypatch.setattr("striate.interpret.features.patches.MOST_BYTES", 1000)
+    monkeypatch.setattr("striate.interpret.features.best.MOST_BYTES", 1000)
     with pytest.raises(InputError, match=r"too large to keep: expected at most 1,000 bytes.*channels=range\(64\)"):
         top_patches(model, x, "5")
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from striate.errors import InputError
 from striate.recipe import Recipe
-from striate.runs import list_runs, read_run
+from striate.runs import RunList, RunSummary, list_runs, read_run
 
 
 def printed(table: object) -> str:
@@ -51,6 +51,26 @@ def test_a_damaged_run_does_not_hide_the_others(
     assert problem.partition(":")[0] in broken["problem"]
     assert found.differing == ()
     assert "unreadable" in printed(found.table())
+
+
+@pytest.mark.parametrize(
+    ("scores", "validation", "measure", "test", "watched"),
+    [
+        ({"n": 9, "psnr": 30.5, "ssim": 0.5, "loss": 0.1}, {"loss": 0.2, "psnr": 29.25}, "psnr", "30.5000", "29.2500"),
+        ({"n": 9, "angle_error": 0.5, "mae": 1.0}, {"loss": 1.0, "mae": 1.5}, "angle error", "0.5000", "–"),
+        ({}, {"loss": 0.25, "mean_iou": 0.75}, "mean iou", "–", "0.7500"),
+        ({}, {"loss": 0.25}, "loss", "–", "0.2500"),
+        ({}, {}, "–", "–", "–"),
+    ],
+)
+def test_each_task_has_its_own_measure(
+    scores: dict[str, float], validation: dict[str, float], measure: str, test: str, watched: str
+) -> None:
+    runs = RunList((RunSummary("a", "trained", Recipe(), 1, 2.0, validation, scores),))
+    (row,) = [line for line in printed(runs.table()).splitlines() if "trained" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[2:6] == [measure, test, str(scores.get("n", 0)), watched]
+    assert runs.json()[0]["measure"] == measure.replace(" ", "_").replace("–", "")
 
 
 def test_brackets_in_a_path_are_no_markup(tmp_path: Path) -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import html
 import json
+import random
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +19,11 @@ from sklearn.datasets import load_digits
 from torch import nn
 
 from striate.cli import main
+from striate.cli.explaining import Explain
 from striate.errors import InputError, StorageError
-from striate.interpret import grad_cam, gradient
+from striate.interpret import deconvnet, grad_cam, gradient, strongest
 from striate.interpret.methods import METHODS, explain
+from striate.interpret.scoring import output_of
 from striate.runs import load
 from striate.runs.explaining import explain_item
 
@@ -69,7 +76,7 @@ def test_a_layer_is_explained_or_looked_at(run_folder: Path, digit: Path) -> Non
     model, card = load(run_folder)
     methods = ["gradient", "grad_cam", "feature_maps", "invert:steps=2"]
     found = explain_item(model, card, digit, methods, target=7, layer="conv2")
-    assert found.question == "output 7, 7; output 7, summed over its positions of conv2"
+    assert found.question == "output 7 of conv2, summed over its positions; output 7, 7"
     by_name = {result.method: result.found for result in found.results}
     x = card.preprocess(digit)[None]
     torch.testing.assert_close(by_name["gradient"].scores, gradient(model, x, target=7, layer="conv2").scores)
@@ -94,8 +101,21 @@ def test_methods_are_listed(capsys) -> None:
         (["--method", "gradient", "--target", "eleven"], "no such class: got 'eleven'"),
         (["--method", "gradient", "--target", "10"], "no such target: expected 0 to 9"),
         (["--method", "gradient", "--layer", "convX"], "the network has no such layer: got 'convX'"),
+        (["--method", "gradient", "--target", "²"], "no such class: got '²'. Known: 0, 1, 2"),
+        (["--method", "gradient", "--target=--1"], "no such class: got '--1'. Known: 0, 1, 2"),
+        (["--method", "gradient", "--target", "-11"], "no such target: expected 0 to 9"),
+        (["--target", "eleven"], "no such class: got 'eleven'. Known: 0, 1, 2"),
+        (["--method", "filters", "--target", "3"], "none of these methods explains an output: got target 3. Leave it"),
+        (["--method", "gradient", "--layer", "conv2", "--target", "x"], "no such class: got 'x'. Known: 0, 1, 2"),
+        (["--method", "smooth_grad:noise=abc"], "wrong type: method smooth_grad: noise: expected a finite number, got"),
+        (
+            ["--method", "all", "smooth_grad:seed=x"],
+            "wrong type: method smooth_grad: seed: expected a whole number, got",
+        ),
+        (["--first", "0"], "wrong --first: expected 1 or more, got 0"),
+        (["--data", "own", "--set-size", "0"], "wrong --set-size: expected 1 or more, got 0"),
         (["--method", "cam", "--layer", "conv1"], "method cam has no layer: got conv1. Leave it out, or see: "),
-        (["--method", "embed"], "method embed looks at a set of items: expected batches, got none"),
+        (["--method", "embed"], "method embed looks at a set of items: expected batches, got none. Name one"),
     ],
 )
 def test_wrong_calls_are_told(run_folder: Path, digit: Path, tmp_path: Path, capsys, arguments, text: str) -> None:
@@ -104,6 +124,97 @@ def test_wrong_calls_are_told(run_folder: Path, digit: Path, tmp_path: Path, cap
     assert stop.value.code == 2
     assert text in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_target_that_some_methods_cannot_have(run_folder: Path, digit: Path, monkeypatch) -> None:
+    """Of all methods those are left out that cannot have it; what is told is what the others explain."""
+    monkeypatch.setattr("striate.runs.explaining.METHODS", {name: METHODS[name] for name in CHOSEN})
+    model, card = load(run_folder)
+    channels = model.get_submodule("conv1").out_channels
+    assert channels < 9
+    found = explain_item(model, card, digit, ["all", "occlusion:patch=6"], target=9, layer="conv2")
+    assert found.question == "output 9 of conv2, summed over its positions; output 9, 9"
+    found = explain_item(model, card, digit, target=9, layer="conv1")
+    left = {result.method: result.missing for result in found.results if result.missing}
+    assert set(left) == {"gradient"}
+    assert f"no such target: expected 0 to {channels - 1}" in left["gradient"]
+    assert found.question == "output 9, 9"
+    with pytest.raises(InputError, match="no such target: expected 0 to 9"):
+        explain_item(model, card, digit, target=10, layer="conv1")
+    with pytest.raises(InputError, match=f"no such target: expected 0 to {channels - 1}"):
+        explain_item(model, card, digit, ["gradient"], target=9, layer="conv1")
+    assert explain_item(model, card, digit, ["feature_maps"]).question == ""
+
+
+CHOSEN = ("gradient", "grad_cam", "feature_maps")
+
+
+def test_a_channel_of_a_deconvnet_is_its_strongest_unit(run_folder: Path, digit: Path) -> None:
+    model, card = load(run_folder)
+    x = card.preprocess(digit)[None]
+    for target in (3, None):
+        (result,) = explain_item(model, card, digit, ["deconvnet"], target=target, layer="conv2").results
+        maps = output_of(model, x, "conv2").detach()
+        channel = int(maps[0].amax((1, 2)).argmax()) if target is None else target
+        torch.testing.assert_close(
+            result.found.scores, deconvnet(model, x, layer="conv2", target=strongest(channel)).scores
+        )
+        assert result.question == f"output {channel} of conv2, where it is strongest"
+
+
+def test_a_class_is_a_name_before_a_number_and_counts_from_the_end(run_folder: Path, digit: Path) -> None:
+    model, card = load(run_folder)
+    assert explain_item(model, card, digit, ["gradient"], target=-1).question == "output 9, 9"
+    turned = dataclasses.replace(card, meaning=dataclasses.replace(card.meaning, names=card.class_names[::-1]))
+    assert explain_item(model, turned, digit, ["gradient"], target="2").question == "output 7, 2"
+    assert explain_item(model, turned, digit, ["gradient"], target=2).question == "output 2, 7"
+
+
+def test_a_method_twice_has_files_of_its_own(run_folder: Path, digit: Path, tmp_path: Path, capsys) -> None:
+    methods = ["occlusion:patch=4", "gradient", "occlusion:patch=8", "gradient"]
+    main(["explain", str(run_folder), str(digit), "--method", *methods, "--out", str(tmp_path), "--json"])
+    folder = tmp_path / "three"
+    names = {"gradient", "occlusion", "occlusion-2"}
+    assert {path.name for path in folder.iterdir()} == {"index.html"} | {
+        f"{name}.{kind}" for name in names for kind in ("png", "npz", "json")
+    }
+    for name, patch in (("occlusion", 4), ("occlusion-2", 8)):
+        assert json.loads((folder / f"{name}.json").read_text())["parameters"]["patch"] == [patch, patch]
+    page = (folder / "index.html").read_text()
+    assert "Occlusion (patch=4)" in page
+    assert "What is red lowers the output when it is covered" in page
+    assert "Occlusion (patch=8)" in page
+    (told,) = json.loads(capsys.readouterr().out)
+    assert {"occlusion:patch=4", "occlusion:patch=8", "gradient"} <= set(told)
+
+
+def test_the_page_says_how_to_make_it_again(run_folder: Path, digit: Path, tmp_path: Path) -> None:
+    def command(page: Path) -> list[str]:
+        said = re.search(r'<pre class="command"><code>([^<]*)', page.read_text())
+        assert said
+        return shlex.split(html.unescape(said[1]))
+
+    options = [
+        "--method",
+        "ablate:channels=1",
+        "gradient",
+        "--target",
+        "3",
+        "--data",
+        "own",
+        "--set-size",
+        "20",
+        "--device",
+        "cpu",
+    ]
+    out = tmp_path / "a b"
+    main(["explain", str(run_folder), str(digit), *options, "--out", str(out)])
+    again = command(out / "three" / "index.html")
+    assert again[:4] == ["striate", "explain", str(run_folder), str(digit)]
+    before = (out / "three" / "ablate.json").read_bytes()
+    shutil.rmtree(out)
+    main(again[1:])
+    assert (out / "three" / "ablate.json").read_bytes() == before
 
 
 def test_no_file_is_told(run_folder: Path, capsys) -> None:
@@ -131,3 +242,41 @@ def test_letters_stand_for_positions(tmp_path: Path) -> None:
     assert logo.parameters["letters"] == bases
     with pytest.raises(InputError, match="letters are one for each position: expected 120, got 3"):
         found.lettered("ACG")
+
+
+@pytest.fixture(scope="module")
+def motif_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run on short sequences, and a file of a dozen."""
+    folder, draw = tmp_path_factory.mktemp("motifs"), random.Random(0)
+    for name in ("positives", "negatives"):
+        texts = ("".join(draw.choices("ACGT", k=24)) for _ in range(40))
+        (folder / f"{name}.fa").write_text("".join(f">{name[0]}{i}\n{text}\n" for i, text in enumerate(texts)))
+    small = "deepbind:motifs=4,motif_length=8,hidden=0"
+    settings = ["--epochs", "1", "--batch-size", "40", "--device", "cpu", "--out", str(folder / "runs")]
+    main(["train", "--data", f"fasta:{folder}", "--model", small, *settings])
+    few = folder / "few.fa"
+    few.write_text("".join(f">s{i}\n{'ACGTTGCA' * 3}\n" for i in range(12)))
+    return next((folder / "runs").iterdir()), few
+
+
+def test_items_inside_a_file(motif_run: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    run, file = motif_run
+    main(["explain", str(run), str(file), "--method", "occlusion", "filters", "--first", "11", "--out", str(tmp_path)])
+    told = capsys.readouterr()
+    assert "the first 11 of 12 items (--first)" in told.err
+    assert len(list(tmp_path.glob("*/index.html"))) == 11
+    assert told.out.count("\n") == 11
+    page = (tmp_path / "few_s10" / "index.html").read_text()
+    assert f"striate explain {run} {file} --method occlusion filters --first 11 --out {tmp_path}" in page
+    assert "What is upright lowers the output when it is covered" in page
+    item = json.loads((tmp_path / "few_s10" / "occlusion.json").read_text())
+    assert "".join(item["parameters"]["letters"]) == "ACGTTGCA" * 3
+    assert Explain(run_folder=run, files=(file,))._command(file, 9).endswith(f"{file} --method all --first 10")
+
+
+def test_a_file_without_items_is_told(motif_run: tuple[Path, Path], tmp_path: Path, capsys) -> None:
+    (tmp_path / "none.txt").write_text("")
+    with pytest.raises(SystemExit):
+        main(["explain", str(motif_run[0]), str(tmp_path / "none.txt")])
+    assert "nothing to explain: " in (told := capsys.readouterr().err)
+    assert "none.txt: expected at least one item, got none" in told

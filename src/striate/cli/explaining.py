@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
-from striate.cli.screen import print_line, print_table, say
+from striate.cli.screen import print_json, print_line, print_table, say
 from striate.cli.training import showing_progress
 from striate.errors import InputError
 
@@ -52,7 +52,6 @@ class Explain:
 
     def run(self) -> None:
         """Write the pictures and say where they are."""
-        from striate.interpret.methods import METHODS
         from striate.runs import load
         from striate.runs.answers import file_stems
         from striate.runs.explaining import explain_item
@@ -61,21 +60,14 @@ class Explain:
         if self.run_folder is None:
             self._list()
             return
-        if not self.files:
-            raise InputError("nothing to explain", expected="files", fix="striate explain RUN FILES...")
-        for spec in self.method:
-            if spec != "all":
-                METHODS[spec.partition(":")[0]]  # before anything is loaded
+        self._check()
         model, card = load(self.run_folder)
         model.to(find_device(self.device))
-        items = [pair for file in self.files for pair in card.preprocess.expand(file)]
-        if len(items) > self.first:
-            say(f"the first {self.first} of {len(items)} items (--first)")
-        items = items[: self.first]
+        items = self._items(card)
         made: list[dict[str, Any]] = []
         batches = self._batches(card)
-        stems = file_stems([name for name, _ in items])
-        for name, item in items:
+        stems = file_stems([name for name, _, _ in items])
+        for name, item, again in items:
             with showing_progress() as progress:
                 found = explain_item(
                     model,
@@ -88,16 +80,38 @@ class Explain:
                     batches=batches,
                     progress=progress,
                 )
-            page = found.write(self.out / stems[name], f"What {card.architecture} sees", self._command(name))
+            page = found.write(self.out / stems[name], f"What {card.architecture} sees", again)
             results = {result.method: result.missing or result.found.json() for result in found.results}
             made.append({"file": name, "explained": found.question, **found.answer, "page": str(page)} | results)
             if not self.json:
-                for result in found.results:
-                    if result.missing and "all" not in self.method:
-                        say(f"{result.method}: {result.missing}")
-                print_line(f"{name}: {found.question}: {page}")
+                print_line(": ".join(filter(None, (name, found.question, str(page)))))
         if self.json:
-            print_line(json.dumps(made))
+            print_json(made)
+
+    def _check(self) -> None:
+        """What can be told before anything is loaded."""
+        from striate.runs.explaining import specs_of
+
+        if not self.files:
+            raise InputError("nothing to explain", expected="files", fix="striate explain RUN FILES...")
+        for option, number in (("--first", self.first), ("--set-size", self.set_size)):
+            if number < 1:
+                raise InputError(f"wrong {option}", expected="1 or more", got=number)
+        specs_of(self.method)
+
+    def _items(self, card: Card) -> list[tuple[str, Any, str]]:
+        """The first items of the files: name, item, and the command that explains it again."""
+        items = []
+        for file in dict.fromkeys(self.files):
+            inside = card.preprocess.expand(file)
+            if not inside:
+                raise InputError("nothing to explain", where=file, expected="at least one item", got="none")
+            items += [(name, item, self._command(file, place)) for place, (name, item) in enumerate(inside)]
+        for note in card.preprocess.notes([item for _, item, _ in items[: self.first]]):
+            say(note)
+        if len(items) > self.first:
+            say(f"the first {self.first} of {len(items)} items (--first)")
+        return items[: self.first]
 
     def _batches(self, card: Card) -> list[tuple[Tensor, Tensor]] | None:
         from striate.runs.evaluation import items_of
@@ -109,13 +123,18 @@ class Explain:
             items = items_of(self.run_folder, card, None if self.data == "own" else self.data, progress)
         return set_of(card, items, self.set_size)
 
-    def _command(self, name: str) -> str:
-        methods = " ".join(map(shlex.quote, self.method))
-        target = f" --target {shlex.quote(self.target)}" if self.target else ""
-        layer = f" --layer {shlex.quote(self.layer)}" if self.layer else ""
-        return (
-            f"striate explain {shlex.quote(str(self.run_folder))} {shlex.quote(name)} --method {methods}{target}{layer}"
-        )
+    def _command(self, file: Path, place: int) -> str:
+        """What explains an item of a file again, and those before it."""
+        usual = type(self)()
+        given = {
+            name: value
+            for name in ("target", "layer", "data", "set_size", "first", "out", "device")
+            if (value := getattr(self, name)) != getattr(usual, name)
+        }
+        if place >= usual.first:
+            given["first"] = place + 1
+        options = [word for name, value in given.items() for word in ("--" + name.replace("_", "-"), str(value))]
+        return shlex.join(["striate", "explain", str(self.run_folder), str(file), "--method", *self.method, *options])
 
     def _list(self) -> None:
         from striate.interpret.methods import METHODS

@@ -39,7 +39,12 @@ def listed() -> dict[str, list[dict[str, Any]]]:
 
     return {
         "data (--data)": [
-            {"name": entry.spec, "inputs": entry.inputs, "task": entry.task, "what it is": entry.summary}
+            {
+                "name": entry.spec,
+                "inputs": "by the file" if entry.of else entry.inputs,
+                "task": "by the file" if entry.of else entry.task,
+                "what it is": entry.summary,
+            }
             for entry in SOURCES.values()
         ],
         "kinds of input (--inputs)": [

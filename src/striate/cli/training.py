@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import shlex
 import signal
 import sys
@@ -92,6 +93,8 @@ class Evaluate:
 
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
+    others: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="MORE_RUNS")] = ()
+    """Runs that answer together with it: the mean of the outputs is scored, on items that none was trained on."""
     data: str | None = None
     """Other data, as in train: mnist:PATH, folder:PATH ... (its test items, or all if it has none; without those that
     the model was trained on)."""
@@ -110,7 +113,7 @@ class Evaluate:
 
         with showing_progress() as progress:
             found = evaluate_run(
-                self.run_folder,
+                (self.run_folder, *self.others),
                 self.data,
                 device=self.device,
                 skip_corrupt=self.skip_corrupt,
@@ -139,15 +142,19 @@ class Predict:
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
     files: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES")]
-    """What the network takes: images, recordings, texts ..."""
+    """What the network takes: images, recordings, texts ... Runs before them answer together with the first one: the
+    mean of the outputs."""
     out: Path | None = None
     """Folder for predictions.csv, predictions.jsonl and the files of the task (masks, pictures, sounds ...)."""
     top_k: int | None = None
     """Classification: how many classes to tell for each item; by default 3."""
     task: str | None = None
     """Options of the task, as key=value,...: seconds=2,temperature=0.8 for generated sound."""
+    scale: float | None = None
+    """Of masks, colors and clean pictures: pixels that the network gets for a pixel of the file (1: its own); by
+    default so many that things are as large as in training, and 1 for clean pictures."""
     batch_size: int = 16
-    """Items per forward pass."""
+    """Items per forward pass; a larger picture is computed in parts."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
     json: bool = False
@@ -155,28 +162,30 @@ class Predict:
 
     def run(self) -> None:
         """Print the predictions; with --out, write them, too."""
-        from striate.runs import answer_files, load, predict
+        from striate.runs import answer_files, is_run, load, predict
         from striate.train import find_device
 
-        if not self.files:
+        runs = tuple(itertools.takewhile(is_run, self.files))
+        files = self.files[len(runs) :]
+        if not files:
             raise InputError("nothing to predict", expected="files", fix="striate predict RUN FILES...")
-        model, card = load(self.run_folder)
+        model, card = load(self.run_folder, *runs)
         model.to(find_device(self.device))
         options = self._options(card.build_task().name)
-        items = [pair for file in self.files for pair in card.preprocess.expand(file)]
+        items = [pair for file in files for pair in card.preprocess.expand(file)]
         for note in card.preprocess.notes([item for _, item in items]):
             say(note)
         if self.out is None:
-            results = predict(model, card, [item for _, item in items], batch_size=self.batch_size, **options)
+            given = [item for _, item in items]
+            results = predict(model, card, given, batch_size=self.batch_size, scale=self.scale, **options)
             lines = [
                 {"file": name, **result.json(), "row": result.row()}
                 for (name, _), result in zip(items, results, strict=True)
             ]
         else:
             with showing_progress() as progress:
-                lines = answer_files(
-                    model, card, self.files, self.out, batch_size=self.batch_size, progress=progress, **options
-                )
+                sizes: dict[str, Any] = {"batch_size": self.batch_size, "scale": self.scale}
+                lines = answer_files(model, card, files, self.out, progress=progress, **sizes, **options)
         rows = [{"file": line["file"], **line.pop("row")} for line in lines]
         if self.json:
             print_json(lines)

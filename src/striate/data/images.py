@@ -125,7 +125,7 @@ class Pictures(Input):
         """Targets of pictures of `size` (h, w) as they lie in the resized and cut ones; others are passed through.
 
         A mask takes its nearest neighbor; boxes and points move, a box is cut to the picture, and where less than a
-        quarter of it is left, the object is gone.
+        quarter of it is left, the object is gone; a point that leaves the picture is missing (NaN).
         """
         if size == self.shape[1:] or meaning.kind not in ("mask", "box", "points"):
             return targets
@@ -135,7 +135,9 @@ class Pictures(Input):
             return torch.from_numpy(np.stack([np.array(mask) for mask in fitted]))
         framing = Framing(self.shape[1:], size)
         if meaning.kind == "points":  # pixel centers are whole numbers
-            return framing.into(targets + 0.5) - 0.5
+            moved = framing.into(targets + 0.5)
+            inside = ((moved >= 0) & (moved <= moved.new_tensor(self.shape[:0:-1]))).all(-1, keepdim=True)
+            return torch.where(inside, moved - 0.5, torch.nan)
         corners = framing.into(edges(targets[:, :4]).view(-1, 2, 2)).flatten(1)
         limit = corners.new_tensor([self.shape[2], self.shape[1]]).repeat(2)
         seen = torch.minimum(corners.clamp(min=0), limit)
@@ -147,6 +149,17 @@ class Pictures(Input):
         picture = self.opened(item)
         pixels = np.array(to_channels(picture, 1 if picture.mode in GREY_MODES else 3))
         return torch.from_numpy(pixels.reshape(picture.height, picture.width, -1)).permute(2, 0, 1) / 255
+
+    def framed(self, item: Any, framing: Framing) -> UInt8[Tensor, "c h w"]:
+        """The picture as `read` gives it, but framed so; what is padded to it is its mirror image."""
+        height, width = framing.inner
+        if framing.fit == "cut":
+            return replace(self, shape=(self.channels, height, width)).read(item)
+        picture = to_channels(self.opened(item), self.channels)
+        if framing.fit == "stretch" and framing.inner != framing.outer:
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        pixels = np.array(picture).reshape(picture.height, picture.width, self.channels)
+        return padded(torch.from_numpy(pixels.transpose(2, 0, 1).copy()), framing.inner)
 
     def read(self, image: Any) -> UInt8[Tensor, "c h w"]:
         """The part before normalizing. A missing or broken picture raises InputError with its path."""
@@ -217,6 +230,13 @@ def _scale(preprocess: Pictures, unit: float, device: torch.device) -> tuple[Ten
     mean = torch.tensor(preprocess.mean, dtype=torch.float64).view(-1, 1, 1)
     std = torch.tensor(preprocess.std, dtype=torch.float64).view(-1, 1, 1)
     return (1 / (unit * std)).float().to(device), (-mean / std).float().to(device)
+
+
+def padded(pixels: UInt8[Tensor, "c *space"], size: tuple[int, ...]) -> UInt8[Tensor, "c *space2"]:
+    """The pixels in the middle of a greater picture (or volume), which mirrors go on with in all directions."""
+    more = [new - old for new, old in zip(size, pixels.shape[1:], strict=True)]
+    around = [(0, 0), *((by // 2, by - by // 2) for by in more)]
+    return torch.from_numpy(np.pad(pixels.numpy(), around, mode="symmetric").copy()) if any(more) else pixels
 
 
 def as_picture(image: Any) -> Image.Image:

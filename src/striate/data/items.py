@@ -197,7 +197,8 @@ class Listing:
 
     `inputs`: pixels (uint8 n c *space), paths, files in archives, texts, or signals (each float c t); `splits` has the
     positions of "train" and, where the source comes with them, "validation" and "test". `groups` are numbers of what
-    must not be torn apart by cross-validation (a speaker's recordings, neighboring slices).
+    must not be torn apart by cross-validation (a speaker's recordings, neighboring slices). `sizes` are height and
+    width of pictures in files, in which the targets lie.
     """
 
     inputs: Tensor | tuple[Path | Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
@@ -206,6 +207,7 @@ class Listing:
     names: Sequence[str]
     splits: Mapping[str, Positions]
     groups: Int64[Tensor, " n"] | None = None
+    sizes: Int64[Tensor, "n 2"] | None = None
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -284,6 +286,10 @@ class Input(ABC):
     def unscaled(self) -> Input:
         """The same without standardizing, for tasks whose network takes units as they are."""
         return self
+
+    def rescaled(self, inputs: Tensor) -> Tensor:
+        """What `unscaled()` makes of items, standardized."""
+        return self.standardize(inputs)
 
     def start(self, model: nn.Module) -> None:  # noqa: B027
         """What a new network gets from the input before it is trained: nothing, or word vectors."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def load_data(
     stored, fitted, corrupt = fit_input(
         inputs or entry.inputs, entry.kind, listing.inputs, reading, image_size=image_size, channels=channels
     )
-    listing = _placed(listing, fitted)
+    given, listing = listing, _placed(listing, fitted)
     sets = {name: _subset(spec, name, listing, stored, positions, cache) for name, positions in parts.items()}
     skipped = tuple(listing.names[i] for i in corrupt)
     return Data(
@@ -94,7 +94,7 @@ def load_data(
         fitted,
         skipped,
         entry.augment,
-        fitted.notes(listing.inputs) if isinstance(listing.inputs, tuple) else (),
+        (*(fitted.notes(listing.inputs) if isinstance(listing.inputs, tuple) else ()), *_cut_off(given, listing)),
     )
 
 
@@ -156,6 +156,11 @@ def _renamed(spec: str, listing: Listing, meaning: Meaning) -> Listing:
         )
     if listing.class_names == meaning.names:
         return listing
+    if meaning.kind == "box":
+        labels = torch.zeros(len(listing.targets), 5 + len(meaning.names))
+        labels[:, :5] = listing.targets[:, :5]
+        labels[:, [5 + meaning.names.index(name) for name in listing.class_names]] = listing.targets[:, 5:]
+        return replace(listing, targets=labels, meaning=meaning)
     if meaning.kind not in ("class", "mask", "text"):
         raise InputError(
             "the targets have other names than the model's", where=spec, expected=", ".join(meaning.names),
@@ -169,12 +174,30 @@ def _renamed(spec: str, listing: Listing, meaning: Meaning) -> Listing:
 
 def _placed(listing: Listing, fitted: Input) -> Listing:
     """The listing with the targets that lie in the picture moved as the picture was."""
+    if listing.sizes is not None and isinstance(fitted, Pictures):
+        rows = zip(torch.split(listing.targets, 1), listing.sizes.tolist(), strict=True)
+        moved = [fitted.place(target, listing.meaning, (h, w)) if h else target for target, (h, w) in rows]
+        return replace(listing, targets=torch.cat(moved))
     if not isinstance(listing.inputs, Tensor) or not isinstance(fitted, Pictures | Volumes):
         return listing
     *depth, height, width = listing.inputs.shape[2:]
     if isinstance(fitted, Volumes):
         return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (*depth, height, width)))
     return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (height, width)))
+
+
+def _cut_off(given: Listing, placed: Listing) -> Iterator[str]:
+    """A line on boxes and points that lie beside the middle of the picture, which the network sees."""
+    if given.meaning.kind == "box":
+        before, after = (int((listing.targets[:, 4] > 0).sum()) for listing in (given, placed))
+        what = "boxes lie beside the middle of their picture, which the network sees: no object there"
+    elif given.meaning.kind == "points":
+        before, after = (int((~listing.targets.isnan()).all(2).sum()) for listing in (given, placed))
+        what = "points lie beside the middle of their picture, which the network sees: not known there"
+    else:
+        return
+    if after < before:
+        yield f"{before - after:,} of {before:,} {what}"
 
 
 def _subset(spec: str, part: str, listing: Listing, stored: Tensor, positions: Positions, cache: Path | None) -> Items:

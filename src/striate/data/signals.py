@@ -227,10 +227,14 @@ class Spectrogram(Sound):
     def standardize(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n *c bands frames"]:
         """Samples in -1..1 to network input."""
         levels = self.levels(units)
-        if self.mean:
-            mean, std = (levels.new_tensor(values)[:, None] for values in (self.mean, self.std))
-            levels = (levels - mean) / std
-        return levels[:, None] if self.form == "picture" else levels
+        return self.rescaled(levels[:, None] if self.form == "picture" else levels)
+
+    def rescaled(self, inputs: Float[Tensor, "n *c bands frames"]) -> Float[Tensor, "n *c bands frames"]:
+        """Levels, standardized."""
+        if not self.mean:
+            return inputs
+        mean, std = (inputs.new_tensor(values)[:, None] for values in (self.mean, self.std))
+        return (inputs - mean) / std
 
     def unscaled(self) -> Spectrogram:
         """The same with the levels as they are."""

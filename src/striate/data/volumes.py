@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+from PIL import Image, ImageOps
 
 from striate.data.cache import decode
 from striate.data.frames import middle, read_frames
-from striate.data.images import Pictures
+from striate.data.framing import Framing
+from striate.data.images import Pictures, padded
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Meaning, Reading
 from striate.errors import InputError
@@ -91,6 +93,22 @@ class Volumes(Input):
         cut = torch.stack([torch.stack(list(middle(list(mask), self.shape[1]))) for mask in targets])
         frames = self.frame.place(cut.flatten(0, 1), meaning, (size[1], size[2]))
         return frames.view(len(targets), *self.shape[1:])
+
+    def opened(self, item: Any) -> list[Image.Image]:
+        """All frames, upright; see `read_frames`."""
+        return [ImageOps.exif_transpose(frame) for frame in read_frames(item)]
+
+    def whole(self, item: Any) -> Float[Tensor, "c d h w"]:
+        """All frames at their own size in 0..1, RGB if one of them is."""
+        frames = [self.frame.whole(frame) for frame in self.opened(item)]
+        channels = max(len(frame) for frame in frames)
+        return torch.stack([frame.expand(channels, -1, -1) for frame in frames], 1)
+
+    def framed(self, item: Any, framing: Framing) -> UInt8[Tensor, "c d h w"]:
+        """All frames at their own size, in the middle of a mirrored volume of the size of a padded framing."""
+        frame = Framing(framing.outer[1:], framing.outer[1:], "pad")
+        frames = [self.frame.framed(one, frame) for one in self.opened(item)]
+        return padded(torch.stack(frames, 1), framing.inner)
 
     def read(self, item: Any) -> UInt8[Tensor, "c d h w"]:
         """The part before normalizing; see `read_frames`. What cannot be read raises InputError with its path."""

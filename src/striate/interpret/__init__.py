@@ -24,6 +24,7 @@ model_randomization, label_randomization
 deletion, insertion           whether the network needs what a map points at
 pointing_game, energy_inside  whether a map lies where the object is
 compare_methods               all of these for several methods, beside maps that know no network
+explain                       any of METHODS by its name, with its options: explain(model, x, "occlusion:patch=8")
 """
 
 from striate.interpret.attribution.cam import CamMap, grad_cam, grad_cam_pp, layer_cam, score_cam
@@ -54,6 +55,7 @@ from striate.interpret.features.patches import TopPatches, top_patches
 from striate.interpret.features.separation import Probe, Probes, Separation, Separations, probes, separation
 from striate.interpret.map import Changes, Map
 from striate.interpret.matching import Match, Matches, match_motifs
+from striate.interpret.methods import METHODS, explain
 from striate.interpret.motifs import Motif, filter_motifs, read_motifs, write_motifs
 from striate.interpret.mutagenesis import MutationMap, VariantMap, mutagenesis, variants
 from striate.interpret.occlusion import OcclusionMap, occlusion
@@ -66,6 +68,7 @@ from striate.interpret.trust.pointing import box_regions, energy_inside, pointin
 from striate.interpret.trust.randomization import Randomization, label_randomization, model_randomization
 
 __all__ = [
+    "METHODS",
     "Ablation",
     "Adversarial",
     "Attribution",
@@ -113,6 +116,7 @@ __all__ = [
     "embed",
     "energy_inside",
     "equivariance",
+    "explain",
     "feature_maps",
     "filter_motifs",
     "filters",

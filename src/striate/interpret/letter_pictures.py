@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -19,14 +20,40 @@ SIZE, HEIGHT, TALL = 9, 0.3, 0.9  # points of words, inches of a line of them an
 ROWS = 40  # at most
 
 
-def draw_letters(heat: Float[Tensor, " t"], letters: Sequence[str], title: str, note: str, what: str) -> Figure:
+@dataclass(frozen=True)
+class Meaning:
+    """What a picture says of its values: of those above zero, below it, and of positions without one."""
+
+    above: str
+    below: str = ""
+    unknown: str = "not known"
+    more: str = ""
+
+    def note(self, heat: Tensor, above: str, below: str, unknown: str) -> str:
+        """In words, those values only that there can be."""
+        said = [f"{above}: {self.above}"]
+        said += [f"{below}: {self.below}"] if self.below else []
+        said += [f"{unknown}: {self.unknown}"] if bool(heat.isnan().any()) else []
+        return f"{'; '.join(said)}. {self.more}".strip()
+
+
+def draw_letters(heat: Float[Tensor, " t"], letters: Sequence[str], title: str, means: Meaning, what: str) -> Figure:
     """Words with their scores as colors; where all are bases, a logo, upwards what is above zero."""
-    heat = heat.double().nan_to_num()
-    draw = _draw_logo if set(letters) <= set("ACGTUN") else _draw_words
-    return draw(heat, letters, title, note, what)
+    draw = _draw_logo if are_bases(letters) else _draw_words
+    return draw(heat.double(), letters, title, means, what)
 
 
-def _draw_words(heat: Tensor, words: Sequence[str], title: str, note: str, what: str) -> Figure:
+def are_bases(letters: Sequence[str]) -> bool:
+    """Whether letters are drawn as a logo.
+
+    >>> are_bases("ACGT"), are_bases(["a", "word"])
+    (True, False)
+    """
+    return set(letters) <= set("ACGTUN")
+
+
+def _draw_words(heat: Tensor, words: Sequence[str], title: str, means: Meaning, what: str) -> Figure:
+    note = means.note(heat, "Red", "blue", "gray")
     wide = 0.62 * SIZE / 72  # inches of a letter, as the sheet counts them
     rows: list[list[tuple[float, int, str]]] = [[]]
     x = 0.0
@@ -39,6 +66,7 @@ def _draw_words(heat: Tensor, words: Sequence[str], title: str, note: str, what:
         rows[-1].append((x, number, shown))
         x += room + 0.03
     limit, left = magnitude(heat), sum(map(len, rows[ROWS:]))
+    colors = colormaps["RdBu_r"].with_extremes(bad=RULE)
     note += f" The last {left} are not shown." if left else ""
     rows = rows[:ROWS]
     figure, axes = sheet.blank(WIDE + 2 * MARGIN, 1.0 + HEIGHT * len(rows) + 0.7, title, note)
@@ -46,7 +74,7 @@ def _draw_words(heat: Tensor, words: Sequence[str], title: str, note: str, what:
         for x, number, shown in line:
             value = float(heat[number]) / limit
             box = (MARGIN + x, 0.9 + row * HEIGHT)
-            color = colormaps["RdBu_r"](value / 2 + 0.5)
+            color = colors(value / 2 + 0.5)
             axes.add_patch(Rectangle(box, max(len(shown), 1) * wide + 0.08, HEIGHT - 0.05, color=color, linewidth=0))
             ink = "white" if abs(value) > 0.7 else INK
             sheet.write(axes, box[0] + 0.04, box[1] + HEIGHT / 2 - 0.02, shown, SIZE, ink)
@@ -54,7 +82,9 @@ def _draw_words(heat: Tensor, words: Sequence[str], title: str, note: str, what:
     return figure
 
 
-def _draw_logo(heat: Tensor, bases: Sequence[str], title: str, note: str, what: str) -> Figure:
+def _draw_logo(heat: Tensor, bases: Sequence[str], title: str, means: Meaning, what: str) -> Figure:
+    note = means.note(heat, "Upright", "hanging", "no letter") + " Colors tell the bases apart."
+    heat = heat.nan_to_num()
     line = line_of(len(bases))
     strips = min(math.ceil(len(bases) / line), STRIPS)
     note += f" The first {strips * line} of {len(bases)}." if strips * line < len(bases) else ""

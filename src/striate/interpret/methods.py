@@ -5,6 +5,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import or_
+from types import NoneType
 from typing import Any
 
 import torch
@@ -35,6 +38,7 @@ from striate.interpret.features.separation import probes, separation
 from striate.interpret.mutagenesis import mutagenesis
 from striate.interpret.occlusion import occlusion
 from striate.interpret.sweep import Progress, Target
+from striate.recipe import read_as
 from striate.registry import Registry, parse_spec
 from striate.shapes import Num, Tensor
 
@@ -42,14 +46,19 @@ from striate.shapes import Num, Tensor
 # is looked at ("at"; the argument is `layer`, too), the range of valid inputs (numbers or an
 # `Input`), batches (inputs, targets) of a set, and the names of its classes.
 GIVEN = ("target", "layer", "at", "progress", "limits", "batches", "names")
+# Annotations of options: of plain types, of several numbers, of what no text can say.
+PLAIN = {"int": int, "float": float, "str": str, "bool": bool, "None": NoneType}
+SEVERAL, OBJECTS = ("Sequence[", "Iterable[", "Shifts"), ("Set", "Score", "Float[")
 
 
 @dataclass(frozen=True)
 class Method:
     """A registered method: `call(model, x, **what it takes of GIVEN, **options)`, by default `function` itself.
 
-    `reading`: how to read its picture, a sentence for those who see one for the first time. `takes`: the names of
-    GIVEN that it asks for; of a set (`batches`) or a network alone x is only an example.
+    `reading`: how to read its picture, a sentence for those who see one for the first time; {above} and {below} stand
+    for how it shows values above and below zero, see `read`. `takes`: the names of
+    GIVEN that it asks for; of a set (`batches`) or a network alone x is only an example. `strongest`: whether it is of
+    one unit, so that of a channel's map, where a target is a channel, the greatest value is meant instead of the sum.
     """
 
     name: str
@@ -57,6 +66,7 @@ class Method:
     reading: str
     takes: tuple[str, ...] = ("target", "layer", "progress")
     call: Callable[..., Any] | None = None
+    strongest: bool = False
 
     @property
     def summary(self) -> str:
@@ -70,9 +80,32 @@ class Method:
         fixed = {*GIVEN, "model", "x", "layers", "targets", "train", "test"}
         return {key: option.default for key, option in known.items() if key not in fixed}
 
+    def read(self, above: str = "red", below: str = "blue") -> str:
+        """How to read its picture, of colors or of a logo."""
+        return self.reading.format(above=above, below=below)
+
+    def bind(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Options by their names, checked; what is under "" is the first one (see `parse_spec`).
+
+        Raises InputError for an unknown option, one given twice, and a value that the annotation does not allow.
+        """
+        own, known = self.options, inspect.signature(self.function).parameters
+        what = f"method {self.name}"
+        if "" in given:
+            if not own:
+                raise InputError(f"{what} has no options", got=repr(given[""]), fix=f"Write just {self.name}.")
+            first = next(iter(own))
+            if first in given:
+                raise InputError("an option is given twice", where=what, got=first, fix="Keep one.")
+            given = {first if key == "" else key: value for key, value in given.items()}
+        for key in given:
+            if key not in own:
+                raise InputError(f"{what} has no option", got=repr(key), fix=did_you_mean(key, own))
+        return {key: _valued(value, str(known[key].annotation), f"{what}: {key}") for key, value in given.items()}
+
     def json(self) -> dict[str, Any]:
         """Everything as plain types."""
-        return {"name": self.name, "summary": self.summary, "reading": self.reading, "options": self.options}
+        return {"name": self.name, "summary": self.summary, "reading": self.read(), "options": self.options}
 
 
 METHODS: Registry[Method] = Registry("method")
@@ -96,33 +129,46 @@ def explain(
     `limits`: the range of valid inputs, for methods that change them. `batches`, `names`: (inputs, targets) of a set
     and its classes, for methods that look at one; the others leave them alone.
 
-    Raises InputError for an unknown method or option, a layer given to a method that has none, a method of sets
-    without one, and what the method raises.
+    Raises InputError for an unknown method or option, a value of another type, a layer given to a method that has
+    none, a method of sets without one, and what the method raises.
 
     >>> import torch
     >>> mean = nn.Sequential(nn.AdaptiveAvgPool1d(1), nn.Flatten())
     >>> explain(mean, torch.ones(1, 1, 4), "gradient", target=0).scores
     tensor([[0.2500, 0.2500, 0.2500, 0.2500]])
     """
-    name, given = parse_spec(method)
-    entry = METHODS[name]
-    own = entry.options
-    given = given | options
-    if "" in given:
-        given[next(iter(own), "")] = given.pop("")
-    for key in given:
-        if key not in own:
-            raise InputError(f"method {name} has no option", got=repr(key), fix=did_you_mean(key, own))
+    entry, given = read_method(method, **options)
+    name = entry.name
     if layer and not {"layer", "at"} & {*entry.takes}:
         fix = f"Leave it out, or see: {', '.join(e.name for e in METHODS.values() if {'layer', 'at'} & {*e.takes})}."
         raise InputError(f"method {name} has no layer", got=layer, fix=fix)
     if batches is None and "batches" in entry.takes:
-        fix = "Name one: striate explain … --data mnist:PATH."
+        fix = "Name one: striate explain … --data own."
         raise InputError(f"method {name} looks at a set of items", expected="batches", got="none", fix=fix)
     known = {"target": target, "layer": layer, "limits": limits, "batches": batches, "names": names}
     wanted = {"layer" if name == "at" else name for name in entry.takes}
     taken = {key: value for key, value in (known | {"progress": progress}).items() if key in wanted}
     return (entry.call or entry.function)(model, x, **taken, **given)
+
+
+def read_method(spec: str, **options: Any) -> tuple[Method, dict[str, Any]]:
+    """The method of name:option=value,… and its options, checked."""
+    name, given = parse_spec(spec)
+    entry = METHODS[name]
+    return entry, entry.bind(given | options)
+
+
+def _valued(value: Any, annotation: str, where: str) -> Any:
+    """An option as annotated, where that is a plain type; of others text is refused, which the command line gives."""
+    parts = annotation.split(" | ")
+    if {*parts} <= {*PLAIN}:
+        return read_as(reduce(or_, (PLAIN[part] for part in parts)), value, where)
+    if parts[0].startswith(SEVERAL) and isinstance(value, int | float):
+        return (value,)
+    if isinstance(value, str) and parts[0].startswith((*SEVERAL, *OBJECTS)):
+        expected = "numbers" if parts[0].startswith(SEVERAL) else "what only Python can give"
+        raise InputError("wrong type", where=where, expected=expected, got=repr(value))
+    return value
 
 
 def _last(model: nn.Module, x: Tensor, layer: str) -> str:
@@ -159,7 +205,7 @@ def _top_patches(model: nn.Module, x: Tensor, layer: str, batches: Any, **given:
 
 
 def _ablate(model: nn.Module, x: Tensor, layer: str, batches: Any, **given: Any) -> Any:
-    inputs, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+    inputs, targets = (torch.cat([torch.as_tensor(batch) for batch in part]) for part in zip(*batches, strict=True))
     return ablate(model, inputs, _last(model, x, layer), targets, **given)
 
 
@@ -180,8 +226,8 @@ for _method in (
     Method(
         "occlusion",
         occlusion,
-        "A patch covers the input, place by place. Red is where covering lowers the output: the network uses what is "
-        "there. Blue is where covering raises it. Too small a patch shows little of things that stand twice.",
+        "A patch covers the input, place by place. What is {above} lowers the output when it is covered: the network "
+        "uses it. Covering what is {below} raises it. Too small a patch shows little of things that stand twice.",
     ),
     Method(
         "mutagenesis",
@@ -198,13 +244,14 @@ for _method in (
     Method(
         "gradient_times_input",
         gradient_times_input,
-        "The gradient times the input: red speaks for the output, blue against it, exactly only for linear networks.",
+        "The gradient times the input: what is {above} speaks for the output, what is {below} against it, exactly only"
+        " for linear networks.",
     ),
     Method(
         "integrated_gradients",
         integrated_gradients,
-        "Shares of the difference between this output and that of an empty input: red speaks for it, blue against "
-        "it, and all shares sum to the difference.",
+        "Shares of the difference between this output and that of an empty input: what is {above} speaks for "
+        "it, what is {below} against it, and all shares sum to the difference.",
     ),
     Method(
         "smooth_grad",
@@ -214,8 +261,8 @@ for _method in (
     Method(
         "deep_lift",
         deep_lift,
-        "Shares of the difference between this output and that of an empty input, by slopes between both: red speaks "
-        "for it, blue against it, and all shares sum to the difference.",
+        "Shares of the difference between this output and that of an empty input, by slopes between both: what is "
+        "{above} speaks for it, what is {below} against it, and all shares sum to the difference.",
     ),
     Method(
         "guided_backpropagation",
@@ -228,11 +275,13 @@ for _method in (
         deconvnet,
         "The unit projected back by transposed filters and the pooling's switches: the pattern in this input that "
         "excites it. As with guided backpropagation, it says little about the answer.",
+        strongest=True,
     ),
     Method(
         "cam",
         cam,
-        "The dense layer's weights on the last layer's maps: red speaks for the class, blue against it.",
+        "The dense layer's weights on the last layer's maps: what is {above} speaks for the class, what is {below} "
+        "against it.",
         takes=("target", "progress"),
     ),
     Method(

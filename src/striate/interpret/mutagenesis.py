@@ -13,6 +13,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.map import Changes
+from striate.interpret.scoring import feeding
 from striate.interpret.sequences import Edit, as_one_hot, changes, letters_of, one_hot, substitutions
 from striate.interpret.sweep import Change, Progress, Target, described, native, reporting, sweep
 from striate.locality.patch.engine import PatchEngine
@@ -58,13 +59,13 @@ class MutationMap(Changes):
     def logo(self, output: int | Sequence[int] | None = None) -> Figure:
         """The sequence, each letter as high as it matters (see `heatmap`): upright where the output needs it, hanging
         down where the output would rise without it."""
-        from striate.interpret.letter_pictures import draw_letters
+        from striate.interpret.letter_pictures import Meaning, draw_letters
         from striate.interpret.pictures import titled
 
         chosen = self.output(output)
         text = self.text(chosen[0] if len(self.x) > 1 else 0)
-        note = "Upright: changes of the letter lower the output; hanging: they raise it."
-        return draw_letters(self.heatmap()[chosen], text, titled(self, chosen), note, "mean drop of the output")
+        means = Meaning("changes of the letter lower the output", "they raise it")
+        return draw_letters(self.heatmap()[chosen], text, titled(self, chosen), means, "mean drop of the output")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -128,7 +129,8 @@ def mutagenesis(
     sequences = as_one_hot(x, alphabet, unknown, native(model, x))
     length = sequences.shape[2]
     rows: list[int | str] = [GAP] if edit == "deletion" else [*alphabet]
-    engine = PatchEngine(model, sequences[:1], layer=layer)
+    with feeding(model, sequences[:1]):
+        engine = PatchEngine(model, sequences[:1], layer=layer)
     engines = (engine.on(sequence[None]) if item else engine for item, sequence in enumerate(sequences))
     what = f"{edit}s" + (f" of {len(sequences)} sequences" if len(sequences) > 1 else "")
     found, plan = [], None
@@ -185,7 +187,8 @@ def variants(
     edits = [_edit(sequence, variant, alphabet, unknown) for variant in listed]
     tail = _tail(following, alphabet, unknown, sequence)
     filler = torch.full((len(alphabet), max(edit.removed for edit in edits)), unknown or 0.0).to(sequence)
-    engine = PatchEngine(model, sequences, layer=layer)
+    with feeding(model, sequences):
+        engine = PatchEngine(model, sequences, layer=layer)
     made = changes(sequence, edits, torch.cat([tail, filler], 1))
     with reporting(progress, len(edits), "variants") as report:
         base, scores = sweep(engine, made, (len(edits),), target, report)

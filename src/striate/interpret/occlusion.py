@@ -15,7 +15,8 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.map import Changes
-from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, native, reporting, sweep
+from striate.interpret.scoring import checked, feeding
+from striate.interpret.sweep import BLOCK_BYTES, Change, Progress, Target, described, reporting, sweep
 from striate.locality.patch.engine import PatchEngine
 from striate.shapes import Bool, Float, Num, Tensor
 
@@ -100,11 +101,11 @@ def occlusion(
     for window, side in zip(windows, sides, strict=True):
         if window > side:
             raise InputError("the patch is larger than the input", expected=f"at most {sides}", got=windows)
-    like = native(model, x)
-    x = x.detach().to(like if x.is_floating_point() else like.device)
+    x = checked(model, x)
     filler = _filler(fill, x)
     places = [range(0, side - size + 1, step) for side, size, step in zip(sides, windows, strides, strict=True)]
-    engine = PatchEngine(model, x, layer=layer)
+    with feeding(model, x):
+        engine = PatchEngine(model, x, layer=layer)
     changes = _changes(filler, places, windows)
     counts = [len(axis) for axis in places]
     with reporting(progress, math.prod(counts), "occlusion") as report:
@@ -154,7 +155,7 @@ def _changes(filler: Tensor, places: Sequence[range], window: tuple[int, ...]) -
 def _filler(fill: Fill, x: Tensor) -> Tensor:
     """(c, 1, …) for one value a channel, (c, *space) for one a position; (1,) for a token."""
     if not x.is_floating_point():
-        if not isinstance(fill, int | float) or fill != int(fill) or fill < 0:
+        if not isinstance(fill, int | float) or not math.isfinite(fill) or fill != int(fill) or fill < 0:
             raise InputError("the fill does not fit the input", expected="a token, from 0", got=repr(fill))
         return torch.tensor([int(fill)]).to(x)
     c, ones = x.shape[1], [1] * (x.dim() - 2)
@@ -167,6 +168,9 @@ def _filler(fill: Fill, x: Tensor) -> Tensor:
         values = torch.as_tensor(fill, dtype=x.dtype, device=x.device).detach()
     except (TypeError, ValueError, RuntimeError):  # None, rows of several lengths
         raise InputError("the fill does not fit the input", expected=expected, got=repr(fill)) from None
+    if not bool(values.isfinite().all()):
+        got = float(values[~values.isfinite()][0])
+        raise InputError("the fill has a value that is no number", expected="finite values", got=got)
     if values.shape == x.shape:
         return values[0]
     if values.shape == x.shape[1:]:

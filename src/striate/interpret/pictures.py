@@ -40,9 +40,10 @@ def draw_occlusion(found: OcclusionMap, output: tuple[int, ...]) -> Figure:
     heat, x = found.heatmap()[output], found.x[0]
     note = "Red: covering lowers the output; blue: it raises it; gray: never covered."
     if "letters" in found.parameters:
-        from striate.interpret.letter_pictures import draw_letters
+        from striate.interpret.letter_pictures import Meaning, draw_letters
 
-        return draw_letters(heat, found.parameters["letters"], titled(found, output), note, "drop of the output")
+        means = Meaning("covering lowers the output", "it raises it", "never covered")
+        return draw_letters(heat, found.parameters["letters"], titled(found, output), means, "drop of the output")
     if heat.dim() == 1:
         return _draw_signal(heat, x, found, output, note)
     if heat.dim() == 3:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from striate.errors import InputError, did_you_mean
+from striate.errors import InputError, StriateError, did_you_mean
 from striate.geometry.state import preserved, unwrapped
 from striate.interpret.sweep import Target, chosen, native
 from striate.shapes import Float, Tensor
@@ -54,13 +55,42 @@ def scored(output: Tensor, target: Target | Sequence[int] = None) -> Float[Tenso
     classes = _total(output, 2)
     if target is None:
         return classes.amax(1)
-    index = torch.as_tensor(target)
-    if index.dim() != 1 or len(index) != len(output):
-        if index.dim():
-            expected = f"one index, or {len(output)} (one for each item)"
-            raise InputError("the targets are not one for each item", expected=expected, got=target)
-        return chosen(classes, target)
-    return chosen(classes, target).diagonal()
+    each = one_each(target, len(output))
+    return chosen(classes, target) if each is None else chosen(classes, each).diagonal()
+
+
+def one_each(target: Target | Sequence[int], items: int) -> list[int] | None:
+    """The indices where each item has its own; None where one target is meant for all.
+
+    Raises InputError where they are not as many as the items, and for what is no target.
+
+    >>> one_each([2, 0], 2), one_each(2, 2)
+    ([2, 0], None)
+    """
+    if target is None or (callable(target) and not isinstance(target, Tensor)):
+        return None
+    try:
+        index = torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        raise _no_target(target) from None
+    if index.dim() == 1 and len(index) != items:
+        expected = f"one index, or {items} (one for each item)"
+        raise InputError("the targets are not one for each item", expected=expected, got=index.tolist())
+    if index.dim() > 1 or index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise _no_target(target)
+    return [int(number) for number in index] if index.dim() else None
+
+
+def _no_target(target: Any) -> InputError:
+    expected = "an index along axis 1 of the output, one for each item, a function of the output, or None"
+    return InputError("no such target", expected=expected, got=repr(target))
+
+
+def no_number(scores: Tensor, what: str = "the output that is explained") -> InputError:
+    """What to raise where `scores`, one an item, are not all finite."""
+    item = int((~scores.isfinite()).flatten().nonzero()[0])
+    fix = "Explain a layer before what divides by zero or overflows (layer=...)."
+    return InputError(f"{what} is no number", where=f"item {item}", got=float(scores.flatten()[item]), fix=fix)
 
 
 def classes_of(output: Tensor, target: Target | Sequence[int] = None) -> list[int] | None:
@@ -69,7 +99,8 @@ def classes_of(output: Tensor, target: Target | Sequence[int] = None) -> list[in
         return None
     if target is None:
         return _total(output, 2).argmax(1).tolist() if output.dim() > 1 else None
-    return torch.as_tensor(target).expand(len(output)).tolist()
+    each = one_each(target, len(output))
+    return [int(target)] * len(output) if each is None else each  # type: ignore[arg-type]
 
 
 def _total(output: Tensor, axes: int) -> Tensor:
@@ -105,6 +136,23 @@ def find_layer(model: nn.Module, path: str) -> nn.Module:
     return found
 
 
+@contextlib.contextmanager
+def feeding(model: nn.Module, x: Tensor) -> Iterator[None]:
+    """Whatever a network raises on an input (of too few channels, say) as an error of one line."""
+    try:
+        yield
+    except (StriateError, torch.OutOfMemoryError):
+        raise
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+        said = " ".join(f"{type(error).__name__}: {error}".partition("\n")[0].split())
+        raise InputError(
+            "the network fails on this input",
+            where=type(model).__name__,
+            got=f"items {tuple(x.shape[1:])} of {str(x.dtype).removeprefix('torch.')} ({said})",
+            fix="Is x as the network takes it (channels, sizes, type)?",
+        ) from error
+
+
 def output_of(model: nn.Module, x: Tensor, layer: str = "") -> Tensor:
     """The first tensor that a layer returns at its last call, "" for the network itself; whatever graph it has.
 
@@ -113,13 +161,14 @@ def output_of(model: nn.Module, x: Tensor, layer: str = "") -> Tensor:
     Raises InputError where the layer is not called, or returns no tensor.
     """
     if not layer:
-        return first_tensor(model(x.clone()), type(model).__name__)
+        with feeding(model, x):
+            return first_tensor(model(x.clone()), type(model).__name__)
     seen: list[Any] = []
     # A view would be written into by an in-place activation that follows.
     hook = find_layer(model, layer).register_forward_hook(
         lambda _module, _args, out: seen.append(first_tensor(out, layer).clone())
     )
-    with hook:
+    with hook, feeding(model, x):
         model(x.clone())
     if not seen:
         raise never_called(layer)
@@ -145,12 +194,9 @@ def output_after(
             raise InputError("the layer returns no floats", where=layer, got=found.dtype)
         torch.set_grad_enabled(True)
         leaves.append((found if values is None else values).detach().requires_grad_())
-        entering = leaves[-1].clone()  # an in-place activation may follow, which no leaf allows
-        if isinstance(out, Tensor):
-            return entering
-        return type(out)([entering, *out[1:]]) if isinstance(out, list | tuple) else entering
+        return with_first(out, leaves[-1].clone())  # an in-place activation may follow, which no leaf allows
 
-    with find_layer(model, layer).register_forward_hook(cut), torch.no_grad():
+    with find_layer(model, layer).register_forward_hook(cut), torch.no_grad(), feeding(model, x):
         output = first_tensor(model(x.clone()), type(model).__name__)
     if not leaves:
         raise never_called(layer)
@@ -175,3 +221,27 @@ def first_tensor(found: Any, where: str) -> Tensor:
         with contextlib.suppress(InputError):
             return first_tensor(part, where)
     raise InputError("the layer returns no tensor", where=where, got=type(found).__name__)
+
+
+def with_first(found: Any, new: Tensor) -> Any:
+    """What a layer returned with `new` in place of its `first_tensor`, as it was otherwise: tuple, dictionary ...
+
+    >>> with_first((None, {"h": torch.zeros(1)}, 3), torch.ones(1))
+    (None, {'h': tensor([1.])}, 3)
+    """
+    if isinstance(found, Tensor):
+        return new
+    pairs = found.items() if isinstance(found, dict) else enumerate(found)
+    key, part = next((key, part) for key, part in pairs if _holds_tensor(part))
+    if isinstance(found, dict | list):
+        made = copy.copy(found)
+        made[key] = with_first(part, new)
+        return made
+    several = [*found[:key], with_first(part, new), *found[key + 1 :]]
+    return type(found)(*several) if hasattr(found, "_fields") else type(found)(several)
+
+
+def _holds_tensor(found: Any) -> bool:
+    with contextlib.suppress(InputError):
+        return first_tensor(found, "") is not None
+    return False

@@ -13,6 +13,7 @@ from striate.errors import InputError
 from striate.interpret.map import Map
 from striate.interpret.motifs import Motif
 from striate.interpret.mutagenesis import alphabet_of
+from striate.interpret.scoring import feeding
 from striate.interpret.sequences import as_one_hot, one_hot
 from striate.interpret.sweep import Change, Progress, Target, described, native, reporting, sweep
 from striate.locality.patch.engine import PatchEngine
@@ -123,7 +124,8 @@ def motif_spacing(
         expected = f"{free[0]} to {free[-1]}, without overlap with the first" if free else "room for both"
         raise InputError("the second motif does not fit there", expected=expected, got=wrong[0] if wrong else "none")
     starts = torch.tensor([[place + distance] for distance in chosen])
-    engine = PatchEngine(model, x[:1], layer=layer)
+    with feeding(model, x[:1]):
+        engine = PatchEngine(model, x[:1], layer=layer)
     rows: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     with reporting(progress, 2 * len(x) * len(chosen), "motif spacings") as report:
         for background in x[:, None]:

@@ -36,9 +36,13 @@ def sweep(
 
     A change's first part says which of the prod(sides) scores it is; those that no change makes are the base.
     `report` is told how many more are done, in all prod(sides). Outputs that are no floats (a decision) become floats.
-    Raises InputError for a target that the output does not have, and scores that no memory would hold.
+    Raises InputError for a target that the output does not have, outputs of which none is finite, and scores that no
+    memory would hold.
     """
     base = _kept(engine.base, target)[0]
+    if not bool(base.isfinite().any()):
+        fix = "Explain a layer before what divides by zero or overflows (layer=...)."
+        raise InputError("the output that is explained is no number", got=float(base.flatten()[0]), fix=fix)
     total = math.prod(sides)
     if base.numel() * total * base.element_size() > MOST_BYTES:
         raise InputError(

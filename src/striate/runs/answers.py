@@ -39,6 +39,7 @@ def answer_files(
     folder: Path,
     *,
     batch_size: int = 16,
+    scale: float | None = None,
     progress: Progress | None = None,
     **options: Any,
 ) -> list[dict[str, Any]]:
@@ -57,6 +58,8 @@ def answer_files(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"cannot write {folder}: {error.strerror}. Choose another --out.") from error
+    if scale is not None:
+        options["scale"] = scale  # what decides the answer like the task's own
     by = _identity(model, card, options)
     done = {line["file"]: line for line in _read_lines(folder / LINES)}
     if any(line["by"] != by for line in done.values()):
@@ -107,13 +110,14 @@ def _identity(model: nn.Module, card: Card, options: dict[str, Any]) -> str:
 def file_stems(names: Sequence[str], taken: Collection[str] = ()) -> dict[str, str]:
     """A file name of its own for each item, as like its name as can be and none of those `taken`.
 
-    >>> file_stems(["a/cat 1.png", "b/cat 1.png"])
-    {'a/cat 1.png': 'cat_1', 'b/cat 1.png': 'cat_1_2'}
+    >>> file_stems(["a/cat 1.png", "b/cat 1.png", "few.fa, chr7"])
+    {'a/cat 1.png': 'cat_1', 'b/cat 1.png': 'cat_1_2', 'few.fa, chr7': 'few_chr7'}
     """
     stems: dict[str, str] = {}
     used = set(taken)
     for name in names:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(name).stem).strip("_") or "item"
+        inside = Path(name).suffix.partition(", ")[2]  # the name of an item of a file that holds several
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", f"{Path(name).stem}_{inside}").strip("_") or "item"
         stem = next(stem for number in count(1) if (stem := f"{plain}_{number}" if number > 1 else plain) not in used)
         stems[name] = stem
         used.add(stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,20 @@ from torch import nn
 
 from striate import zoo
 from striate.data import Input, Meaning, read_input
-from striate.errors import InputError
+from striate.errors import InputError, listed
 from striate.plain import from_null, to_json
+from striate.shapes import Tensor
 from striate.tasks import Task, read_task
-from striate.train import lay_out, load_weights, read_tensors, save_tensors, settle_process, write_atomically
+from striate.train import (
+    averaged,
+    ensemble,
+    lay_out,
+    load_weights,
+    read_tensors,
+    save_tensors,
+    settle_process,
+    write_atomically,
+)
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 
@@ -82,21 +93,82 @@ def save_model(folder: Path, model: nn.Module, card: Card) -> None:
     write_atomically(folder / CARD, (to_json(card.json(), indent=2) + "\n").encode())
 
 
-def load(run_folder: str | Path) -> tuple[nn.Module, Card]:
+def load(run_folder: str | Path, *others: str | Path) -> tuple[nn.Module, Card]:
     """The trained model of a run, in evaluation mode on the CPU, and its card.
 
         model, card = striate.load("runs/20261121-093000-lenet5-digits")
         logits = model(card.preprocess("seven.png")[None])
 
-    Raises InputError when the folder is no finished run, and when weights and card do not belong together.
+    Of several runs, one network that says the mean of what theirs say (`striate.train.ensemble`), and a card to use it
+    with. They may differ in their networks, and in the training items that their inputs are standardized by.
+
+    Raises InputError when a folder is no finished run, when weights and card do not belong together, and for runs whose
+    outputs do not mean the same, that take other inputs, or one given twice.
     """
     settle_process()
-    card = read_card(Path(run_folder))
+    folders = [Path(folder) for folder in (run_folder, *others)]
+    found = [_load(folder) for folder in folders]
+    return found[0] if len(found) == 1 else _together(folders, found)
+
+
+def _load(folder: Path) -> tuple[nn.Module, Card]:
+    card = read_card(folder)
     model = card.build()
-    tensors, _ = read_tensors(Path(run_folder) / WEIGHTS)
-    load_weights(model, tensors, Path(run_folder) / WEIGHTS)
+    tensors, _ = read_tensors(folder / WEIGHTS)
+    load_weights(model, tensors, folder / WEIGHTS)
     lay_out(model)
     return model.eval(), card
+
+
+class Member(nn.Module):
+    """A network of several, which takes inputs that are not standardized and answers in the terms of another task."""
+
+    def __init__(self, model: nn.Module, card: Card, into: Task) -> None:
+        super().__init__()
+        self.model, self.preprocess = averaged(model, card.tta), card.preprocess
+        self.task, self.into = card.build_task(), into
+
+    def forward(self, x: Tensor) -> Any:
+        """The network's output."""
+        return self.task.translated(self.model(self.preprocess.rescaled(x)), self.into)
+
+
+def _together(folders: Sequence[Path], found: Sequence[tuple[nn.Module, Card]]) -> tuple[nn.Module, Card]:
+    """The mean of several networks, and its card."""
+    _, first = found[0]
+    task, plain = first.build_task(), first.preprocess.unscaled()
+    places = [folder.resolve() for folder in folders]
+    for folder, place, (_, card) in zip(folders[1:], places[1:], found[1:], strict=True):
+        pair = f"{folders[0]} and {folder}"
+        if places.count(place) > 1:
+            raise InputError("a run is given twice", got=folder, fix="Name each run once.")
+        if not task.alike(other := card.build_task()):
+            raise InputError(
+                "runs that answer differently have no mean", where=pair, expected=_spelled(task, other),
+                got=_spelled(other, task), fix="Choose runs of one task and the same classes.",
+            )  # fmt: skip
+        if card.preprocess.unscaled() != plain:
+            raise InputError(
+                "runs that take other inputs cannot answer together", where=pair, expected=_inputs(plain),
+                got=_inputs(card.preprocess.unscaled()), fix="Train them on the same kind and size of input.",
+            )  # fmt: skip
+    members = [Member(model, card, task) for model, card in found]
+    return ensemble(members).eval(), dataclasses.replace(first, preprocess=plain, tta=())
+
+
+def _spelled(task: Task, other: Task) -> str:
+    """A task in an error that tells it from another one."""
+    found = [f"{task.name} of {listed(task.output_names, 5)}" if task.output_names else task.name]
+    if (task.name, task.output_names) == (other.name, other.output_names):
+        theirs = other.json()
+        found += [f"{key} {value}" for key, value in task.json().items() if value != theirs[key]]
+    return ", ".join(found)
+
+
+def _inputs(preprocess: Input) -> str:
+    stored = {key: value for key, value in preprocess.json().items() if key not in ("mean", "std")}
+    text = to_json(stored)
+    return text if len(text) < 120 else f"{stored['kind']} of shape {preprocess.shape}, other words or settings"
 
 
 def read_card(folder: Path) -> Card:

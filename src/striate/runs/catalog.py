@@ -34,9 +34,15 @@ class RunSummary:
     scores: dict[str, float]
     problem: str = ""
 
+    @property
+    def measure(self) -> str:
+        """The headline of its task's scores; of an unfinished run what was watched beside the loss; '' for neither."""
+        names = [name for name in (self.scores or self.validation) if name != "n"]
+        return next((name for name in names if name != "loss"), names[0] if names else "")
+
     def json(self) -> dict[str, Any]:
         """As plain types."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "measure": self.measure}
 
 
 @dataclass(frozen=True)
@@ -60,13 +66,14 @@ class RunList:
         """One row a run: scores, and what tells its recipe from the others."""
         columns = [name for name in ("model", "data", "seed") if name not in self.differing]
         columns += self.differing
-        table = Table("run", "state", "test accuracy", "n", "validation", "epochs", "seconds", *columns)
+        table = Table("run", "state", "measure", "test", "n", "validation", "epochs", "seconds", *columns)
         for run in self.runs:
-            accuracy, watched = run.scores.get("accuracy"), run.validation.get("accuracy")
+            tested, watched = run.scores.get(run.measure), run.validation.get(run.measure)
             cells = (
                 run.folder,
                 run.state,
-                "–" if accuracy is None else f"{accuracy:.4f}",
+                run.measure.replace("_", " ") or "–",
+                "–" if tested is None else f"{tested:.4f}",
                 f"{run.scores.get('n', 0)}",
                 "–" if watched is None else f"{watched:.4f}",
                 f"{run.epochs}/{run.recipe.epochs:g}" if run.recipe else "–",
@@ -75,6 +82,11 @@ class RunList:
             )
             table.add_row(*map(Text, cells))  # brackets in a path are no markup
         return table
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, finished or not."""
+    return (folder / CARD).is_file() or (folder / RECIPE).is_file()
 
 
 def read_run(folder: Path) -> RunSummary:

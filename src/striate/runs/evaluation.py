@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.data import Framing, Items, Meaning, Pictures, open_items
+from striate.data import Framing, Items, Meaning, Pictures, Volumes, open_items
 from striate.data.items import Progress
 from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs.card import Card, load
 from striate.runs.record import RECIPE, absolute, load_recipe_data
 from striate.runs.seen import read_seen, without_seen
+from striate.runs.whole import whole_files
 from striate.shapes import Tensor
 from striate.tasks import Placed, Result, Scores, Task, check_takes, told
 from striate.tasks.intervals import intervals
@@ -44,7 +45,7 @@ class Evaluation:
 
 
 def evaluate_run(
-    folder: Path,
+    folder: Path | Sequence[Path],
     data: str | None = None,
     *,
     device: str = "auto",
@@ -57,18 +58,23 @@ def evaluate_run(
     Of the source that the model was trained on, and unchanged since, these are the items of its own test part. Of any
     other, items that it was trained on are left out, wherever they lie; `notes` say how many.
     With `resamples`, say 1000, every measure gets an interval that should hold 95 % of the time: over items, or over
-    groups of them where the source has any.
+    groups of them where the source has any. Of several runs the mean of their outputs is scored (see `load`), on the
+    test items of the first that none of them was trained on.
 
     Files that cannot be read raise InputError, or are left out with `skip_corrupt` and named. Raises InputError for a
     folder without a model, for data whose classes the model does not know, and where the run's own data has changed
     since.
     """
-    model, card = load(folder)
+    folder, *others = [folder] if isinstance(folder, Path) else folder
+    model, card = load(folder, *others)
     task = card.build_task()
     if data is None:
         items, skipped, notes = _own_items(folder, card, progress)
     else:
         items, skipped, notes = _other_items(folder, card, task, data, skip_corrupt, progress)
+    for other in others:
+        items, more = _unseen(items, other)
+        notes = (*notes, *(f"{other}: {note}" for note in more))
     place = find_device(device)
     kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)
     kept, targets = kept.cpu(), targets.cpu()
@@ -118,48 +124,77 @@ def _other_items(
     meaning = Meaning("none") if "none" in task.takes else card.meaning
     items, skipped = open_items(data, card.preprocess, meaning, skip_corrupt=skip_corrupt, progress=progress)
     check_takes(task.name, items.meaning)
+    items, notes = _unseen(items, folder)
+    return items, skipped, notes
+
+
+def _unseen(items: Items, folder: Path) -> tuple[Items, tuple[str, ...]]:
+    """The items that the run in this folder was not trained on, and a line where that leaves out some."""
     seen = read_seen(folder)
     if seen is None:
-        return items, skipped, (f"{folder} does not say which items it was trained on: some may be scored here",)
+        return items, (f"{folder} does not say which items it was trained on: some may be scored here",)
     items, note = without_seen(items, seen)
-    return items, skipped, (note,) if note else ()
+    return items, (note,) if note else ()
 
 
 def predict(
-    model: nn.Module, card: Card, items: Sequence[Any], *, batch_size: int = 16, **options: Any
+    model: nn.Module,
+    card: Card,
+    items: Sequence[Any],
+    *,
+    batch_size: int = 16,
+    scale: float | None = None,
+    **options: Any,
 ) -> tuple[Result, ...]:
     """What the model says of items: files, or whatever else `card.preprocess` reads (pictures: PIL, arrays, tensors).
 
-    `options` replace those of the task (for classification, `top_k`).
+    `scale`: see `predicting`. `options` replace those of the task (for classification, `top_k`).
     """
-    return tuple(result for _, result, _ in predicting(model, card, items, batch_size=batch_size, **options))
+    found = predicting(model, card, items, batch_size=batch_size, scale=scale, **options)
+    return tuple(result for _, result, _ in found)
 
 
 def predicting(
-    model: nn.Module, card: Card, items: Sequence[Any], *, batch_size: int = 16, stored: bool = False, **options: Any
+    model: nn.Module,
+    card: Card,
+    items: Sequence[Any],
+    *,
+    batch_size: int = 16,
+    stored: bool = False,
+    scale: float | None = None,
+    **options: Any,
 ) -> Iterator[tuple[Any, Result, Tensor]]:
     """Each item with what the model says of it and the units that it was given, batch by batch.
 
     The items are read by `card.preprocess`, unless they are `stored` ones of a set. What lies in a picture is told in
-    the pixels of the picture as it was given, of any size, and comes with the whole of it.
+    the pixels of the picture as it was given, of any size, and comes with the whole of it. For answers at every place
+    (masks, colors, pictures without noise, masks of volumes) the network is given the whole file, of any size, resized
+    by `scale`: by default so that the shorter side is as in training, or for pictures without noise and volumes not at
+    all. See `whole_files`.
     """
     if batch_size < 1:
         raise InputError("batch size is not positive", expected="at least 1", got=batch_size)
     task = told(card.build_task(), options)
+    seen, preprocess = averaged(model, card.tta), card.preprocess
+    if task.dense and not stored and isinstance(preprocess, Pictures | Volumes):
+        yield from whole_files(seen, preprocess, task, items, scale=scale, batch_size=batch_size)
+        return
+    if scale is not None:
+        what = "a scale is for answers at every place of a picture"
+        raise InputError(what, where=f"task {task.name}", fix="Leave --scale out.")
     place = next(model.parameters()).device
-    seen = averaged(model, card.tta)
     for first in range(0, len(items), batch_size):
         group = items[first : first + batch_size]
-        rows = [item if stored else card.preprocess.read(item) for item in group]
-        units = card.preprocess.units(torch.stack(rows).to(place))
+        rows = [item if stored else preprocess.read(item) for item in group]
+        units = preprocess.units(torch.stack(rows).to(place))
         nothing = torch.empty(len(group), 0, device=place)
-        inputs, _ = task.example(card.preprocess.standardize(units), nothing, None)
+        inputs, _ = task.example(preprocess.standardize(units), nothing, None)
         with evaluating(seen):
             results = task.answer(seen, inputs)
         for item, result, given in zip(group, results, units.cpu(), strict=True):
-            if not stored and isinstance(card.preprocess, Pictures) and isinstance(result, Placed):
-                whole = card.preprocess.whole(item)
-                framing = Framing(card.preprocess.shape[1:], (whole.shape[1], whole.shape[2]))
+            if not stored and isinstance(preprocess, Pictures) and isinstance(result, Placed):
+                whole = preprocess.whole(item)
+                framing = Framing(preprocess.shape[1:], (whole.shape[1], whole.shape[2]))
                 yield item, result.within(framing), whole
             else:
                 yield item, result, given

@@ -29,8 +29,9 @@ from torch import nn
 
 import striate
 from striate import zoo
-from striate.data import SOURCES, Data, Items, load_data
+from striate.data import Data, Items, Pictures, load_data
 from striate.data.items import Progress
+from striate.data.sources import find_source
 from striate.errors import DivergedError, InputError, StorageError, listed
 from striate.plain import from_null, to_json
 from striate.recipe import Recipe
@@ -142,9 +143,9 @@ def _start(model: nn.Module, recipe: Recipe, task: Task, data: Data) -> Iterator
     if recipe.weights is None:
         return
     other = Path(recipe.weights)
-    before = read_card(other).build_task()
-    alike = (before.name, before.output_names) == (task.name, task.output_names)
-    fresh = start_from(model, read_tensors(other / WEIGHTS)[0], other, anew=not alike)
+    card = read_card(other)
+    before, why = card.build_task(), _apart(card, recipe, task, data)
+    fresh = start_from(model, read_tensors(other / WEIGHTS)[0], other, anew=not before.alike(task), why=why)
     if fresh:
         trained_for = f"{before.name} of {listed(before.output_names)}" if before.output_names else before.name
         yield f"the last layer ({', '.join(fresh)}) starts anew: {other} was trained to {trained_for}"
@@ -156,6 +157,25 @@ def _start(model: nn.Module, recipe: Recipe, task: Task, data: Data) -> Iterator
             f"{other} was trained on {count:,} of the {len(data.tested):,} items that this run is tested on: "
             "its scores will be too good"
         )
+
+
+def _apart(card: Card, recipe: Recipe, task: Task, data: Data) -> str:
+    """What tells a run from the one whose weights it starts from, so that the weights do not fit; '' for no guess."""
+    network = parse_spec(recipe.model)[0]
+    network = zoo.ARCHITECTURES[network].name
+    channels = task.in_channels(data.preprocess.channels)
+    if card.architecture != network:
+        return f"That run's network is {card.architecture}, this one's {network}: write --model {card.architecture}."
+    if (theirs := card.options.get("in_channels", channels)) != channels:
+        fix = f"write --channels {theirs}" if isinstance(data.preprocess, Pictures) else "choose inputs like that run's"
+        return f"That run's network takes {theirs} channels, this one's {channels}: {fix}."
+    if card.input_shape != data.shape:
+        return f"That run's inputs are {_by(card.input_shape)}, these {_by(data.shape)}: take inputs of that size."
+    return ""
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _check_views(recipe: Recipe, data: Data) -> None:
@@ -172,7 +192,7 @@ def _check_views(recipe: Recipe, data: Data) -> None:
 
 def completed(recipe: Recipe) -> Recipe:
     """The recipe with what its data bring filled in: an absolute path, task, kind of input, augmentations."""
-    entry = SOURCES[recipe.data.partition(":")[0]]
+    entry = find_source(recipe.data)
     return dataclasses.replace(
         recipe,
         data=absolute(recipe.data),
@@ -244,7 +264,7 @@ def load_recipe_data(recipe: Recipe, progress: Progress | None = None) -> Data:
 
 def _image_size(recipe: Recipe, entry: zoo.Architecture) -> tuple[int, ...] | None:
     """None for the data's own size, or the network's where pictures have none or are smaller than it can take."""
-    source = SOURCES[recipe.data.partition(":")[0]]
+    source = find_source(recipe.data)
     if source.kind != "pictures" or len(entry.input) != 3:
         return None
     if source.size is not None and min(source.size) >= entry.least:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -36,8 +36,6 @@ class Colored:
 
     def within(self, framing: Framing) -> Colored:
         """The same at the size of the whole picture; grey where the network did not look."""
-        if framing.inner == framing.outer:
-            return self
         return Colored(framing.sampled(self.lab).nan_to_num(0.0))
 
     @property
@@ -86,6 +84,7 @@ class Colorize(Task):
     Raises InputError for a prior of another length, for a `mixing` outside 0..1 and a `temperature` not above 0.
     """
 
+    dense: ClassVar[Literal["", "resized", "own"]] = "resized"
     told_by: ClassVar[tuple[str, ...]] = ("temperature",)
     prior: tuple[float, ...]
     mean_color: tuple[float, ...] = (0.0, 0.0)

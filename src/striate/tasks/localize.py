@@ -183,6 +183,10 @@ class Localize(Task):
         """The classes."""
         return self.class_names
 
+    def alike(self, other: Task) -> bool:
+        """Boxes must be written alike, too."""
+        return super().alike(other) and isinstance(other, Localize) and self.convention == other.convention
+
     def encode(self, targets: Sequence[Mapping[str, Any] | None]) -> Float[Tensor, "n v"]:
         """A class and a box (left, top, right, bottom) an item, or None for no object -> the labels.
 

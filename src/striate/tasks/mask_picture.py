@@ -36,7 +36,7 @@ class MaskPicture:
     def within(self, framing: Framing) -> MaskPicture:
         """The mask at the size of the whole picture: scores interpolated, then the greatest; void where none are."""
         mask = self.mask
-        if self.scores is not None and framing.inner != framing.outer:
+        if self.scores is not None:
             mask = framing.classes(self.scores.float(), VOID).cpu().numpy()
         return MaskPicture(mask, self.class_names, self.palette)
 

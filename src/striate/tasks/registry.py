@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, get_type_hints, runtime_checkable
 
 import torch
 from rich.table import Table
@@ -85,6 +85,9 @@ class Task(ABC):
     """Fields that change only how the answers are read out, so that a prediction may set them anew."""
     scaled: ClassVar[bool] = True
     """Whether networks get standardized inputs; if not, units: pictures in 0..1."""
+    dense: ClassVar[Literal["", "resized", "own"]] = ""
+    """Of answers for every place of the input: how the network gets a whole file in a prediction, resized as in
+    training (without cutting) or at its own pixels."""
 
     @classmethod
     @abstractmethod
@@ -100,6 +103,14 @@ class Task(ABC):
     def output_names(self) -> tuple[str, ...]:
         """What each output stands for (classes, points, letters): weights of a last layer belong to these."""
         return ()
+
+    def alike(self, other: Task) -> bool:
+        """Whether the outputs for both mean the same: networks may be averaged, the weights of a last layer shared."""
+        return (self.name, self.outputs, self.output_names) == (other.name, other.outputs, other.output_names)
+
+    def translated(self, output: Any, into: Any) -> Any:
+        """An output for this task as one for `into`, an alike one measured on other training items."""
+        return output
 
     def in_channels(self, channels: int) -> int:
         """Channels that the network gets of inputs of so many."""

@@ -177,6 +177,10 @@ class Regress(Task):
         """Outputs in the quantities' own units."""
         return output.new_tensor(self.mean) + output.new_tensor(self.std) * output
 
+    def translated(self, output: Float[Tensor, "n k"], into: Regress) -> Float[Tensor, "n k"]:
+        """In the deviations of another training set."""
+        return (self.values(output) - output.new_tensor(into.mean)) / output.new_tensor(into.std)
+
     def metrics(self, kept: Float[Tensor, "n k"], target: Float[Tensor, "n k"]) -> Mapping[str, float]:
         """The loss, and the mean absolute error in the quantities' own units."""
         return {"loss": self.loss(kept, target).item(), "mae": (self.values(kept) - target).abs().mean().item()}

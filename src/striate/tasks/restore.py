@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
-from striate.data import Data
+from striate.data import Data, Framing
 from striate.data.items import Kind
 from striate.errors import InputError, did_you_mean
 from striate.shapes import Float, Tensor
@@ -25,14 +25,25 @@ DISTANCES = ("l2", "l1")
 
 @dataclass(frozen=True, eq=False)
 class Restored:
-    """A picture in 0..1 without its noise; `removed` is the root of the mean squared change, in 8-bit units."""
+    """A picture in 0..1 without its noise, and the one that was `given`."""
 
     picture: Float[Tensor, "c h w"]
-    removed: float | None = None
+    given: Float[Tensor, "c h w"] | None = None
+
+    def within(self, framing: Framing) -> Restored:
+        """The same at the size of the whole picture."""
+        given = None if self.given is None else framing.sampled(self.given)
+        return Restored(framing.sampled(self.picture), given)
+
+    @property
+    def removed(self) -> float | None:
+        """The root of the mean squared change, in 8-bit units."""
+        return None if self.given is None else (self.picture - self.given).square().mean().sqrt().item() * 255
 
     def row(self) -> dict[str, Any]:
         """How much was removed."""
-        return {"removed": "" if self.removed is None else round(self.removed, 3)}
+        removed = self.removed
+        return {"removed": "" if removed is None else round(removed, 3)}
 
     def json(self) -> dict[str, Any]:
         """The same number; the picture is a file."""
@@ -59,6 +70,7 @@ class Restore(Task):
     Raises InputError for unknown kinds of noise and distances, and for amounts out of range.
     """
 
+    dense: ClassVar[Literal["", "resized", "own"]] = "own"
     channels: int
     noise: str = "gaussian"
     sigma: float = 25.0
@@ -159,7 +171,4 @@ class Restore(Task):
     def answer(self, model: nn.Module, inputs: Float[Tensor, "n c h w"]) -> tuple[Restored, ...]:
         """The estimates, and how far they are from what was given."""
         found = self.decode(model(inputs))
-        return tuple(
-            Restored(one.picture, (one.picture - given).square().mean().sqrt().item() * 255)
-            for one, given in zip(found, inputs.cpu(), strict=True)
-        )
+        return tuple(Restored(one.picture, given) for one, given in zip(found, inputs.cpu(), strict=True))

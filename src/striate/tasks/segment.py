@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ class Segment(Task):
     fit, a dice outside 0..1, a stride below 1, an unknown class of regions.
     """
 
+    dense: ClassVar[Literal["", "resized", "own"]] = "resized"
     class_names: tuple[str, ...]
     class_weights: tuple[float, ...] | None = None
     palette: tuple[tuple[int, int, int], ...] = ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +17,10 @@ def ensemble(models: Sequence[nn.Module]) -> nn.Module:
 
         f(x) = (f_1(x) + ... + f_k(x)) / k
 
-    Of classifiers, logits are averaged (the geometric mean of the probabilities). They may be of different kinds, as
-    long as their outputs have one shape. Source: Krizhevsky, Sutskever, Hinton 2012, section 6 (there the mean of the
-    probabilities). Raises InputError for no networks, and at a call for outputs of different shapes.
+    Of several tensors (the heads of a localizer) each is averaged. Of classifiers, logits are averaged (the geometric
+    mean of the probabilities). They may be of different kinds, as long as their outputs have one shape. Source:
+    Krizhevsky, Sutskever, Hinton 2012, section 6 (there the mean of the probabilities).
+    Raises InputError for no networks, and at a call for outputs of different shapes.
 
     >>> triple, same = nn.Linear(1, 1, bias=False), nn.Identity()
     >>> _ = triple.weight.data.fill_(3)
@@ -37,10 +39,16 @@ class Ensemble(nn.Module):
         super().__init__()
         self.models = nn.ModuleList(models)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Any:
         """The mean of the outputs."""
         outputs = [model(x) for model in self.models]
-        shapes = list(dict.fromkeys(tuple(output.shape) for output in outputs))
-        if len(shapes) > 1:
-            raise InputError("the networks of an ensemble answer differently", expected=shapes[0], got=shapes[1])
-        return torch.stack(outputs).mean(0)
+        if isinstance(outputs[0], Tensor):
+            return _mean(outputs)
+        return tuple(_mean(parts) for parts in zip(*outputs, strict=True))
+
+
+def _mean(outputs: Sequence[Tensor]) -> Tensor:
+    shapes = list(dict.fromkeys(tuple(output.shape) for output in outputs))
+    if len(shapes) > 1:
+        raise InputError("the networks of an ensemble answer differently", expected=shapes[0], got=shapes[1])
+    return torch.stack(list(outputs)).mean(0)

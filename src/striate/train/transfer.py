@@ -10,39 +10,54 @@ from torch import nn
 from striate.errors import InputError, did_you_mean
 from striate.shapes import Tensor
 
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)  # outputs are the second axis of a weight
+
 
 def start_from(
-    model: nn.Module, tensors: Mapping[str, Tensor], where: object, *, anew: bool = False
+    model: nn.Module, tensors: Mapping[str, Tensor], where: object, *, anew: bool = False, why: str = ""
 ) -> tuple[str, ...]:
     """Copy the weights of another training into `model`; the names of those of its last layer that stay fresh.
 
-    The last layer (the one with the last parameters) keeps its own weights where the others have another shape, and
-    with `anew` in any case: they were trained for other classes. Raises InputError where any other tensor is missing,
-    of another shape or too many, changing nothing.
+    The last layer (the one with the last parameters) keeps its own weights where there are more or fewer outputs, and
+    with `anew` in any case: the others were trained for other classes. Raises InputError where any other tensor is
+    missing, of another shape or too many, naming those that differ and the reason `why`, if it is known; nothing is
+    changed then.
     """
     own = model.state_dict()
     names = [name for name, _ in model.named_parameters()]
     last = names[-1].rpartition(".")[0] if names else ""
-    fresh = tuple(
+    outputs = 1 if names and isinstance(model.get_submodule(last), TRANSPOSED) else 0
+    head = [name for name in own if name.rpartition(".")[0] == last]
+    other = any(name in tensors and tensors[name].shape != own[name].shape for name in head)
+    fresh = tuple(head) if anew or other else ()
+    differing = [
         name
-        for name in own
-        if name not in tensors or tensors[name].shape != own[name].shape or (anew and name.rpartition(".")[0] == last)
-    )
-    strange = [name for name in (*fresh, *tensors) if name.rpartition(".")[0] != last]
-    differing = [name for name in strange if name in fresh or name not in own]
+        for name in dict.fromkeys((*own, *tensors))
+        if name not in own or name not in tensors or not _fits(tensors[name], own[name], outputs, name in fresh)
+    ]
     if differing:
+        shown = [f"{name} {_shape(tensors, name)} there, {_shape(own, name)} here" for name in differing[:3]]
+        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise InputError(
             "the weights to start from are of another network",
             where=where,
-            expected=f"the same layers, but for the last one, {last or 'the network itself'}",
-            got=f"{differing[0]} {_shape(tensors, differing[0])}, here {_shape(own, differing[0])}",
-            fix="Choose the network of that run (its model.json).",
+            expected=f"the same layers, but for the outputs of the last one, {last or 'the network itself'}",
+            got="; ".join(shown) + more,
+            fix=why or "Choose the network and the inputs of that run (its model.json).",
         )
     with torch.no_grad():
         for name, tensor in own.items():
             if name not in fresh:
                 tensor.copy_(tensors[name])
     return fresh
+
+
+def _fits(theirs: Tensor, own: Tensor, outputs: int, fresh: bool) -> bool:
+    """Whether the shapes are the same; of the last layer, trained anew, but for the axis of its outputs."""
+    if not fresh or theirs.ndim != own.ndim:
+        return theirs.shape == own.shape
+    sides = enumerate(zip(theirs.shape, own.shape, strict=True))
+    return all(a == b for axis, (a, b) in sides if axis != outputs % own.ndim)
 
 
 def freeze(model: nn.Module, beginnings: Sequence[str]) -> None:

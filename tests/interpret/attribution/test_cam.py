@@ -392,3 +392,44 @@ def test_pictures(rank: int, signed: bool) -> None:
     assert any(word.startswith("Grad-CAM, ") for word in words)
     assert any("at the middle of its window" in word for word in words)
     figure.canvas.draw()
+
+
+def test_small_slopes_do_not_vanish_in_grad_cam_pp() -> None:
+    """Of slopes of 1e-25 the square is 0 in single precision; the share is 1/2, as g goes to 0."""
+    model, x = network().float(), images().float()
+    with torch.no_grad():
+        model[-1].weight *= 1e-25
+    values, slopes, _ = maps_and_slopes(model, x, 4, 1)
+    weights = slopes.double().clamp_min(0).sum((2, 3), keepdim=True) / 2
+    expected = F.relu((weights * values.double()).sum(1))
+    assert bool((expected > 0).any())
+    torch.testing.assert_close(grad_cam_pp(model, x, target=1, layer="4").scores.double() * 1e25, expected * 1e25)
+
+
+@pytest.mark.parametrize("end", [nn.Softmax(1), nn.LogSoftmax(1), nn.Sigmoid(), nn.LogSigmoid(), nn.Dropout()])
+def test_cam_looks_behind_what_follows_the_dense_layer(end: nn.Module) -> None:
+    model, x = network(), images()
+    torch.testing.assert_close(cam(nn.Sequential(model, end), x, target=1).scores, cam(model, x, target=1).scores)
+
+
+def test_cam_refuses_what_changes_the_classes_afterwards() -> None:
+    """A sum of two heads, say, is no class of the last dense layer, though there are as many outputs."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.one, self.other = nn.Conv2d(2, 5, 3), nn.Linear(5, 3), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            means = self.conv(x).mean((2, 3))
+            return self.one(means) + self.other(means)
+
+    form = "has not the form of CAM: .*: expected maps, their global average, one dense layer, got "
+    with pytest.raises(InputError, match=form + "other last, whose outputs are changed afterwards by more than a soft"):
+        cam(Two().double(), images())
+    with pytest.raises(InputError, match=form + "7 last, whose outputs are changed afterwards"):
+        cam(nn.Sequential(*network(), nn.ReLU()), images())
+    grouped = nn.Sequential(nn.Conv2d(2, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 2, 1, groups=2), nn.Flatten())
+    with pytest.raises(InputError, match=form + r"2 last, which reads \(4, 1, 1\) that are no averages"):
+        cam(grouped.double(), images())

@@ -148,6 +148,27 @@ def test_smooth_grad_is_a_mean_of_gradients() -> None:
     assert drawn.std() > 0.5
 
 
+def test_noise_that_moves_nothing_is_told() -> None:
+    """Where it would be the plain gradient without a word."""
+    square = Function(lambda x: (x**2).flatten(1).sum(1, keepdim=True))
+    x = torch.tensor([[[1.0, 3.0]], [[5.0, 5.0]]], dtype=torch.double)
+    with says(
+        "the noise is a share of the range of values, and an item has none: expected items of several values, "
+        "or a spread, got x[1] with 5 everywhere. Say what noise is a share of, in units of x: spread=1.0."
+    ):
+        smooth_grad(square, x)
+    torch.testing.assert_close(smooth_grad(square, x, samples=2, noise=0.0).scores, 2 * x)
+    given = smooth_grad(square, x[1:], samples=40, noise=0.1, spread=2.0, seed=1)
+    torch.testing.assert_close(given.scores, (2 * (x[1] + 0.2 * _blocks(40, 16, 1))).mean(0)[0])
+    assert given.parameters["spread"] == 2.0
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        with says("no such spread of values: expected a number above 0, in units of x, or None, got"):
+            smooth_grad(square, x, spread=wrong)
+    tokens = nn.Sequential(nn.Embedding(3, 2), nn.Flatten(), nn.Linear(8, 2))
+    with says("tokens have no values near their own: expected x of floats, got torch.int64. Use gradient, or"):
+        smooth_grad(tokens, torch.tensor([[0, 1, 2, 1]]), spread=1.0)
+
+
 def _blocks(samples: int, size: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     counts = [min(size, samples - first) for first in range(0, samples, size)]

@@ -17,8 +17,18 @@ from striate.interpret import deconvnet, deep_lift, gradient, guided_backpropaga
 from striate.interpret.attribution.rules import Rectified, Rescaled
 
 
+def masked_in_place(x: Tensor) -> Tensor:
+    x *= x > 0
+    return x
+
+
+def set_to_zero(x: Tensor) -> Tensor:
+    x[x < 0] = 0
+    return x
+
+
 class Written(nn.Module):
-    """conv, activation, conv, + shortcut, concat, activation, dense: with activations written in one of five ways."""
+    """conv, activation, conv, + shortcut, concat, activation, dense: with activations written in one way or another."""
 
     def __init__(self, way: str) -> None:
         super().__init__()
@@ -34,7 +44,20 @@ class Written(nn.Module):
             "torch": torch.relu,
             "clamped": lambda x: x.clamp(min=0),
             "clamped in place": lambda x: x.clamp_(0),
+            "clip": lambda x: torch.clip(x, 0),
             "maximum": lambda x: torch.maximum(x, torch.zeros(())),
+            "zero first": lambda x: torch.maximum(torch.zeros_like(x), x),
+            "keywords": lambda x: torch.maximum(input=x, other=torch.zeros(())),
+            "max": lambda x: torch.max(x, torch.zeros(())),
+            "where": lambda x: torch.where(x > 0, x, 0),
+            "where, method": lambda x: x.where(x >= 0, torch.zeros(())),
+            "where, keywords": lambda x: torch.where(condition=x.gt(0), input=x, other=torch.zeros(())),
+            "where not": lambda x: torch.where(x <= 0, 0, x),
+            "mask": lambda x: x * (x > 0),
+            "mask of floats": lambda x: (x > 0).to(x.dtype) * x,
+            "masked": lambda x: x.masked_fill(x < 0, 0),
+            "mask in place": masked_in_place,
+            "items set": set_to_zero,
         }
         self.activate = ways[way]
         self.double()
@@ -54,7 +77,20 @@ WAYS = (
     "torch",
     "clamped",
     "clamped in place",
+    "clip",
     "maximum",
+    "zero first",
+    "keywords",
+    "max",
+    "where",
+    "where, method",
+    "where, keywords",
+    "where not",
+    "mask",
+    "mask of floats",
+    "masked",
+    "mask in place",
+    "items set",
 )
 
 
@@ -115,6 +151,36 @@ def test_a_smooth_rectifier_has_its_own_slope_when_guided(activation: nn.Module)
     torch.testing.assert_close(guided_backpropagation(net, x, target=1).scores[0], weight * slope[0, 0])
 
 
+MASKS: dict[str, Callable[[Tensor], Tensor]] = {
+    "negative part": lambda x: torch.where(x > 0, 0, x),
+    "of another tensor": lambda x: x * (x.flip(2) > 0),
+    "not at zero": lambda x: x * (x > 0.5),
+    "other than zero": lambda x: torch.where(x > 0, x, -1),
+    "a maximum of two": lambda x: torch.max(x, x.flip(2)),
+    "computed": lambda x: (x.abs() + x) / 2,
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_mask_that_is_no_rectifier_keeps_its_derivative(name: str) -> None:
+    net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(6, 2))
+    net[0].forward = MASKS[name]
+    with pytest.raises(InputError, match="no rectifier, so this rule is the plain gradient"):
+        deconvnet(net, torch.randn(1, 1, 6), target=0)
+
+
+def test_a_mask_of_values_that_were_written_over_is_none() -> None:
+    def late(x: Tensor) -> Tensor:
+        x = x + 0
+        mask = x > 0
+        return x.neg_() * mask
+
+    net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(6, 2))
+    net[0].forward = late
+    with pytest.raises(InputError, match="no rectifier"):
+        guided_backpropagation(net, torch.randn(1, 1, 6), target=0)
+
+
 def test_no_rectifier_is_an_error() -> None:
     net = nn.Sequential(nn.Conv1d(1, 2, 1), nn.Tanh(), nn.Flatten())
     for method in (guided_backpropagation, deconvnet):
@@ -141,6 +207,22 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "max_pool with indices": lambda x: F.max_pool1d(x, 2, 2, return_indices=True)[0],
     "adaptive_max_pool": lambda x: F.adaptive_max_pool1d(x, 4),
     "max": lambda x: x.max(2, keepdim=True).values,
+    "max along an axis": lambda x: x.max(axis=2, keepdim=True)[0] + torch.max(input=x, dim=2, keepdims=True).values,
+    "max of two": lambda x: torch.max(x, x.flip(2)) + x.max(other=0.3 - x),
+    "min": lambda x: x.min(2, keepdim=True).values + x.amin(axis=1, keepdim=True),
+    "min of two": lambda x: torch.min(x, other=x.flip(1)),
+    "keywords": lambda x: torch.mul(x, other=x.flip(2)) + torch.maximum(x, other=x.flip(1)),
+    "all keywords": lambda x: torch.mul(input=x, other=x.tanh()),
+    "matmul by keyword": lambda x: torch.matmul(x, other=x.transpose(1, 2)),
+    "NumPy's names": lambda x: torch.multiply(x1=x, x2=x.tanh()) + x.amax(axis=(1, 2), keepdims=True),
+    "quotient by keyword": lambda x: torch.div(x, other=1 + x.square()) + torch.softmax(x, axis=1),
+    "clip": lambda x: torch.clip(x, -0.2, 0.4) + x.clip(min=0.1),
+    "log_softmax": lambda x: x.log_softmax(1) + F.log_softmax(input=x, dim=2),
+    "softmax by type": lambda x: F.softmax(x, -1, dtype=torch.double) + x.softmax(2, torch.double),
+    "softmin": lambda x: F.softmin(x, 2),
+    "logsumexp": lambda x: x.logsumexp(2, keepdim=True) + torch.logsumexp(x, dim=1)[:, None],
+    "glu": lambda x: F.glu(torch.cat([x, x.flip(2)], 1), 1),
+    "exp2": lambda x: x.tanh().exp2(),
     "amax": lambda x: x.amax((1, 2), keepdim=True) * torch.ones(1, 4, 4, dtype=x.dtype),
     "softmax": lambda x: x.softmax(1),
     "layer_norm": lambda x: F.layer_norm(x, x.shape[2:], torch.linspace(1, 2, x.shape[2], dtype=x.dtype)),
@@ -190,9 +272,77 @@ def test_an_operation_without_a_rule_leaves_a_gap() -> None:
     assert deep_lift(net, x, target=0).parameters["gap"] > 1e-3
 
 
+def test_results_have_the_type_that_was_asked_for() -> None:
+    x = torch.randn(2, 3, requires_grad=True)
+    for function in (F.softmax, torch.softmax, Tensor.softmax, F.log_softmax, torch.log_softmax, F.softmin):
+        with Rescaled(2) as rule:
+            made = function(x, dim=1, dtype=torch.double)
+        assert (made.dtype, rule.met) == (torch.double, 1)
+        torch.testing.assert_close(made, function(x, dim=1, dtype=torch.double))
+
+
+class TimeFirst(nn.Module):
+    """A network that has time on axis 0 inside, `back` to items before its activation or not."""
+
+    def __init__(self, back: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.mix, self.dense, self.back = nn.Linear(3, 5), nn.Linear(5, 2), back
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.mix(x.permute(2, 0, 1))
+        h = F.relu(h.transpose(0, 1) if self.back else h)
+        return self.dense(h.mean(1 if self.back else 0).tanh())
+
+
+TURNS: dict[str, Callable[[Tensor], Tensor]] = {
+    "transposed": lambda x: x.transpose(0, 2).relu().transpose(0, 2),
+    "by property": lambda x: x[:, :, 0].T.relu().T,
+    "one by one": lambda x: torch.stack([item.relu() for item in x]).flatten(1),
+    "taken": lambda x: torch.stack([x[0].sigmoid(), x[1].sigmoid()]).flatten(1),
+    "folded after a turn": lambda x: x.transpose(0, 1).flatten(0, 1).square().unflatten(0, (4, -1)).transpose(0, 1),
+    "product": lambda x: (x.movedim(0, 1) * x.movedim(0, 1).exp()).movedim(1, 0),
+    "a scale of all": lambda x: x * x.mean(),
+}
+
+
+@pytest.mark.parametrize("name", TURNS)
+def test_items_must_lie_on_axis_0_where_a_rule_of_deep_lift_acts(name: str) -> None:
+    net = nn.Sequential(nn.Identity(), nn.Flatten(), nn.LazyLinear(2))
+    net[0].forward = TURNS[name]
+    with torch.no_grad():
+        net(torch.randn(2, 4, 6))
+    says = r"along axis 0, and this may be another axis: \w+: expected 2 rows, got \(.*\).*\. Keep the items"
+    with pytest.raises(InputError, match=says):
+        deep_lift(net, torch.randn(1, 4, 6), target=0)
+
+
+@pytest.mark.parametrize(("items", "time"), [(1, 7), (1, 6), (2, 4), (1, 2)])
+def test_time_first_is_told_unless_it_ends_before_the_rule(items: int, time: int) -> None:
+    """Also where there are as many times as rows, which no shape tells; then it is told in either case."""
+    x = torch.randn(items, 3, time)
+    with pytest.raises(InputError, match=rf"relu: expected {2 * items} rows, got .*, after axes of \[{time}\] came"):
+        deep_lift(TimeFirst(back=False), x, target=0)
+    if time == 2 * items:
+        with pytest.raises(InputError, match="explain another number of items at a time"):
+            deep_lift(TimeFirst(back=True), x, target=0)
+    else:
+        assert deep_lift(TimeFirst(back=True), x, target=0).parameters["gap"] < 1e-5
+
+
+def test_items_may_be_folded_with_what_follows_them() -> None:
+    """As frames that a network takes for items of their own."""
+    x = torch.randn(2, 4, 6, dtype=torch.double)
+    plain, folded = (nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(24, 2)).double() for _ in range(2))
+    folded.load_state_dict(plain.state_dict())
+    plain[0].forward = torch.sigmoid
+    folded[0].forward = lambda x: x.flatten(0, 1).sigmoid().unflatten(0, (-1, 4))
+    torch.testing.assert_close(deep_lift(folded, x, target=0).scores, deep_lift(plain, x, target=0).scores)
+
+
 def test_rules_end_with_their_context() -> None:
     x = torch.tensor([-1.0, 2.0], requires_grad=True)
-    for rule in (Rectified(guided=False), Rescaled()):
+    for rule in (Rectified(guided=False), Rescaled(2)):
         with rule:
             F.relu(x)
         assert rule.met == 1

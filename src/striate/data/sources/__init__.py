@@ -1,6 +1,19 @@
 """Data sources by name: files as people have them, each read into one listing."""
 
-from striate.data.sources import clips, dna, photos, pictures, places, segmentation, series, sound, stack, strings, text
+from striate.data.sources import (
+    clips,
+    dna,
+    photos,
+    pictures,
+    places,
+    segmentation,
+    series,
+    sound,
+    stack,
+    strings,
+    table,
+    text,
+)
 from striate.data.sources.registry import SOURCES, Source, find_source, read_source, source
 
 __all__ = [
@@ -19,5 +32,6 @@ __all__ = [
     "source",
     "stack",
     "strings",
+    "table",
     "text",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from striate.data.items import Listing
 from striate.errors import InputError
@@ -17,7 +18,7 @@ class Source:
 
     `kind` is that of its raw inputs: pictures, volumes, text, sequences (DNA, RNA), sound or series. `inputs`, `task`
     and `augment` are what a recipe that names none gets. `size` is the height and width of its pictures, None where
-    they differ.
+    they differ. Where that depends on the file, `of(path)` gives those of these fields that it tells.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Source:
     inputs: str
     task: str
     augment: tuple[str, ...]
+    of: Callable[[Path], Mapping[str, Any]] | None = None
 
     @property
     def spec(self) -> str:
@@ -52,19 +54,22 @@ def source(
     inputs: str = "pictures",
     task: str = "classify",
     augment: tuple[str, ...] = (),
+    of: Callable[[Path], Mapping[str, Any]] | None = None,
 ) -> Callable[[Callable[..., Listing]], Callable[..., Listing]]:
     """Register the decorated function as the data source `name`."""
 
     def add(read: Callable[..., Listing]) -> Callable[..., Listing]:
-        SOURCES.add(Source(name, read, has_path, size, kind, inputs, task, augment))
+        SOURCES.add(Source(name, read, has_path, size, kind, inputs, task, augment, of))
         return read
 
     return add
 
 
 def find_source(spec: str) -> Source:
-    """The source that a spec names; InputError for one that does not exist."""
-    return SOURCES[spec.partition(":")[0]]
+    """The source that a spec names, as its file tells it; InputError for one that does not exist."""
+    name, _, rest = spec.partition(":")
+    entry, path = SOURCES[name], Path(rest).expanduser()
+    return entry if entry.of is None or not path.is_file() else replace(entry, **entry.of(path))
 
 
 def read_source(spec: str) -> Listing:
@@ -79,6 +84,8 @@ def read_source(spec: str) -> Listing:
         raise InputError("a data source without its path", where=spec, fix=f"Write {entry.spec}.")
     path = Path(rest).expanduser()
     archive, _, _ = rest.rpartition(":")  # FILE.tar.gz:NAME
+    if entry.of is not None and path.is_dir():
+        raise InputError("a folder where a file is wanted", where=path, fix=f"Write {entry.spec}, PATH being a file.")
     if not path.exists() and not (archive and Path(archive).expanduser().is_file()):
         raise InputError("no such file or folder", where=path, fix="Check the path after the first colon.")
     return entry.read(path)

@@ -19,9 +19,20 @@ from striate.errors import InputError
 from striate.geometry.graph import Graph, Value
 from striate.geometry.trace import trace
 from striate.interpret.attribution.placement import Placement, resized
+from striate.interpret.lean import laid_out, lean
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
-from striate.interpret.scoring import checked, classes_of, examined, find_layer, output_after, output_of, scored
+from striate.interpret.scoring import (
+    checked,
+    classes_of,
+    examined,
+    find_layer,
+    no_number,
+    one_each,
+    output_after,
+    output_of,
+    scored,
+)
 from striate.interpret.sweep import Progress, Report, Target, described, reporting
 from striate.shapes import Float, Num, Tensor
 
@@ -30,7 +41,6 @@ if TYPE_CHECKING:
 
 # (A, dS/dA) -> a map for each item
 Weigh = Callable[[Tensor, Tensor], Tensor]
-BATCH = 4  # items at a time: more do not fit into the caches
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -67,7 +77,7 @@ def grad_cam(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Grad-CAM: ReLU(Σ_k w_k A_k), where w_k is the mean over positions of dS/dA_k.
@@ -77,7 +87,8 @@ def grad_cam(
     a function takes a part of it: target=lambda y: (y[:, 3] * mask).sum((1, 2)).
     `layer`: path of the module whose outputs are A; without it the last one with spatial axes that is no pooling (and,
     of dense outputs, no map of the classes), as `parameters` says. `signed`: keep what speaks against S, too.
-    `batch_size`: items at a time. `scores`: (n, *grid) in the units of S per unit of A, `heatmap()` over x.
+    `batch_size`: items at a time, by itself what is fastest. `scores`: (n, *grid) in the units of S per unit of A,
+    `heatmap()` over x.
 
     Raises InputError for a layer that is not there, is not called or has no spatial axes, a network without
     convolution, a target that is no class, and for values that are no numbers.
@@ -102,12 +113,12 @@ def grad_cam_pp(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Grad-CAM++: as `grad_cam`, with weights for which several objects of the class count alike, whatever their sizes.
 
-    w_k = Σ a_k ReLU(g_k), with g = dS/dA and a_k = g_k² / (2 g_k² + g_k³ Σ A_k) at each position (0 where g_k is).
+    w_k = Σ a_k ReLU(g_k), with g = dS/dA and a_k = g_k² / (2 g_k² + g_k³ Σ A_k) = 1 / (2 + g_k Σ A_k) at each position.
 
     These are the paper's weights for exp(S), up to the factor exp(S), which is one for the whole map.
     Arguments, errors: see `grad_cam`. Source: Chattopadhay et al. 2018, eq. 10 and 19.
@@ -115,8 +126,8 @@ def grad_cam_pp(
 
     def weigh(values: Tensor, slopes: Tensor) -> Tensor:
         total = values.flatten(2).sum(2).reshape(*values.shape[:2], *[1] * (values.dim() - 2))
-        below = 2 * slopes**2 + slopes**3 * total
-        share = torch.where(below != 0, slopes**2 / torch.where(below != 0, below, 1), 0)
+        below = 2 + slopes * total  # g² is left out above and below: of small slopes it is no number but 0
+        share = torch.where(below != 0, 1 / torch.where(below != 0, below, 1), 0)
         weights = (share * slopes.clamp_min(0)).flatten(2).sum(2)
         return (weights.reshape(total.shape) * values).sum(1)
 
@@ -130,7 +141,7 @@ def layer_cam(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Layer-CAM: ReLU(Σ_k ReLU(dS/dA_k) A_k), each position by its own gradient, so that early layers tell, too.
@@ -151,7 +162,7 @@ def score_cam(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int = 16,
+    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Score-CAM: ReLU(Σ_k w_k A_k), where w_k tells how much of the score is left where only channel k is seen.
@@ -164,21 +175,25 @@ def score_cam(
     Source: Wang et al. 2020, algorithm 1 (its baseline cancels in the softmax).
     """
     x, path, placement = _prepared(model, x, layer)
-    check_size(batch_size)
     if not x.is_floating_point():
         fix = "Pass one-hot channels (n, c, t)."
         raise InputError("masks need an input of floats", where="x", got=x.dtype, fix=fix)
     own, base, scores = one_each(target, len(x)), [], []
-    with examined(model), contextlib.ExitStack() as stack, torch.no_grad():
+    with (
+        examined(model) as network,
+        lean(network, x, path, size=batch_size) as rows,
+        contextlib.ExitStack() as stack,
+        torch.no_grad(),
+    ):
         report: Report | None = None
         for item, part in enumerate(x[:, None]):
-            output, values = (found.detach() for found in output_after(model, part, path))
+            output, values = (found.detach() for found in output_after(network, part, path))
             if report is None:
                 report = stack.enter_context(reporting(progress, len(x) * values.shape[1], "Score-CAM"))
             wanted = target if own is None else own[item : item + 1]
             wanted = classes_of(output, wanted) or wanted
             base.append(scored(output, wanted))
-            weights = _confidence(model, part, grid_of(values, path)[0], placement, wanted, batch_size, report)
+            weights = _confidence(network, part, grid_of(values, path)[0], placement, wanted, rows, report)
             found = torch.tensordot(weights, values[0], 1)[None]
             scores.append(found if signed else found.clamp_min(0))
     return finished("Score-CAM", x, base, scores, target, path, placement, {"signed": signed})
@@ -190,21 +205,21 @@ def _confidence(
     values: Float[Tensor, "k *grid"],
     placement: Placement,
     target: Any,
-    batch_size: int,
+    rows: int,
     report: Report,
 ) -> Float[Tensor, " k"]:
     """Softmax of the scores of one item seen through each channel; 0 for channels that are no mask."""
     flat = values.flatten(1)
     least, most = flat.amin(1), flat.amax(1)
     scores = flat.new_full((len(flat),), -math.inf)
-    for first in range(0, len(flat), batch_size):
-        which = torch.arange(first, min(first + batch_size, len(flat)), device=x.device)
+    for first in range(0, len(flat), rows):
+        which = torch.arange(first, min(first + rows, len(flat)), device=x.device)
         live = which[(most > least)[which]]
         if len(live):
             low, high = (edge[live].reshape(-1, *[1] * (values.dim() - 1)) for edge in (least, most))
             masks = placement.spread((values[live] - low) / (high - low)).nan_to_num(0)
             several = target * len(live) if isinstance(target, list) else target
-            scores[live] = scored(output_of(model, x * masks[:, None]), several)
+            scores[live] = scored(output_of(model, laid_out(x * masks[:, None])), several)
         report(len(which))
     return torch.zeros_like(scores) if bool(scores.isinf().all()) else scores.softmax(0)
 
@@ -217,14 +232,18 @@ def _by_gradient(
     target: Target,
     layer: str | None,
     signed: bool,
-    batch_size: int,
+    batch_size: int | None,
     progress: Progress,
 ) -> CamMap:
     x, path, placement = _prepared(model, x, layer)
     base, scores = [], []
-    with examined(model), reporting(progress, len(x), method) as report:
-        for part, wanted in parts(x, target, batch_size):
-            output, values = output_after(model, part, path)
+    with (
+        examined(model) as network,
+        lean(network, x, path, len(x), batch_size) as rows,
+        reporting(progress, len(x), method) as report,
+    ):
+        for part, wanted in parts(x, target, rows):
+            output, values = output_after(network, laid_out(part), path)
             with torch.enable_grad():
                 score = scored(output, wanted)
             slopes = _slopes(score, grid_of(values, path), path)
@@ -325,31 +344,9 @@ def _no_grid(path: str, shape: Sequence[int]) -> InputError:
 
 def parts(x: Tensor, target: Target, size: int) -> Iterator[tuple[Tensor, Any]]:
     """The items, so many at a time, each part with its targets."""
-    check_size(size)
     own = one_each(target, len(x))
     for first in range(0, len(x), size):
         yield x[first : first + size], target if own is None else own[first : first + size]
-
-
-def check_size(size: int) -> None:
-    if size < 1:
-        raise InputError("wrong batch_size", expected="1 or more", got=size)
-
-
-def one_each(target: Target, items: int) -> list[int] | None:
-    """The indices where each item has its own; None where one target is meant for all.
-
-    Raises InputError where they are not as many as the items.
-    """
-    if target is None or callable(target):
-        return None
-    index = torch.as_tensor(target)
-    if not index.dim():
-        return None
-    if len(index) != items:
-        expected = f"one index, or {items} (one for each item)"
-        raise InputError("the targets are not one for each item", expected=expected, got=index.tolist())
-    return list(index.tolist())
 
 
 def _mean(slopes: Tensor) -> Tensor:
@@ -368,6 +365,8 @@ def finished(
 ) -> CamMap:
     """The finished map of all items; of one item without its axis."""
     outputs, maps = torch.cat([*base]).cpu(), torch.cat([*scores]).cpu()
+    if not bool(outputs.isfinite().all()):
+        raise no_number(outputs)
     if len(x) == 1:
         outputs, maps = outputs[0], maps[0]
     names = AXES.get(len(placement.grid), tuple(f"axis {i}" for i in range(len(placement.grid))))

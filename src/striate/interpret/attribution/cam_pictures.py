@@ -10,7 +10,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from striate.interpret import sheet
-from striate.interpret.letter_pictures import draw_letters
+from striate.interpret.letter_pictures import Meaning, draw_letters
 from striate.interpret.pictures import SIDE, WIDE, draw_channels, height_of, magnitude, photo_of, scale, titled
 from striate.interpret.sheet import MARGIN, RULE, Array
 from striate.shapes import Tensor
@@ -23,7 +23,9 @@ def draw_cam(found: CamMap, output: tuple[int, ...]) -> Figure:
     """See `CamMap.plot`."""
     heat, x, note = found.heatmap()[output], found.x[output[0] if output else 0].double(), _note(found)
     if "letters" in found.parameters:
-        return draw_letters(heat, found.parameters["letters"], titled(found, output), note, found.method)
+        below = "against it" if bool((heat < 0).any()) else ""
+        means = Meaning("speaks for the output", below, "no unit looks there", note)
+        return draw_letters(heat, found.parameters["letters"], titled(found, output), means, found.method)
     if heat.dim() == 1:
         return _draw_signal(heat, x, found, output, note)
     if heat.dim() == 3:

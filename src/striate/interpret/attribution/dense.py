@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +16,23 @@ from striate.errors import InputError
 from striate.geometry.graph import Graph, Value
 from striate.geometry.seen import named
 from striate.geometry.trace import trace
-from striate.interpret.attribution.cam import BATCH, CamMap, finished, parts, space_of
+from striate.interpret.attribution.cam import CamMap, finished, parts, space_of
 from striate.interpret.attribution.placement import Placement
+from striate.interpret.lean import laid_out, lean
 from striate.interpret.scoring import checked, classes_of, examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, reporting
 from striate.shapes import Num, Tensor
 
 AVERAGES = ("mean", "avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d")
 DENSE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+# What may follow the dense layer: S is what it gives itself.
+ENDINGS: tuple[Callable[[Tensor], Tensor], ...] = (
+    torch.clone,
+    functools.partial(torch.softmax, dim=1),
+    functools.partial(torch.log_softmax, dim=1),
+    torch.sigmoid,
+    nn.functional.logsigmoid,
+)
 
 
 def cam(
@@ -30,7 +40,7 @@ def cam(
     x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
-    batch_size: int = BATCH,
+    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """CAM: Σ_k w_k A_k, where A are the maps that the network averages and w the weights from them to the class.
@@ -51,9 +61,14 @@ def cam(
     if callable(target):
         raise InputError("CAM explains a class", expected="an index, or None", got="a function", fix="Use grad_cam.")
     base, scores, last = [], [], None
-    with examined(model), torch.no_grad(), reporting(progress, len(x), "CAM") as report:
-        for part, wanted in parts(x, target, batch_size):
-            last = _ending(model, part)
+    with (
+        examined(model) as network,
+        lean(network, x, "", len(x), batch_size) as rows,
+        torch.no_grad(),
+        reporting(progress, len(x), "CAM") as report,
+    ):
+        for part, wanted in parts(x, target, rows):
+            last = _ending(network, laid_out(part))
             classes = torch.tensor(classes_of(last.logits, wanted))
             base.append(scored(last.logits, wanted))
             scores.append(torch.einsum("nk,nk...->n...", last.weights[classes], last.maps))
@@ -112,14 +127,18 @@ def _ending(model: nn.Module, x: Tensor) -> Ending:
     if not dense:
         raise _other(model, "no dense layer")
     path, module, read, logits = dense[-1]
-    for maps, means in reversed(averages.found):
-        if torch.equal(means, read.flatten(1)) and logits.numel() == output.numel():
-            weights = module.weight
-            assert isinstance(weights, Tensor)
-            return Ending(_grid(maps, x), weights.detach().flatten(1), logits.flatten(1))
     if logits.numel() != output.numel():
         sizes = f"{tuple(logits.shape[1:])} are not the {output.shape[1]} outputs"
         raise _other(model, f"{path} last, whose {sizes}")
+    logits = logits.flatten(1)
+    if not any(torch.allclose(ended(logits), output, atol=1e-6) for ended in ENDINGS):
+        raise _other(model, f"{path} last, whose outputs are changed afterwards by more than a softmax or sigmoid")
+    weights = module.weight
+    assert isinstance(weights, Tensor)
+    weights = weights.detach().flatten(1)
+    for maps, means in reversed(averages.found):
+        if torch.equal(means, read.flatten(1)) and weights.shape[1] == means.shape[1]:
+            return Ending(_grid(maps, x), weights, logits)
     raise _other(model, f"{path} last, which reads {tuple(read.shape[1:])} that are no averages of maps")
 
 

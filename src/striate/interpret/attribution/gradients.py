@@ -8,6 +8,7 @@ guided_backpropagation, deconvnet  gradients rectified on their way back: pictur
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -16,7 +17,8 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
-from striate.interpret.attribution.run import ROWS, Attribution, Baseline, Run, around, from_baseline, parts
+from striate.interpret.attribution.run import Attribution, Baseline, Run, around, from_baseline, parts
+from striate.interpret.scoring import checked
 from striate.interpret.sweep import Progress, Report, Target
 from striate.shapes import Num, Tensor
 
@@ -63,7 +65,9 @@ def guided_backpropagation(
 ) -> Attribution:
     """The gradient, of which each rectifier on the way back lets only positive parts through, where it was open.
 
-    Works on activations as modules, as functions, shared and in place. Arguments as of `gradient`.
+    Works on activations as modules, as functions, shared and in place, as clamps and maxima at zero, and as masks of
+    their own input: where(h > 0, h, 0), h * (h > 0); one written in yet another way keeps its derivative. Arguments
+    as of `gradient`.
 
     Raises InputError as `gradient`, and where the network has no rectifier.
     Source: Springenberg et al. 2015, "Striving for simplicity: the all convolutional net", sec. 3.4.
@@ -77,7 +81,8 @@ def deconvnet(
     """A unit projected back to x: filters transposed, pooling undone by its switches, all rectified on the way back.
 
     With `layer`, a channel's index as `target` takes its whole map; `strongest(channel)` takes its greatest value and
-    leaves all others of the layer at zero, as the paper does. Arguments as of `gradient`.
+    leaves all others of the layer at zero, as the paper does. Rectifiers as of `guided_backpropagation`, arguments as
+    of `gradient`.
 
     Raises InputError as `gradient`, and where the network has no rectifier.
     Source: Zeiler & Fergus 2014, "Visualizing and understanding convolutional networks", sec. 2.1.
@@ -135,7 +140,7 @@ def integrated_gradients(
         base, nothing = run.score(here), run.score(there)
         line = places.to(here).reshape(-1, *[1] * here.dim())
         found = torch.zeros_like(here)
-        for part in parts(steps, max(1, ROWS // len(here))):
+        for part in parts(steps, run.rows // len(here)):
             points = there + line[part] * (here - there)
             _, slopes = run(points.flatten(0, 1))
             found += torch.einsum("s,s...->...", weights[part].to(here), slopes.reshape(points.shape))
@@ -160,13 +165,14 @@ def deep_lift(
     normalizations; `parameters["gap"]` is the greatest difference between the sum of the shares and what they share,
     rounding unless the network has operations without a rule. Arguments as of `integrated_gradients`.
 
-    Raises InputError as `gradient`, and for a baseline that does not fit.
+    Raises InputError as `gradient`, for a baseline that does not fit, and where a function with a rule meets a tensor
+    that has no items on axis 0 (a network with time first).
     Source: Shrikumar, Greenside & Kundaje 2017, "Learning important features through propagating activation
     differences", sec. 3.5.1; several references as Lundberg & Lee 2017 (DeepSHAP).
     """
 
     def multipliers(run: Run, there: Tensor, report: Report) -> tuple[Tensor, Tensor, Tensor]:
-        scores, slopes = run(torch.cat([run.values, there]), Rescaled())
+        scores, slopes = run(torch.cat([run.values, there]), Rescaled(2 * len(there)))
         report(len(there))
         return *scores.chunk(2), slopes.chunk(2)[0]  # type: ignore[return-value]
 
@@ -180,6 +186,7 @@ def smooth_grad(
     target: Target = None,
     samples: int = 50,
     noise: float = 0.15,
+    spread: float | None = None,
     squared: bool = False,
     seed: int = 0,
     layer: str = "",
@@ -187,24 +194,27 @@ def smooth_grad(
 ) -> Attribution:
     """The mean derivative at `samples` points around x, moved by Gaussian noise.
 
-    `noise`: its standard deviation as a share of the greatest less the least value of the item. `squared`: the mean
-    of squared derivatives. The other arguments as of `gradient`.
+    `noise`: its standard deviation as a share of `spread`, by default the greatest less the least value of the item.
+    `squared`: the mean of squared derivatives. The other arguments as of `gradient`.
 
-    Raises InputError as `gradient`, and for less than 1 sample or negative noise.
+    Raises InputError as `gradient`, for less than 1 sample, negative noise or a spread that is none, for an item whose
+    values are all the same, unless `spread` is given, and for tokens, which have no values near their own.
     Source: Smilkov et al. 2017, "SmoothGrad: removing noise by adding noise", eq. 1 and sec. 3.2; squared: Hooker et
     al. 2019, "A benchmark for interpretability methods in deep neural networks".
     """
     if samples < 1 or not noise >= 0:
         raise InputError("no such noise", expected="1 or more samples, noise from 0", got=f"{samples}, {noise}")
+    if spread is not None and not 0 < spread < math.inf:
+        raise InputError("no such spread of values", expected="a number above 0, in units of x, or None", got=spread)
+    _movable(checked(model, x), bool(noise) and spread is None)
     generator = torch.Generator().manual_seed(seed)
 
     def mean(run: Run, report: Report) -> tuple[Tensor, Tensor]:
         values = run.values
         base = run.score(values)
-        spread = values.flatten(1).amax(1) - values.flatten(1).amin(1)
-        sigma = (noise * spread).reshape(-1, *[1] * (values.dim() - 1))
+        sigma = noise * (_ranges(values) if spread is None else spread)
         found = torch.zeros_like(values)
-        for part in parts(samples, max(1, ROWS // len(values))):
+        for part in parts(samples, run.rows // len(values)):
             count = part.stop - part.start
             drawn = torch.randn(count, *values.shape, generator=generator).to(values)
             _, slopes = run((values + sigma * drawn).flatten(0, 1))
@@ -212,8 +222,28 @@ def smooth_grad(
             report(count * len(values))
         return base, found
 
-    parameters = {"samples": samples, "noise": noise, "squared": squared, "seed": seed}
+    parameters = {"samples": samples, "noise": noise, "spread": spread, "squared": squared, "seed": seed}
     return around("SmoothGrad", model, x, target, layer, progress, samples, mean, parameters)
+
+
+def _ranges(x: Tensor) -> Tensor:
+    """The greatest less the least value of each item, (n, 1, ...)."""
+    return torch.sub(*reversed(torch.aminmax(x.flatten(1), dim=1, keepdim=True))).reshape(-1, *[1] * (x.dim() - 1))
+
+
+def _movable(x: Tensor, by_range: bool) -> None:
+    """Raise InputError where noise would move nothing, so that its mean derivative were the derivative."""
+    if not x.is_floating_point():
+        fix = "Use gradient, or integrated_gradients, which take tokens away."
+        raise InputError("tokens have no values near their own", expected="x of floats", got=x.dtype, fix=fix)
+    if by_range and bool((still := _ranges(x).flatten() == 0).any()):
+        at = int(still.nonzero()[0])
+        raise InputError(
+            "the noise is a share of the range of values, and an item has none",
+            expected="items of several values, or a spread",
+            got=f"x[{at}] with {float(x[at].flatten()[0]):g} everywhere",
+            fix="Say what noise is a share of, in units of x: spread=1.0.",
+        )
 
 
 def _simple(

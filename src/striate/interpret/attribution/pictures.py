@@ -9,7 +9,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from striate.interpret import sheet
-from striate.interpret.letter_pictures import draw_letters
+from striate.interpret.letter_pictures import Meaning, draw_letters
 from striate.interpret.pictures import SIDE, WIDE, draw_channels, height_of, magnitude, photo_of, scale, titled
 from striate.interpret.sheet import INK, MARGIN, RULE
 from striate.shapes import Tensor
@@ -27,7 +27,8 @@ def draw_attribution(found: Attribution, output: tuple[int, ...]) -> Figure:
     note = "Red speaks for the output, blue against it." if signed else "The darker, the more the output depends on it."
     what = "share of the output" if found.summed else "derivative" if signed else "greatest magnitude of the channels"
     if "letters" in found.parameters:
-        return draw_letters(heat, found.parameters["letters"], titled(found, output), note, what)
+        means = Meaning("speaks for the output", "against it") if signed else Meaning("the output depends on it")
+        return draw_letters(heat, found.parameters["letters"], titled(found, output), means, what)
     if heat.dim() == 1:
         return _draw_row(found, heat, item, output, note, what, signed)
     scores = found.scores[output]

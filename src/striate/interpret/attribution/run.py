@@ -12,16 +12,16 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
+from striate.interpret.lean import laid_out, lean
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
-from striate.interpret.scoring import checked, classes_of, examined, output_of, scored
+from striate.interpret.scoring import checked, classes_of, examined, no_number, one_each, output_of, scored
 from striate.interpret.sweep import Progress, Report, Target, described, native, reporting
 from striate.shapes import Float, Tensor
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ROWS = 16  # inputs in one run forward and back: more is no faster, and takes more memory
 # A number for all, one for each channel, values (c, *space), or several references (r, c, *space).
 Baseline = int | float | Sequence[float] | Tensor
 
@@ -54,21 +54,22 @@ class Attribution(Map):
 class Run:
     """Outputs and derivatives of the same items of x, at other values.
 
-    `values` are the items' own. The target of the first call, where it is the greatest output, is that of all.
+    `values` are the items' own, `rows` how many inputs to run at a time. The target of the first call, where it is the
+    greatest output, is that of all.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, target: Target, layer: str) -> None:
-        self.model, self.x, self.layer, self.target = model, x, layer, target
+    def __init__(self, model: nn.Module, x: Tensor, target: Target, layer: str, rows: int) -> None:
+        self.model, self.x, self.layer, self.target, self.rows = model, x, layer, target, rows
         self.values = x if x.is_floating_point() else torch.ones(x.shape).to(native(model, x))
 
     def score(self, values: Tensor) -> Tensor:
         """The scores of the items at other values."""
         with torch.no_grad():
-            return self._scored(self._output(_laid_out(values), 1))
+            return self._scored(self._output(laid_out(values), 1))
 
     def __call__(self, values: Tensor, rule: Rule | None = None) -> tuple[Tensor, Tensor]:
         """The scores (rows,) and derivatives of copies of the items, (times n, ...), one after the other."""
-        values = _laid_out(values.detach()).requires_grad_()
+        values = laid_out(values.detach()).requires_grad_()
         with torch.enable_grad():
             with rule or contextlib.nullcontext():
                 output = self._output(values, len(values) // len(self.x))
@@ -133,13 +134,10 @@ def _gated(model: nn.Module, present: Float[Tensor, "n t"]) -> Iterator[None]:
         yield
 
 
-def _laid_out(values: Tensor) -> Tensor:
-    """Images with their channels innermost: convolutions are as fast, what is between them is faster."""
-    return values.contiguous(memory_format=torch.channels_last) if values.dim() == 4 else values.contiguous()
-
-
 def parts(total: int, size: int) -> Iterator[slice]:
-    return (slice(first, min(first + size, total)) for first in range(0, total, size))
+    """As few parts of at most `size` as there can be, none much smaller than the others."""
+    count = -(-total // max(1, size))
+    return (slice(total * part // count, total * (part + 1) // count) for part in range(count))
 
 
 def around(
@@ -157,13 +155,21 @@ def around(
 ) -> Attribution:
     """What `find` makes of the items, some at a time: their own scores, and those of their values."""
     x = checked(model, x)
+    own = one_each(target, len(x))
     found, bases = [], []
-    with examined(model) as network, reporting(progress, runs * len(x), method) as report:
-        for part in parts(len(x), ROWS):
-            run = Run(network, x[part], _of_items(target, part, len(x)), layer)
+    total = runs * len(x)
+    with (
+        examined(model) as network,
+        lean(network, x, layer, total) as rows,
+        reporting(progress, total, method) as report,
+    ):
+        for part in parts(len(x), rows):
+            run = Run(network, x[part], target if own is None else own[part], layer, rows)
             base, scores = find(run, report)
             found.append(scores.contiguous().cpu())
             bases.append(base.cpu())
+    if not bool(torch.cat(bases).isfinite().all()):
+        raise no_number(torch.cat(bases))
     parameters = {"target": described(target), "layer": layer, **parameters}
     return _made(method, x, torch.cat(bases), torch.cat(found), parameters, summed)
 
@@ -192,6 +198,8 @@ def from_baseline(
             base, other, slopes = find(run, there, report)
             found += (values - there) * slopes / len(references)
             nothing += other / len(references)
+        if not bool(nothing.isfinite().all()):
+            raise no_number(nothing, "the output for the baseline")
         apart = found.flatten(1).sum(1) - (base - nothing)
         parameters["gap"] = max(parameters["gap"], float(apart.abs().max()))
         return base, found
@@ -210,6 +218,9 @@ def references_of(baseline: Any, x: Tensor) -> Tensor:
         values = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).detach()
     except (TypeError, ValueError, RuntimeError):
         raise InputError("the baseline does not fit the input", expected=expected, got=repr(baseline)) from None
+    if not bool(values.isfinite().all()):
+        got = float(values[~values.isfinite()][0])
+        raise InputError("the baseline has a value that is no number", expected="finite values", got=got)
     if values.dim() < 2 and values.numel() in (1, channels):
         return values.reshape(1, -1, *[1] * (x.dim() - 2))
     if values.shape == x.shape[1:]:
@@ -217,19 +228,6 @@ def references_of(baseline: Any, x: Tensor) -> Tensor:
     if values.dim() == x.dim() and values.shape[1:] == x.shape[1:] and len(values):
         return values
     raise InputError("the baseline does not fit the input", expected=expected, got=tuple(values.shape))
-
-
-def _of_items(target: Target, part: slice, items: int) -> Target:
-    """The targets of some items, where there is one for each."""
-    if target is None or callable(target):
-        return target
-    index = torch.as_tensor(target)
-    if not index.dim():
-        return target
-    if len(index) != items:
-        expected = f"one index, or {items} (one for each item)"
-        raise InputError("the targets are not one for each item", expected=expected, got=target)
-    return index[part].tolist()
 
 
 def _made(

@@ -15,7 +15,16 @@ from torch.utils import _pytree as pytree
 from striate.errors import InputError
 from striate.interpret.attribution.run import parts
 from striate.interpret.map import as_image
-from striate.interpret.scoring import checked, examined, find_layer, first_tensor, never_called, scored
+from striate.interpret.scoring import (
+    checked,
+    examined,
+    feeding,
+    find_layer,
+    first_tensor,
+    never_called,
+    scored,
+    with_first,
+)
 from striate.interpret.sweep import Progress, Target, reporting
 from striate.shapes import Float, Tensor
 from striate.train.checkpoint import save_tensors
@@ -182,7 +191,7 @@ def _means(model: nn.Module, x: Tensor, layer: str, batch: int) -> tuple[int, Te
             raise InputError("this layer has no channels", where=layer, expected=expected, got=tuple(found.shape))
         sums.append(found.movedim(1, 0).flatten(1).mean(1) * len(found))
 
-    with find_layer(model, layer).register_forward_hook(add):
+    with find_layer(model, layer).register_forward_hook(add), feeding(model, x):
         runs = [model(x[part]) is not None for part in parts(len(x), batch)]
     if not sums:
         raise never_called(layer)
@@ -204,10 +213,7 @@ class _Silenced(nn.Module):
         def silence(_module: nn.Module, _args: Any, out: Any) -> Any:
             found = first_tensor(out, self.layer)
             each = (1, -1, *[1] * (found.dim() - 2))
-            made = found * keep.reshape(each) + fill.reshape(each)
-            if isinstance(out, Tensor):
-                return made
-            return type(out)([made, *out[1:]]) if isinstance(out, list | tuple) else made
+            return with_first(out, found * keep.reshape(each) + fill.reshape(each))
 
         with find_layer(self.model, self.layer).register_forward_hook(silence):
             return first_tensor(self.model(x), type(self.model).__name__)

@@ -15,7 +15,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.features.canvas import Limits, Range, continuous, limits_of, plain
-from striate.interpret.scoring import examined
+from striate.interpret.scoring import examined, feeding
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Int64, Tensor
 from striate.train.checkpoint import save_tensors
@@ -197,7 +197,8 @@ def _stepped(
 
 def _logits(model: nn.Module, x: Tensor) -> Float[Tensor, "n k"]:
     """The outputs as logits of classes; one number z is that of a yes: (0, z)."""
-    output = model(x)
+    with feeding(model, x):
+        output = model(x)
     output = output[0] if isinstance(output, tuple | list) else output
     if isinstance(output, Tensor) and output.is_floating_point() and len(output) == len(x):
         if output.dim() == 1 or (output.dim() == 2 and output.shape[1] == 1):

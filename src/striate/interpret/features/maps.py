@@ -19,7 +19,7 @@ from striate.geometry.running import watched
 from striate.geometry.seen import Seen, seen_by
 from striate.geometry.trace import trace
 from striate.interpret.map import as_image
-from striate.interpret.scoring import checked, examined
+from striate.interpret.scoring import checked, examined, feeding
 from striate.shapes import Float, Tensor
 from striate.train.checkpoint import save_tensors
 
@@ -151,7 +151,7 @@ def feature_maps(model: nn.Module, x: Float[Tensor, "n c *space"]) -> FeatureMap
     except InputError:
         graph = None  # its windows stay unknown
     recording = _Recording(model, x.dim(), graph)
-    with examined(model) as network, torch.no_grad():
+    with examined(model) as network, torch.no_grad(), feeding(model, x):
         recording.run(network, x)
     if not recording.maps:
         raise InputError(

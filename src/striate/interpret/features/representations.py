@@ -13,7 +13,7 @@ from torch import nn
 
 from striate.data import Batch
 from striate.errors import InputError
-from striate.interpret.scoring import checked, examined, find_layer, first_tensor, never_called
+from striate.interpret.scoring import checked, examined, feeding, find_layer, first_tensor, never_called
 from striate.shapes import Float, Int64, Tensor, UInt8
 
 # Batches of `striate.data`, pairs (inputs, targets), or inputs, in any iterable; or all inputs or one pair at once.
@@ -60,6 +60,7 @@ def run_layers(model: nn.Module, x: Tensor, paths: Sequence[str]) -> dict[str, T
     with ExitStack() as hooks:
         for path in paths:
             hooks.enter_context(find_layer(model, path).register_forward_hook(keep(path)))
+        hooks.enter_context(feeding(model, x))
         model(x)
     for path in paths:
         if path not in found:
@@ -95,6 +96,7 @@ def find_layers(model: nn.Module, x: Tensor, wanted: Sequence[str] | None) -> tu
         for path, module in network.named_modules():
             if path and not any(module.children()) and not isinstance(module, _SAME):
                 hooks.enter_context(module.register_forward_hook(note(path)))
+        hooks.enter_context(feeding(network, x))
         network(x[:1])
     # What the last module returns is mostly what the network returns.
     layers = [*list(order)[:-1], ""]
@@ -177,6 +179,7 @@ def _given_last(model: nn.Module, x: Tensor) -> Tensor:
         for module in model.modules():
             if isinstance(module, _WEIGHTED):
                 hooks.enter_context(module.register_forward_pre_hook(keep))
+        hooks.enter_context(feeding(model, x))
         model(x)
     if not given:
         expected = "a module Linear, Conv1d, Conv2d or Conv3d"

@@ -12,7 +12,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.geometry.fields import Field, fields, spatial
 from striate.geometry.trace import trace
-from striate.interpret.scoring import find_layer, first_tensor, never_called
+from striate.interpret.scoring import feeding, find_layer, first_tensor, never_called
 from striate.locality.patch.engine import ReachedError
 from striate.locality.tile.halo import Line, lines
 from striate.shapes import Int64, Tensor
@@ -60,7 +60,7 @@ def _calls(model: nn.Module, layer: str, x: Tensor) -> int:
         nonlocal count
         count += 1
 
-    with find_layer(model, layer).register_forward_hook(add), torch.no_grad():
+    with find_layer(model, layer).register_forward_hook(add), torch.no_grad(), feeding(model, x):
         model(x[:1])
     if not count:
         raise never_called(layer)

@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.attribution.cam import check_size
+from striate.interpret.lean import check_size
 from striate.interpret.occlusion import Fill
 from striate.interpret.scoring import examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, described, reporting
