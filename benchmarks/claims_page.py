@@ -119,16 +119,14 @@ def others() -> list[str]:
 
 
 def factors_table() -> str:
-    """docs/sequences.md's table: a network for each factor, and one network for all of them."""
-    single, together = read("deepbind_factors"), read("deepsea").get("runs", [])
-    lines = [
-        "| factor | peaks in training | `deepbind`: AUROC | AUPRC | accuracy | seconds | one `deepsea`: AUROC | AUPRC "
-        "| AUROC where nothing overlaps | with peaks |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    """docs/sequences.md's table: a network for each factor, and one network for all of them where it was trained."""
+    single, together = read("deepbind_factors"), read("deepsea").get("runs", [])[:1]
+    head = ["factor", "peaks in training", "`deepbind`: AUROC", "AUPRC", "accuracy", "seconds"]
+    head += ["one `deepsea`: AUROC", "AUPRC", "AUROC where nothing overlaps", "with peaks"] * len(together)
+    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
     for factor, found in single.items():
         cells = [f"{found[key]:.3f}" for key in ("auroc", "auprc", "accuracy")] + [f"{found['processor_seconds']:.0f}"]
-        for run in together[:1]:
+        for run in together:
             everything, apart = (part[factor] for part in run["labels"].values())
             cells += [f"{everything['auroc']:.3f}", f"{everything['auprc']:.3f}", f"{apart['auroc']:.3f}"]
             cells.append(f"{apart['support']}")

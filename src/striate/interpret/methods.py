@@ -71,7 +71,7 @@ class Method:
     @property
     def summary(self) -> str:
         """What it shows, in one line."""
-        return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].split())
+        return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].replace("`", "").split())
 
     @property
     def options(self) -> dict[str, Any]:

@@ -149,8 +149,9 @@ def specs_of(methods: Sequence[str]) -> list[str]:
 
 
 def set_of(card: Card, items: Items, most: int) -> list[tuple[Tensor, Tensor]]:
-    """The first `most` items as batches of network inputs and targets."""
-    task, few = card.build_task(), items.subset(range(min(most, len(items))))
+    """`most` items, drawn with a fixed seed (files may be sorted by class), as batches of network inputs and targets."""
+    drawn = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:most]
+    task, few = card.build_task(), items.subset(drawn.tolist())
     batches = []
     for first in range(0, len(few), BATCH):
         part = slice(first, first + BATCH)

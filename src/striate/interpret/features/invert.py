@@ -50,7 +50,7 @@ class Inverted:
     parameters: dict[str, Any]
 
     def plot(self) -> Figure:
-        """A row for each item: the input, and what each layer in turn takes for it."""
+        """The input, and what each layer in turn takes for it, below each other for several items."""
         from striate.interpret.features.panels import draw_inverted
 
         return draw_inverted(self)
