@@ -49,7 +49,8 @@ def benchmark_table() -> str:
             f"| `import striate`, seconds | {seconds['import striate']['median']:.3f} | `import torch`: "
             f"{seconds['import torch']['median']:.2f} | takes {span(ratio, '{:.2f}')}× |"
         )
-    rows += chosen([*geometry_rows(), *locality_rows(), *convolution_summary(), *acceleration_rows(), *attribution_rows()])
+    others = (geometry_rows, locality_rows, convolution_summary, acceleration_rows, attribution_rows)
+    rows += chosen([row for of in others for row in of()])
     where = (mnist or startup).get("where", {})
     foot = (
         f"Medians with least and greatest, pair by pair in one process, {where.get('threads')} threads of "
@@ -363,8 +364,8 @@ def interpretation_table() -> str:
         if gaps.get("captum", 0.0) > 0.01 > gaps["striate"]:
             parts += [
                 "",
-                f"{what}: captum's shares miss the difference of the outputs by {gaps['captum']:.0%} of the greatest one "
-                f"(its rule for `MaxPool1d`), ours by {gaps['striate']:.0e}.",
+                f"{what}: captum's shares miss the difference of the outputs by {gaps['captum']:.0%} of the greatest "
+                f"one (its rule for `MaxPool1d`), ours by {gaps['striate']:.0e}.",
             ]
     return "\n".join(parts)
 

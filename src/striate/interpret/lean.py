@@ -20,8 +20,8 @@ FEW = 8  # runs of one item: with less, tracing takes longer than it saves
 ROWS = 16  # items at a time in a network that is not traced
 MOST = 256  # items at a time: more are no faster
 BYTES = 1 << 26  # of the largest value: what is larger is mapped and zeroed anew each time (see acceleration/pages.py)
-# From 16 items on oneDNN takes faster kernels for 1x1 convolutions (ResNet-50 forward and back: 1.4 times); what is split
-# evenly into parts of at most 31 has no part with less.
+# From 16 items on oneDNN takes faster kernels for 1x1 convolutions (ResNet-50 forward and back: 1.4 times); what is
+# split evenly into parts of at most 31 has no part with less.
 FAST = 16
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -149,7 +149,7 @@ def specs_of(methods: Sequence[str]) -> list[str]:
 
 
 def set_of(card: Card, items: Items, most: int) -> list[tuple[Tensor, Tensor]]:
-    """`most` items, drawn with a fixed seed (files may be sorted by class), as batches of network inputs and targets."""
+    """So many items, drawn with a fixed seed (they may be sorted by class), as batches of inputs and targets."""
     drawn = torch.randperm(len(items), generator=torch.Generator().manual_seed(0))[:most]
     task, few = card.build_task(), items.subset(drawn.tolist())
     batches = []
