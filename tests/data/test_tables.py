@@ -112,6 +112,12 @@ def test_other_items(write: Write, tmp_path: Path) -> None:
     assert told(write("sequence,affinity", "ACGT,0.5")) == ("sequences", "bases", "regress", "values")
 
 
+def test_odd_letters_and_long_fields(write: Write) -> None:
+    """Only ends of lines end rows; a sequence may be longer than what Python's csv takes by itself."""
+    assert read_source(write("text,label", "a good\u2028film\x0c,pos", "bad,neg")).inputs[0] == "a good\u2028film"
+    assert len(read_source(write("sequence,affinity", "ACGT" * 50_000 + ",0.5")).inputs[0]) == 200_000
+
+
 def test_a_model_is_tested_on_a_table_with_some_of_its_classes(write: Write) -> None:
     spec = write("file,x1,y1,x2,y2,label", "a.png,5,0,35,30,cat", "b.png,5,0,35,30,dog")
     data = load_data(spec, image_size=30, test=0, validation=0)
@@ -180,6 +186,7 @@ BOX = "file,x1,y1,x2,y2,label"
         ([BOX, "a.wav,1,2,3,4,c"], r"boxes and points lie in pictures: .*t\.csv: got sound. Name pictures"),
         (["file,nose_x,nose_y,chin_x", "a.png,1,2,3"], r"columns of a table of points: .*line 1: .* got half of chin"),
         (["file,nose_x,nose_y,age", "a.png,1,2,3"], r"columns of a table of points: .* got nose_x, nose_y, age"),
+        (["file,x,y,point_x,point_y", "a.png,1,2,3,4"], r"columns of a table of points: .* got x, y, point_x, point_y"),
         (["file,nose_x,nose_y", "a.png,1,"], r"half a point: .*line 2, nose: expected x and y, or neither"),
         (["file,nose_x,nose_y", "a.png,1,30"], r"a point outside the picture: .*line 2, nose: .*, got \(1, 30\)"),
         (["text,label", ",x"], r"an empty text: .*line 2"),

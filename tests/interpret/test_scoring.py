@@ -18,6 +18,7 @@ from striate.interpret import (
     deep_lift,
     grad_cam,
     gradient,
+    guided_backpropagation,
     integrated_gradients,
     layer_cam,
     maximize,
@@ -237,3 +238,28 @@ def test_only_the_first_tensor_is_replaced(form: str) -> None:
 def test_maximize_tells_of_a_wrong_target() -> None:
     with says("no such target"):
         maximize(network(), (2, 6, 6), target="dog", steps=1)
+
+
+class Viewing(nn.Module):
+    """A network that flattens by a view, as PyTorch's tutorials do: a layout with channels innermost forbids it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.dense = nn.Conv2d(3, 4, 3), nn.Linear(4 * 3 * 3, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dense(nn.functional.max_pool2d(self.conv(x).relu(), 2).view(-1, 36))
+
+
+@pytest.mark.parametrize("items", [1, 12])
+@pytest.mark.parametrize(
+    "method", [gradient, guided_backpropagation, deep_lift, integrated_gradients, grad_cam, score_cam]
+)
+def test_networks_that_take_views(method, items) -> None:
+    model, x = Viewing(), torch.randn(items, 3, 8, 8)
+    flat = nn.Sequential(model.conv, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), model.dense)
+    given = {"layer": "conv"} if method in (grad_cam, score_cam) else {}
+    named = {"layer": "0"} if given else {}
+    found, wanted = method(model, x, target=1, **given), method(flat, x, target=1, **named)
+    torch.testing.assert_close(found.scores, wanted.scores)

@@ -167,6 +167,23 @@ def test_what_takes_one_size_only(tmp_path: Path) -> None:
         predict(classes, card_of(TWO, GREY), [tmp_path / "a.png"], scale=0.5)
 
 
+def test_a_scale_holds_for_files_of_the_training_size_too() -> None:
+    """In any order, alone or beside others."""
+    torch.manual_seed(0)
+    net, card = zoo.build("unet:width=0.05", num_classes=2, in_channels=3).eval(), card_of(TWO, RGB)
+    same, other = picture(32, 32), picture(40, 48, seed=1)
+    seen: list[tuple[int, ...]] = []
+    with net.register_forward_pre_hook(lambda _module, args: seen.append(tuple(args[0].shape[2:]))):
+        (alone,) = predict(net, card, [same], scale=2)
+        first, _, last = predict(net, card, [same, other, same], scale=2)
+    assert seen.count((64, 64)) == 3
+    assert (alone.mask == first.mask).all()
+    assert (alone.mask == last.mask).all()
+    one_size = nn.Sequential(nn.Flatten(), nn.Linear(256, 512), nn.Unflatten(1, (2, 16, 16)))
+    with pytest.raises(InputError, match="answers for inputs of 16x16 only"):
+        predict(one_size, card_of(TWO, GREY), [picture(16, 16, 1)], scale=2)
+
+
 def test_scales_that_are_none(run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     net, card = threshold(nn.Conv2d), card_of(TWO, GREY)
     for scale in (0, -1, float("nan"), float("inf")):

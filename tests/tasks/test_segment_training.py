@@ -78,9 +78,8 @@ def test_train_evaluate_and_predict(scenes: Path, tmp_path: Path, capsys: pytest
     main(["predict", str(run), *map(str, pictures), "--out", str(tmp_path / "answers")])
     for picture in pictures:
         with Image.open(tmp_path / "answers" / f"{picture.stem}.mask.png") as mask:
-            assert (mask.mode, mask.size) == ("P", (48, 32))  # as the picture is, of which the network saw the middle
-            assert np.asarray(mask)[:, 8:40].max() < 11
-            assert (np.delete(np.asarray(mask), np.s_[8:40], 1) == 255).all()
+            assert (mask.mode, mask.size) == ("P", (48, 32))  # as the picture is, all of it
+            assert np.asarray(mask).max() < 11
         assert (tmp_path / "answers" / f"{picture.stem}.overlay.png").is_file()
 
 

@@ -31,3 +31,21 @@ def test_what_is_no_ensemble() -> None:
         ensemble([])
     with pytest.raises(InputError, match=r"of an ensemble answer differently: expected \(2, 3\), got \(2, 5\)"):
         ensemble([nn.Linear(4, 3), nn.Linear(4, 5)])(torch.zeros(2, 4))
+    with pytest.raises(InputError, match="an ensemble averages tensors: expected tensors, or .*, got str"):
+        ensemble([Named("a"), Named("b")])(torch.zeros(2, 4))
+
+
+class Named(nn.Module):
+    """A network that returns a dictionary."""
+
+    def __init__(self, value: object) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: torch.Tensor) -> dict[str, object]:
+        return {"scores": x, "more": [self.value]}
+
+
+def test_networks_that_return_dictionaries() -> None:
+    found = ensemble([Named(torch.zeros(3)), Named(torch.ones(3))])(torch.ones(2, 4))
+    assert torch.equal(found["more"][0], torch.full((3,), 0.5))

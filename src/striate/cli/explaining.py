@@ -42,7 +42,7 @@ class Explain:
     set_size: int = 500
     """How many items of the set to look at."""
     first: int = 8
-    """Of a file that holds many items, how many to explain."""
+    """How many items to explain, of all files together."""
     out: Path = Path("explanations")
     """Folder for pictures, numbers and pages, one folder an item."""
     device: str = "auto"
@@ -53,7 +53,7 @@ class Explain:
     def run(self) -> None:
         """Write the pictures and say where they are."""
         from striate.runs import load
-        from striate.runs.answers import file_stems
+        from striate.runs.answers import check_names, file_stems
         from striate.runs.explaining import explain_item
         from striate.train import find_device
 
@@ -66,7 +66,9 @@ class Explain:
         items = self._items(card)
         made: list[dict[str, Any]] = []
         batches = self._batches(card)
-        stems = file_stems([name for name, _, _ in items])
+        names = [name for name, _, _ in items]
+        check_names(names)
+        stems = file_stems(names)
         for name, item, again in items:
             with showing_progress() as progress:
                 found = explain_item(

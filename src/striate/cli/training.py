@@ -154,7 +154,7 @@ class Predict:
     """Of masks, colors and clean pictures: pixels that the network gets for a pixel of the file (1: its own); by
     default so many that things are as large as in training, and 1 for clean pictures."""
     batch_size: int = 16
-    """Items per forward pass; a larger picture is computed in parts."""
+    """Items per forward pass; of whole pictures, each is computed alone, in tiles if it is larger than such a batch."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
     json: bool = False

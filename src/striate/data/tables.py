@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -87,7 +88,8 @@ def read_table(path: Path) -> Table:
         got = getattr(error, "strerror", None) or "other bytes"
         raise InputError("cannot read a table", where=path, expected="a CSV file in UTF-8", got=got) from None
     first = text.partition("\n")[0]
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=max(",;\t", key=first.count))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=first.count))
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a genome is a field, too
     lines = [(reader.line_num, [field.strip() for field in fields]) for fields in reader]
     lines = [(number, fields) for number, fields in lines if any(fields)]
     if len(lines) < 2:
@@ -129,12 +131,12 @@ def points_of(table: Table) -> tuple[str, ...]:
         return ()
     names = tuple(dict.fromkeys(name for name, _ in axes))
     halves = [name for name in names if {(name, "x"), (name, "y")} - set(axes)]
-    if halves or len(axes) < len(table.targets):
+    if halves or len(axes) < len(table.targets) or len(axes) > 2 * len(names):
         raise InputError(
             "columns of a table of points",
             where=f"{table.path}, line 1",
             expected="NAME_x and NAME_y for each point",
-            got=f"half of {halves[0]}" if halves else ", ".join(table.targets),
+            got=f"half of {halves[0]}" if halves else listed(table.targets),
         )
     return names
 

@@ -56,7 +56,7 @@ class Method:
     """A registered method: `call(model, x, **what it takes of GIVEN, **options)`, by default `function` itself.
 
     `reading`: how to read its picture, a sentence for those who see one for the first time; {above} and {below} stand
-    for how it shows values above and below zero, see `read`. `takes`: the names of
+    for how it shows values above and below zero, see `caption`. `takes`: the names of
     GIVEN that it asks for; of a set (`batches`) or a network alone x is only an example. `strongest`: whether it is of
     one unit, so that of a channel's map, where a target is a channel, the greatest value is meant instead of the sum.
     """
@@ -71,7 +71,7 @@ class Method:
     @property
     def summary(self) -> str:
         """What it shows, in one line."""
-        return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].replace("`", "").split())
+        return " ".join((inspect.getdoc(self.function) or "").partition("\n\n")[0].split())
 
     @property
     def options(self) -> dict[str, Any]:
@@ -80,7 +80,7 @@ class Method:
         fixed = {*GIVEN, "model", "x", "layers", "targets", "train", "test"}
         return {key: option.default for key, option in known.items() if key not in fixed}
 
-    def read(self, above: str = "red", below: str = "blue") -> str:
+    def caption(self, above: str = "red", below: str = "blue") -> str:
         """How to read its picture, of colors or of a logo."""
         return self.reading.format(above=above, below=below)
 
@@ -105,7 +105,7 @@ class Method:
 
     def json(self) -> dict[str, Any]:
         """Everything as plain types."""
-        return {"name": self.name, "summary": self.summary, "reading": self.read(), "options": self.options}
+        return {"name": self.name, "summary": self.summary, "reading": self.caption(), "options": self.options}
 
 
 METHODS: Registry[Method] = Registry("method")

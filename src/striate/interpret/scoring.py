@@ -162,14 +162,14 @@ def output_of(model: nn.Module, x: Tensor, layer: str = "") -> Tensor:
     """
     if not layer:
         with feeding(model, x):
-            return first_tensor(model(x.clone()), type(model).__name__)
+            return first_tensor(_answered(model, x), type(model).__name__)
     seen: list[Any] = []
     # A view would be written into by an in-place activation that follows.
     hook = find_layer(model, layer).register_forward_hook(
         lambda _module, _args, out: seen.append(first_tensor(out, layer).clone())
     )
     with hook, feeding(model, x):
-        model(x.clone())
+        _answered(model, x)
     if not seen:
         raise never_called(layer)
     last: Tensor = seen[-1]
@@ -197,10 +197,22 @@ def output_after(
         return with_first(out, leaves[-1].clone())  # an in-place activation may follow, which no leaf allows
 
     with find_layer(model, layer).register_forward_hook(cut), torch.no_grad(), feeding(model, x):
-        output = first_tensor(model(x.clone()), type(model).__name__)
+        output = first_tensor(_answered(model, x), type(model).__name__)
     if not leaves:
         raise never_called(layer)
     return output, leaves[-1]
+
+
+def _answered(model: nn.Module, x: Tensor) -> Any:
+    """What a network makes of a copy of x, in another layout where it takes a view that channels innermost forbid."""
+    graph = torch.is_grad_enabled()
+    try:
+        return model(x.clone())
+    except RuntimeError as error:
+        if "view size is not compatible" not in str(error) or x.is_contiguous():
+            raise
+    torch.set_grad_enabled(graph)
+    return model(x.clone(memory_format=torch.contiguous_format))
 
 
 def never_called(layer: str) -> InputError:

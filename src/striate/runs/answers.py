@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from itertools import count
 from pathlib import Path
@@ -52,8 +53,7 @@ def answer_files(
     """
     items = [pair for file in files for pair in card.preprocess.expand(file)]
     names = [name for name, _ in items]
-    if twice := next((name for name in names if names.count(name) > 1), None) if len(set(names)) < len(names) else None:
-        raise InputError("a file is given twice", got=twice, fix="Name each file once.")
+    check_names(names)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -105,6 +105,13 @@ def _identity(model: nn.Module, card: Card, options: dict[str, Any]) -> str:
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises InputError where two items have one name."""
+    if len(set(names)) < len(names):
+        twice = next(name for name, times in Counter(names).items() if times > 1)
+        raise InputError("a file is given twice", got=twice, fix="Name each file once.")
 
 
 def file_stems(names: Sequence[str], taken: Collection[str] = ()) -> dict[str, str]:

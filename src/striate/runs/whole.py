@@ -56,12 +56,13 @@ def whole_files(
         opened = preprocess.opened(item)
         whole = preprocess.whole(opened)
         outer = tuple(whole.shape[1:])
-        if outer != sizes and periods is None and refusal is None:
+        asked = outer != sizes or scale not in (None, 1.0)
+        if asked and periods is None and refusal is None:
             try:
                 periods = periods_of(model, (task.in_channels(preprocess.channels), *sizes))
             except InputError as error:
                 refusal = error
-        if refusal is not None and outer != sizes and scale is not None:
+        if refusal is not None and asked and scale is not None:
             raise _refused(item, sizes, outer, refusal)
         framing = framed(sizes, outer, periods, scale)
         units = preprocess.units(preprocess.framed(opened, framing)[None].to(place))

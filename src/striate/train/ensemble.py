@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 from striate.errors import InputError
 from striate.shapes import Tensor
@@ -42,12 +43,13 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Any:
         """The mean of the outputs."""
         outputs = [model(x) for model in self.models]
-        if isinstance(outputs[0], Tensor):
-            return _mean(outputs)
-        return tuple(_mean(parts) for parts in zip(*outputs, strict=True))
+        return pytree.tree_map(lambda *parts: _mean(parts), *outputs)
 
 
-def _mean(outputs: Sequence[Tensor]) -> Tensor:
+def _mean(outputs: Sequence[Any]) -> Tensor:
+    if not all(isinstance(output, Tensor) for output in outputs):
+        got = type(outputs[0]).__name__
+        raise InputError("an ensemble averages tensors", expected="tensors, or tuples, lists, dicts of them", got=got)
     shapes = list(dict.fromkeys(tuple(output.shape) for output in outputs))
     if len(shapes) > 1:
         raise InputError("the networks of an ensemble answer differently", expected=shapes[0], got=shapes[1])

@@ -19,7 +19,7 @@ from striate.errors import InputError
 from striate.geometry.graph import Graph, Value
 from striate.geometry.trace import trace
 from striate.interpret.attribution.placement import Placement, resized
-from striate.interpret.lean import laid_out, lean
+from striate.interpret.lean import laid_out, lean, parts
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
 from striate.interpret.scoring import (
@@ -95,6 +95,7 @@ def grad_cam(
     Source: Selvaraju et al. 2017, sec. 3; of segmentation Vinogradova et al. 2020.
 
     >>> net = nn.Sequential(nn.Conv1d(1, 1, 1, bias=False), nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    >>> _ = nn.init.ones_(net[0].weight)
     >>> found = grad_cam(net, torch.tensor([[[0.0, 8.0, 0.0, 0.0]]]), layer="0", target=0)
     >>> bool((found.scores == found.scores.max()).tolist() == [False, True, False, False])
     True
@@ -212,8 +213,8 @@ def _confidence(
     flat = values.flatten(1)
     least, most = flat.amin(1), flat.amax(1)
     scores = flat.new_full((len(flat),), -math.inf)
-    for first in range(0, len(flat), rows):
-        which = torch.arange(first, min(first + rows, len(flat)), device=x.device)
+    for part in parts(len(flat), rows):
+        which = torch.arange(part.start, part.stop, device=x.device)
         live = which[(most > least)[which]]
         if len(live):
             low, high = (edge[live].reshape(-1, *[1] * (values.dim() - 1)) for edge in (least, most))
@@ -242,7 +243,7 @@ def _by_gradient(
         lean(network, x, path, len(x), batch_size) as rows,
         reporting(progress, len(x), method) as report,
     ):
-        for part, wanted in parts(x, target, rows):
+        for part, wanted in with_targets(x, target, rows):
             output, values = output_after(network, laid_out(part), path)
             with torch.enable_grad():
                 score = scored(output, wanted)
@@ -342,11 +343,11 @@ def _no_grid(path: str, shape: Sequence[int]) -> InputError:
     )
 
 
-def parts(x: Tensor, target: Target, size: int) -> Iterator[tuple[Tensor, Any]]:
+def with_targets(x: Tensor, target: Target, size: int) -> Iterator[tuple[Tensor, Any]]:
     """The items, so many at a time, each part with its targets."""
     own = one_each(target, len(x))
-    for first in range(0, len(x), size):
-        yield x[first : first + size], target if own is None else own[first : first + size]
+    for part in parts(len(x), size):
+        yield x[part], target if own is None else own[part]
 
 
 def _mean(slopes: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from striate.errors import InputError
 from striate.geometry.graph import Graph, Value
 from striate.geometry.seen import named
 from striate.geometry.trace import trace
-from striate.interpret.attribution.cam import CamMap, finished, parts, space_of
+from striate.interpret.attribution.cam import CamMap, finished, space_of, with_targets
 from striate.interpret.attribution.placement import Placement
 from striate.interpret.lean import laid_out, lean
 from striate.interpret.scoring import checked, classes_of, examined, output_of, scored
@@ -63,11 +63,11 @@ def cam(
     base, scores, last = [], [], None
     with (
         examined(model) as network,
-        lean(network, x, "", len(x), batch_size) as rows,
+        lean(network, x, size=batch_size) as rows,
         torch.no_grad(),
         reporting(progress, len(x), "CAM") as report,
     ):
-        for part, wanted in parts(x, target, rows):
+        for part, wanted in with_targets(x, target, rows):
             last = _ending(network, laid_out(part))
             classes = torch.tensor(classes_of(last.logits, wanted))
             base.append(scored(last.logits, wanted))

@@ -17,7 +17,8 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
-from striate.interpret.attribution.run import Attribution, Baseline, Run, around, from_baseline, parts
+from striate.interpret.attribution.run import Attribution, Baseline, Run, around, from_baseline
+from striate.interpret.lean import parts
 from striate.interpret.scoring import checked
 from striate.interpret.sweep import Progress, Report, Target
 from striate.shapes import Num, Tensor
@@ -162,8 +163,10 @@ def deep_lift(
     """Differences of x from a baseline times DeepLIFT's multipliers, by the rescale rule: shares of the difference.
 
     The rule reaches activations as modules, as functions, shared and in place, maximum pooling, products, softmax and
-    normalizations; `parameters["gap"]` is the greatest difference between the sum of the shares and what they share,
-    rounding unless the network has operations without a rule. Arguments as of `integrated_gradients`.
+    batch, layer, group and instance norm; `parameters["gap"]` is the greatest difference between the sum of the shares
+    and what they share: rounding, unless the network has operations without a rule (attention modules and
+    `scaled_dot_product_attention`, `einsum` of two activations, `rms_norm`, `F.normalize`, Lp pooling), which hand back
+    their derivative. Arguments as of `integrated_gradients`.
 
     Raises InputError as `gradient`, for a baseline that does not fit, and where a function with a rule meets a tensor
     that has no items on axis 0 (a network with time first).
@@ -176,7 +179,7 @@ def deep_lift(
         report(len(there))
         return *scores.chunk(2), slopes.chunk(2)[0]  # type: ignore[return-value]
 
-    return from_baseline("DeepLIFT", model, x, target, baseline, layer, progress, 1, multipliers)
+    return from_baseline("DeepLIFT", model, x, target, baseline, layer, progress, 1, multipliers, copies=2)
 
 
 def smooth_grad(

@@ -12,7 +12,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
-from striate.interpret.lean import laid_out, lean
+from striate.interpret.lean import laid_out, lean, parts
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
 from striate.interpret.scoring import checked, classes_of, examined, no_number, one_each, output_of, scored
@@ -134,12 +134,6 @@ def _gated(model: nn.Module, present: Float[Tensor, "n t"]) -> Iterator[None]:
         yield
 
 
-def parts(total: int, size: int) -> Iterator[slice]:
-    """As few parts of at most `size` as there can be, none much smaller than the others."""
-    count = -(-total // max(1, size))
-    return (slice(total * part // count, total * (part + 1) // count) for part in range(count))
-
-
 def around(
     method: str,
     model: nn.Module,
@@ -152,8 +146,12 @@ def around(
     parameters: dict[str, Any],
     *,
     summed: bool = False,
+    copies: int = 1,
 ) -> Attribution:
-    """What `find` makes of the items, some at a time: their own scores, and those of their values."""
+    """What `find` makes of the items, some at a time: their own scores, and those of their values.
+
+    `copies`: how many inputs it runs at once for each item.
+    """
     x = checked(model, x)
     own = one_each(target, len(x))
     found, bases = [], []
@@ -163,7 +161,7 @@ def around(
         lean(network, x, layer, total) as rows,
         reporting(progress, total, method) as report,
     ):
-        for part in parts(len(x), rows):
+        for part in parts(len(x), rows // copies):
             run = Run(network, x[part], target if own is None else own[part], layer, rows)
             base, scores = find(run, report)
             found.append(scores.contiguous().cpu())
@@ -184,6 +182,7 @@ def from_baseline(
     progress: Progress,
     steps: int,
     find: Callable[[Run, Tensor, Report], tuple[Tensor, Tensor, Tensor]],
+    copies: int = 1,
 ) -> Attribution:
     """Mean slopes between the items and each reference times their difference; `find` gives both scores and slopes."""
     references = references_of(baseline, checked(model, x))
@@ -204,7 +203,8 @@ def from_baseline(
         parameters["gap"] = max(parameters["gap"], float(apart.abs().max()))
         return base, found
 
-    return around(method, model, x, target, layer, progress, steps * len(references), shares, parameters, summed=True)
+    runs = steps * len(references)
+    return around(method, model, x, target, layer, progress, runs, shares, parameters, summed=True, copies=copies)
 
 
 def references_of(baseline: Any, x: Tensor) -> Tensor:

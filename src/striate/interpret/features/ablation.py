@@ -13,7 +13,7 @@ from torch import fx, nn
 from torch.utils import _pytree as pytree
 
 from striate.errors import InputError
-from striate.interpret.attribution.run import parts
+from striate.interpret.lean import parts
 from striate.interpret.map import as_image
 from striate.interpret.scoring import (
     checked,

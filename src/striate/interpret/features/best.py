@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.attribution.run import parts
 from striate.interpret.features.sight import Sight, Until, in_whole, sight_of
+from striate.interpret.lean import parts
 from striate.interpret.sweep import MOST_BYTES
 from striate.shapes import Int64, Tensor
 

@@ -14,10 +14,10 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.attribution.run import parts
 from striate.interpret.features.best import Best
 from striate.interpret.features.reconstruction import RULES, reconstructions
 from striate.interpret.features.sight import Until
+from striate.interpret.lean import parts
 from striate.interpret.motifs import ALPHABET, Motif
 from striate.interpret.scoring import checked, examined
 from striate.interpret.sequences import letters_of

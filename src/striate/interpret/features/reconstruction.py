@@ -9,8 +9,8 @@ import torch
 
 from striate.geometry.trace import trace
 from striate.interpret.attribution.rules import Rectified
-from striate.interpret.attribution.run import parts
 from striate.interpret.features.sight import Sight, Until
+from striate.interpret.lean import parts
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Int64, Tensor
 
