@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from striate.errors import InputError
 from striate.geometry.trace import trace
-from striate.interpret.lean import FEW, ROWS, lean, norms_inside, parts, rows_of
+from striate.interpret.lean import FEW, ROWS, lean, norms_inside, parts, rows_of, traced
 from striate.interpret.scoring import output_of
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -186,13 +185,13 @@ def test_hooks_see_what_they_did():
 
 def test_items_at_a_time():
     model, x = network(2), torch.zeros(1, 2, 6, 6, dtype=torch.float64)
-    with lean(model, x, runs=FEW - 1) as rows:
+    assert traced(model, x, FEW - 1) is None
+    with lean(model, None) as rows:
         assert rows == ROWS
-    with lean(model, x, runs=FEW) as rows:
+        assert norms_left(model) == 2
+    with lean(model, traced(model, x, FEW)) as rows:
         assert rows > ROWS
         assert norms_left(model) == 0
-    with lean(model, x, size=3) as rows:
-        assert rows == 3
     large = nn.Sequential(nn.Conv2d(1, 64, 1))
     assert rows_of(trace(large, (1, 224, 224))) == 5
     assert rows_of(trace(large, (1, 112, 112))) == 31
@@ -216,13 +215,4 @@ def test_a_network_that_cannot_be_traced_is_left_alone():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x if x.sum() > 0 else -x
 
-    with lean(ByNumbers(), torch.zeros(1, 2, 6)) as rows:
-        assert rows == ROWS
-
-
-def test_batch_size():
-    with (
-        pytest.raises(InputError, match="wrong batch_size: expected 1 or more, got 0"),
-        lean(network(1), torch.zeros(1, 2, 6), size=0),
-    ):
-        pass
+    assert traced(ByNumbers(), torch.zeros(1, 2, 6), FEW) is None

@@ -39,7 +39,7 @@ def test_methods_are_public() -> None:
         ("smooth_grad:noise=nan", "wrong type: method smooth_grad: noise: expected a finite number, got 'nan'"),
         ("smooth_grad:seed=abc", "wrong type: method smooth_grad: seed: expected a whole number, got 'abc'"),
         ("smooth_grad:squared=1", "wrong type: method smooth_grad: squared: expected true or false, got 1"),
-        ("grad_cam:batch_size=true", "method grad_cam: batch_size: expected a whole number or null, got True"),
+        ("grad_cam:signed=2", "wrong type: method grad_cam: signed: expected true or false, got 2"),
         ("mutagenesis:edit=3", "wrong type: method mutagenesis: edit: expected text, got 3"),
         ("mutagenesis:unknown=x", "method mutagenesis: unknown: expected a finite number or null, got 'x'"),
         ("maximize:unit=x", "wrong type: method maximize: unit: expected numbers, got 'x'"),

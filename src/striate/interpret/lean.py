@@ -29,33 +29,26 @@ EXACT = (torch.float32, torch.float64)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
+def traced(model: nn.Module, x: Tensor, runs: int) -> Graph | None:
+    """What `lean` wants to know; None where `runs` of one item do not pay for it, or the network cannot be traced."""
+    try:
+        return trace(model, x[:1]) if runs >= FEW else None
+    except InputError:
+        return None
+
+
 @contextlib.contextmanager
-def lean(model: nn.Module, x: Tensor, layer: str = "", runs: int = FEW, size: int | None = None) -> Iterator[int]:
+def lean(model: nn.Module, graph: Graph | None, layer: str = "") -> Iterator[int]:
     """While it lasts, batch norms are inside their convolutions; yields how many items to run at a time.
 
-    Outputs and derivatives are the same to rounding, also those of `layer`. `runs`: how many items will be run in all.
-    `size`: how many at a time, where that is wished. The network is in eval mode, and is as before afterwards; one that
-    cannot be traced is left alone.
-
-    Raises InputError for a size below 1.
+    Outputs and derivatives are the same to rounding, also those of `layer`. The network is in eval mode, and is as
+    before afterwards; without a graph it is left alone.
     """
-    if size is not None:
-        check_size(size)
-    try:
-        graph = trace(model, x[:1]) if runs >= FEW else None
-    except InputError:
-        graph = None
     if graph is None:
-        yield size or ROWS
+        yield ROWS
         return
     with norms_inside(model, graph, layer):
-        yield size or rows_of(graph)
-
-
-def check_size(size: int) -> None:
-    """Raises InputError for no batch size."""
-    if size < 1:
-        raise InputError("wrong batch_size", expected="1 or more", got=size)
+        yield rows_of(graph)
 
 
 def laid_out(values: Tensor) -> Tensor:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +18,7 @@ from torch.nn import functional as F
 
 from striate import zoo
 from striate.errors import InputError
-from striate.interpret import CamMap, cam, grad_cam, grad_cam_pp, layer_cam, score_cam
+from striate.interpret import CamMap, cam, grad_cam, grad_cam_pp, layer_cam, lean, score_cam
 
 CONVOLUTION = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 POOLING = {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d}
@@ -36,6 +38,14 @@ def network(rank: int = 2, classes: int = 3) -> nn.Sequential:
 
 def images(rank: int = 2, n: int = 3) -> Tensor:
     return torch.rand(n, 2, *[SIDE[rank]] * rank, dtype=torch.float64, generator=torch.Generator().manual_seed(rank))
+
+
+@contextlib.contextmanager
+def rows(size: int) -> Iterator[None]:
+    """So many items at a time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lean, "rows_of", lambda _graph: size)
+        yield
 
 
 def maps_and_slopes(model: nn.Sequential, x: Tensor, cut: int, target: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -127,7 +137,8 @@ def test_score_cam_by_a_plain_loop(rank: int) -> None:
             weights = torch.stack(gains).exp() / torch.stack(gains).exp().sum()
             expected.append(F.relu(sum(weights[k] * maps[item, k] for k in range(5))))
     for size in (2, 16):
-        found = score_cam(model, x, target=0, layer="3", batch_size=size)
+        with rows(size):
+            found = score_cam(model, x, target=0, layer="3")
         torch.testing.assert_close(found.scores, torch.stack(expected))
 
 
@@ -141,7 +152,8 @@ def test_a_channel_that_is_the_same_everywhere_is_no_mask() -> None:
     found = score_cam(model, x, target=0, layer="3")
     hook.remove()
     assert seen[-1] == 2  # of five channels
-    alone = score_cam(model, x, target=0, layer="3", batch_size=1)
+    with rows(1):
+        alone = score_cam(model, x, target=0, layer="3")
     torch.testing.assert_close(found.scores, alone.scores)
     with torch.no_grad():
         model[3].weight.zero_()
@@ -151,7 +163,8 @@ def test_a_channel_that_is_the_same_everywhere_is_no_mask() -> None:
 @pytest.mark.parametrize("method", ALL)
 def test_items_do_not_mix(method: Any) -> None:
     model, x = network(), images()
-    together = method(model, x, batch_size=2)
+    with rows(2):
+        together = method(model, x)
     assert together.scores.shape == (3, 6, 6)
     for item in range(3):
         alone = method(model, x[item : item + 1])
@@ -166,15 +179,14 @@ def test_targets(method: Any) -> None:
     output = model(x).detach()
     torch.testing.assert_close(method(model, x).base, output.amax(1))
     torch.testing.assert_close(method(model, x, target=[2, 0, 1]).base, output[[0, 1, 2], [2, 0, 1]])
-    mixed = method(model, x, target=torch.tensor([2, 0, 1]), batch_size=2)
+    with rows(2):
+        mixed = method(model, x, target=torch.tensor([2, 0, 1]))
     for item, target in enumerate((2, 0, 1)):
         torch.testing.assert_close(mixed.scores[item], method(model, x[item : item + 1], target=target).scores)
     with pytest.raises(InputError, match="no such target: expected 0 to 2"):
         method(model, x, target=3)
     with pytest.raises(InputError, match=r"targets are not one for each item: expected one index, or 3 \(one for each"):
         method(model, x, target=[0, 1])
-    with pytest.raises(InputError, match="wrong batch_size: expected 1 or more, got 0"):
-        method(model, x, batch_size=0)
 
 
 @pytest.mark.parametrize("method", [*BY_GRADIENT, score_cam])

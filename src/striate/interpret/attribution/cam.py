@@ -77,7 +77,6 @@ def grad_cam(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Grad-CAM: ReLU(Σ_k w_k A_k), where w_k is the mean over positions of dS/dA_k.
@@ -87,8 +86,7 @@ def grad_cam(
     a function takes a part of it: target=lambda y: (y[:, 3] * mask).sum((1, 2)).
     `layer`: path of the module whose outputs are A; without it the last one with spatial axes that is no pooling (and,
     of dense outputs, no map of the classes), as `parameters` says. `signed`: keep what speaks against S, too.
-    `batch_size`: items at a time, by itself what is fastest. `scores`: (n, *grid) in the units of S per unit of A,
-    `heatmap()` over x.
+    `scores`: (n, *grid) in the units of S per unit of A, `heatmap()` over x.
 
     Raises InputError for a layer that is not there, is not called or has no spatial axes, a network without
     convolution, a target that is no class, and for values that are no numbers.
@@ -104,7 +102,7 @@ def grad_cam(
     def weigh(values: Tensor, slopes: Tensor) -> Tensor:
         return (_mean(slopes) * values).sum(1)
 
-    return _by_gradient("Grad-CAM", weigh, model, x, target, layer, signed, batch_size, progress)
+    return _by_gradient("Grad-CAM", weigh, model, x, target, layer, signed, progress)
 
 
 def grad_cam_pp(
@@ -114,7 +112,6 @@ def grad_cam_pp(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Grad-CAM++: as `grad_cam`, with weights for which several objects of the class count alike, whatever their sizes.
@@ -132,7 +129,7 @@ def grad_cam_pp(
         weights = (share * slopes.clamp_min(0)).flatten(2).sum(2)
         return (weights.reshape(total.shape) * values).sum(1)
 
-    return _by_gradient("Grad-CAM++", weigh, model, x, target, layer, signed, batch_size, progress)
+    return _by_gradient("Grad-CAM++", weigh, model, x, target, layer, signed, progress)
 
 
 def layer_cam(
@@ -142,7 +139,6 @@ def layer_cam(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Layer-CAM: ReLU(Σ_k ReLU(dS/dA_k) A_k), each position by its own gradient, so that early layers tell, too.
@@ -153,7 +149,7 @@ def layer_cam(
     def weigh(values: Tensor, slopes: Tensor) -> Tensor:
         return (slopes.clamp_min(0) * values).sum(1)
 
-    return _by_gradient("Layer-CAM", weigh, model, x, target, layer, signed, batch_size, progress)
+    return _by_gradient("Layer-CAM", weigh, model, x, target, layer, signed, progress)
 
 
 def score_cam(
@@ -163,26 +159,25 @@ def score_cam(
     target: Target = None,
     layer: str | None = None,
     signed: bool = False,
-    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """Score-CAM: ReLU(Σ_k w_k A_k), where w_k tells how much of the score is left where only channel k is seen.
 
-    w is the softmax over channels of S(x · mask_k), and mask_k is A_k, placed on
-    x and brought to 0..1. No gradients: as many runs of the network as the layer has channels, `batch_size` at a time.
+    w is the softmax over channels of S(x · mask_k), and mask_k is A_k, placed on x and brought to 0..1. No gradients,
+    but as many runs of the network as the layer has channels.
 
     A channel that is the same everywhere is no mask, and gets no weight. Positions that no unit sees are masked. The
     class is the one of the whole x. Other arguments, errors: see `grad_cam`.
     Source: Wang et al. 2020, algorithm 1 (its baseline cancels in the softmax).
     """
-    x, path, placement = _prepared(model, x, layer)
+    x, path, placement, graph = _prepared(model, x, layer)
     if not x.is_floating_point():
         fix = "Pass one-hot channels (n, c, t)."
         raise InputError("masks need an input of floats", where="x", got=x.dtype, fix=fix)
     own, base, scores = one_each(target, len(x)), [], []
     with (
         examined(model) as network,
-        lean(network, x, path, size=batch_size) as rows,
+        lean(network, graph, path) as rows,
         contextlib.ExitStack() as stack,
         torch.no_grad(),
     ):
@@ -233,14 +228,13 @@ def _by_gradient(
     target: Target,
     layer: str | None,
     signed: bool,
-    batch_size: int | None,
     progress: Progress,
 ) -> CamMap:
-    x, path, placement = _prepared(model, x, layer)
+    x, path, placement, graph = _prepared(model, x, layer)
     base, scores = [], []
     with (
         examined(model) as network,
-        lean(network, x, path, len(x), batch_size) as rows,
+        lean(network, graph, path) as rows,
         reporting(progress, len(x), method) as report,
     ):
         for part, wanted in with_targets(x, target, rows):
@@ -263,8 +257,8 @@ def _slopes(score: Tensor, values: Tensor, path: str) -> Tensor:
     return slopes
 
 
-def _prepared(model: nn.Module, x: Any, layer: str | None) -> tuple[Tensor, str, Placement]:
-    """The checked input, the layer's path, and where its units lie."""
+def _prepared(model: nn.Module, x: Any, layer: str | None) -> tuple[Tensor, str, Placement, Graph | None]:
+    """The checked input, the layer's path, where its units lie, and the network's graph if it can be traced."""
     x = checked(model, x)
     if layer is not None:
         find_layer(model, layer)
@@ -275,14 +269,14 @@ def _prepared(model: nn.Module, x: Any, layer: str | None) -> tuple[Tensor, str,
         if layer is None:
             fix = "Name the layer: layer=…"
             raise InputError("cannot find the last layer by itself", got=f"({error})", fix=fix) from error
-        return x, layer, _by_running(model, x[:1], layer, f"the network cannot be traced ({error})")
+        return x, layer, _by_running(model, x[:1], layer, f"the network cannot be traced ({error})"), None
     path = last_layer(model, graph, len(space)) if layer is None else layer
     if path not in graph.modules:
-        return x, path, _by_running(model, x[:1], path, "the layer is not in the trace")
+        return x, path, _by_running(model, x[:1], path, "the layer is not in the trace"), graph
     value = graph.find(path)
     if len(value.shape) < 3:
         raise _no_grid(path, value.shape)
-    return x, path, Placement.of(graph, value, space)
+    return x, path, Placement.of(graph, value, space), graph
 
 
 def _by_running(model: nn.Module, x: Tensor, path: str, problem: str) -> Placement:

@@ -40,7 +40,6 @@ def cam(
     x: Num[Tensor, "n ..."],
     *,
     target: Target = None,
-    batch_size: int | None = None,
     progress: Progress = False,
 ) -> CamMap:
     """CAM: Σ_k w_k A_k, where A are the maps that the network averages and w the weights from them to the class.
@@ -61,9 +60,10 @@ def cam(
     if callable(target):
         raise InputError("CAM explains a class", expected="an index, or None", got="a function", fix="Use grad_cam.")
     base, scores, last = [], [], None
+    graph, problem = _traced(model, x)
     with (
         examined(model) as network,
-        lean(network, x, size=batch_size) as rows,
+        lean(network, graph) as rows,
         torch.no_grad(),
         reporting(progress, len(x), "CAM") as report,
     ):
@@ -74,7 +74,7 @@ def cam(
             scores.append(torch.einsum("nk,nk...->n...", last.weights[classes], last.maps))
             report(len(part))
     assert last is not None
-    name, placement = _placed(model, x, last.maps)
+    name, placement = _placed(graph, problem, x, last.maps)
     return finished("CAM", x, base, scores, target, name, placement, {})
 
 
@@ -157,16 +157,19 @@ def _grid(maps: Tensor, x: Tensor) -> Tensor:
     return maps.squeeze(2) if maps.dim() > len(space_of(x)) + 2 else maps
 
 
-def _placed(model: nn.Module, x: Tensor, maps: Tensor) -> tuple[str, Placement]:
-    """What gave the maps, and where their units lie."""
+def _traced(model: nn.Module, x: Tensor) -> tuple[Graph | None, str]:
+    """The network's graph, or why there is none."""
     try:
-        graph = trace(model, x[:1])
+        return trace(model, x[:1]), "the maps are not in the trace"
     except InputError as error:
-        problem = f"the network cannot be traced ({error})"
+        return None, f"the network cannot be traced ({error})"
+
+
+def _placed(graph: Graph | None, problem: str, x: Tensor, maps: Tensor) -> tuple[str, Placement]:
+    """What gave the maps, and where their units lie; where that is not known, stretched because of `problem`."""
+    value = None if graph is None else _averaged(graph, maps)
+    if graph is None or value is None:
         return "the averaged maps", Placement.stretched(maps.shape[2:], space_of(x), problem)
-    value = _averaged(graph, maps)
-    if value is None:
-        return "the averaged maps", Placement.stretched(maps.shape[2:], space_of(x), "the maps are not in the trace")
     paths = [path for path, index in graph.modules.items() if index == value.index]
     name = min(paths, key=lambda path: path.count("."), default=named(graph, value))
     return name, Placement.of(graph, value, space_of(x))

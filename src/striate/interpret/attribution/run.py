@@ -12,7 +12,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.attribution.rules import Rectified, Rescaled, Rule
-from striate.interpret.lean import laid_out, lean, parts
+from striate.interpret.lean import laid_out, lean, parts, traced
 from striate.interpret.map import Map
 from striate.interpret.occlusion import AXES
 from striate.interpret.scoring import checked, classes_of, examined, no_number, one_each, output_of, scored
@@ -158,7 +158,7 @@ def around(
     total = runs * len(x)
     with (
         examined(model) as network,
-        lean(network, x, layer, total) as rows,
+        lean(network, traced(network, x, total), layer) as rows,
         reporting(progress, total, method) as report,
     ):
         for part in parts(len(x), rows // copies):

@@ -14,7 +14,7 @@ from rich.table import Table
 from torch import nn
 
 from striate.errors import InputError
-from striate.interpret.lean import check_size
+from striate.interpret.lean import laid_out, lean, parts, traced
 from striate.interpret.occlusion import Fill
 from striate.interpret.scoring import examined, output_of, scored
 from striate.interpret.sweep import Progress, Target, described, reporting
@@ -89,7 +89,6 @@ def deletion(
     fill: Fill = 0.0,
     scale: str = "probability",
     name: str = "",
-    batch_size: int = 16,
     progress: Progress = False,
 ) -> Curves:
     """The score after the highest positions of the map have been replaced by `fill`, in `steps` equal parts.
@@ -111,7 +110,7 @@ def deletion(
     >>> found.scores.tolist(), found.auc.tolist()
     ([[10.0, 6.0, 3.0, 1.0, 0.0]], [3.75])
     """
-    return _curve("deletion", model, x, method, target, steps, fill, scale, name, batch_size, progress)
+    return _curve("deletion", model, x, method, target, steps, fill, scale, name, progress)
 
 
 def insertion(
@@ -124,7 +123,6 @@ def insertion(
     fill: Fill = "blur",
     scale: str = "probability",
     name: str = "",
-    batch_size: int = 16,
     progress: Progress = False,
 ) -> Curves:
     """The score after the highest positions of the map have been put into `fill` from x, in `steps` equal parts.
@@ -132,7 +130,7 @@ def insertion(
     A map that points at what the network uses makes it rise soon: a large area under the curve. Everything else is as
     in `deletion`. Source: Petsiuk, Das & Saenko 2018 (RISE), sec. 4.2.
     """
-    return _curve("insertion", model, x, method, target, steps, fill, scale, name, batch_size, progress)
+    return _curve("insertion", model, x, method, target, steps, fill, scale, name, progress)
 
 
 def _curve(
@@ -145,32 +143,36 @@ def _curve(
     fill: Fill,
     scale: str,
     name: str,
-    batch_size: int,
     progress: Progress,
 ) -> Curves:
     if scale not in ("probability", "output"):
         raise InputError("unknown scale", expected="probability or output", got=scale)
     x, wanted, _ = fixed(model, x, target)
     positions = math.prod(x.shape[2:])
-    check_size(batch_size)
     if steps < 1:
         raise InputError("a curve needs steps", expected="1 or more", got=steps)
     heat = heat_maps(method, model, x, wanted)
     counts = torch.linspace(0, positions, min(steps, positions) + 1, dtype=torch.float64).round().long()
     number = functools.partial(_number, target=wanted, probability=scale == "probability")
     rows = []
-    with examined(model), torch.no_grad(), reporting(progress, len(x) * len(counts), kind) as report:
+    runs = len(x) * len(counts)
+    with (
+        examined(model) as network,
+        lean(network, traced(network, x, runs)) as size,
+        torch.no_grad(),
+        reporting(progress, runs, kind) as report,
+    ):
         for item, (one, other) in enumerate(zip(x, filled(fill, x), strict=True)):
             ranks = _ranks(heat[item]).to(x.device)
             before, after = (one, other) if kind == "deletion" else (other, one)
-            parts = []
-            for first in range(0, len(counts), batch_size):
-                some = counts[first : first + batch_size].to(x.device)
+            scores = []
+            for part in parts(len(counts), size):
+                some = counts[part].to(x.device)
                 changed = ranks < some.reshape(-1, *[1] * ranks.dim())
                 batch = torch.where(changed[:, None], after, before)
-                parts.append(number(output_of(model, batch), item=item))
+                scores.append(number(output_of(network, laid_out(batch)), item=item))
                 report(len(some))
-            rows.append(torch.cat(parts).cpu())
+            rows.append(torch.cat(scores).cpu())
     parameters = {"target": described(target), "fill": written(fill), "scale": scale}
     return Curves(name or name_of(method), kind, counts / positions, torch.stack(rows).double(), parameters)
 
