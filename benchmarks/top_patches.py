@@ -65,11 +65,15 @@ def by_captum(
     for first in range(0, len(units), batch):
         items, *where = (torch.tensor(part) for part in zip(*units[first : first + batch], strict=True))
         each = torch.arange(len(items))
-        selector = tuple(int(part[0]) for part in where)
-        if batch > 1:
-            selector = lambda out, each=each, where=where: out[(each, *where)]  # noqa: E731
+        one = tuple(int(part[0]) for part in where)
+        selector = one if batch == 1 else functools.partial(_units, places=(each, *where))
         made.append(neuron.attribute(x[items], selector).detach())
     return (time.perf_counter() - began) / len(units), torch.cat(made)
+
+
+def _units(output: Tensor, places: tuple[Tensor, ...]) -> Tensor:
+    """One value of each item."""
+    return output[places]
 
 
 def whole(found: TopPatches, row: int, rank: int, side: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.scoring import checked
+from striate.interpret.sweep import Report
 from striate.ops.kernels import binomial
 from striate.ops.pool import weighted_pool
 from striate.shapes import Float, Tensor
@@ -152,6 +153,37 @@ def continuous(model: nn.Module, x: Tensor) -> Float[Tensor, "n c *space"]:
         fix = "Explain the network behind its embedding, with the vectors of words as channels."
         raise InputError("tokens have no values between them", expected="floats", got=found.dtype, fix=fix)
     return found
+
+
+def descend(
+    board: Canvas,
+    loss: Callable[[Tensor], tuple[Tensor, Tensor]],
+    steps: int,
+    rate: float,
+    report: Report,
+    blur: int = 0,
+) -> list[Float[Tensor, " n"]]:
+    """Adam on the canvas, its rate falling to 0 along half a cosine; what `loss` tells of the inputs before each step.
+
+    `loss`: inputs (n, c, *space) to the number that becomes small, and what is told of each input. `blur`: pixels are
+    blurred every so many steps.
+    """
+    optimizer = torch.optim.Adam([board.values], lr=rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    curve = []
+    for step in range(steps):
+        with torch.enable_grad():
+            total, told = loss(board.paint())
+        # Gradients of the canvas alone: the network's own are left as they are.
+        (board.values.grad,) = torch.autograd.grad(total, board.values)
+        optimizer.step()
+        schedule.step()
+        if blur and step % blur == blur - 1:
+            board.values.data.copy_(blurred(board.values.data))
+        board.clip()
+        curve.append(told.detach().cpu())
+        report(1)
+    return curve
 
 
 def plain(bounds: Range | None) -> list[list[float]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,11 @@ from torch import nn
 
 from striate.errors import InputError
 from striate.interpret.features.canvas import (
-    Canvas,
     Limits,
     alpha_norm,
     canvas,
     continuous,
+    descend,
     limits_of,
     noise,
     plain,
@@ -25,7 +25,7 @@ from striate.interpret.features.canvas import (
 )
 from striate.interpret.features.representations import find_layers, run_layers
 from striate.interpret.scoring import examined
-from striate.interpret.sweep import Progress, Report, reporting
+from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Tensor
 from striate.train.checkpoint import save_tensors
 
@@ -125,7 +125,8 @@ def invert(
             with torch.no_grad():
                 goal = run_layers(model, x, [path])[path]
             _check_goal(goal, path)
-            curves.append(_descend(model, path, board, goal, penalties, (steps, rate), report))
+            told = descend(board, _loss(model, path, goal, penalties), steps, rate, report)
+            curves.append(torch.stack(told).mean(1))
             with torch.no_grad():
                 made = board.paint().detach()
                 errors.append(_apart(run_layers(model, made, [path])[path], goal).sqrt().cpu())
@@ -139,33 +140,17 @@ def invert(
     return Inverted(x.cpu(), tuple(paths), every, torch.stack(errors), distances, torch.stack(curves), parameters)
 
 
-def _descend(
-    model: nn.Module,
-    path: str,
-    board: Canvas,
-    goal: Tensor,
-    penalties: tuple[float, float, float, float],
-    pace: tuple[int, float],
-    report: Report,
-) -> Float[Tensor, " steps"]:
-    """Adam, its rate falling to 0 along half a cosine; the normalized loss at each step."""
+def _loss(
+    model: nn.Module, path: str, goal: Tensor, penalties: tuple[float, float, float, float]
+) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What inputs are to make small: how far each is from the goal, which is told, and its penalties."""
     tv, beta, norm, alpha = penalties
-    steps, rate = pace
-    optimizer = torch.optim.Adam([board.values], lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    curve = []
-    for _ in range(steps):
-        with torch.enable_grad():
-            made = board.paint()
-            apart = _apart(run_layers(model, made, [path])[path], goal)
-            loss = apart.sum() + tv * total_variation(made, beta).sum() + norm * alpha_norm(made, alpha).sum()
-        (board.values.grad,) = torch.autograd.grad(loss, board.values)
-        optimizer.step()
-        schedule.step()
-        board.clip()
-        curve.append(float(apart.detach().mean()))
-        report(1)
-    return torch.tensor(curve)
+
+    def loss(made: Tensor) -> tuple[Tensor, Tensor]:
+        apart = _apart(run_layers(model, made, [path])[path], goal)
+        return apart.sum() + tv * total_variation(made, beta).sum() + norm * alpha_norm(made, alpha).sum(), apart
+
+    return loss
 
 
 def _apart(one: Tensor, other: Tensor) -> Float[Tensor, " n"]:

@@ -15,12 +15,11 @@ from torch import nn
 from striate.data.augment.move import warp
 from striate.errors import InputError
 from striate.interpret.features.canvas import (
-    Canvas,
     Limits,
     alpha_norm,
-    blurred,
     canvas,
     continuous,
+    descend,
     limits_of,
     noise,
     plain,
@@ -162,7 +161,7 @@ def maximize(
         return -worth.sum() + diversity * len(values) * _alike(output, diversity), values
 
     with examined(model) as model, reporting(progress, steps, "maximize") as report:
-        curve = _ascend(board, loss, steps, rate, blur, report)
+        curve = descend(board, loss, steps, rate, report, blur)
         with torch.no_grad():
             found = board.paint().detach()
             last = scores(found)[0].detach().cpu()
@@ -173,26 +172,6 @@ def maximize(
         "rotate": moves[2], "tv": tv, "l2": l2, "blur": blur, "diversity": diversity, "spread": spread, "seed": seed,
     }  # fmt: skip
     return Maximized(found.cpu(), last, torch.stack([*curve, last]), best, best_score, parameters)
-
-
-def _ascend(board: Canvas, loss: Any, steps: int, rate: float, blur: int, report: Any) -> list[Tensor]:
-    """Adam, its rate falling to 0 along half a cosine; the scores before each step."""
-    optimizer = torch.optim.Adam([board.values], lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
-    curve = []
-    for step in range(steps):
-        with torch.enable_grad():
-            total, values = loss(board.paint())
-        # Gradients of the canvas alone: the network's own are left as they are.
-        (board.values.grad,) = torch.autograd.grad(total, board.values)
-        optimizer.step()
-        schedule.step()
-        if blur and step % blur == blur - 1:
-            board.values.data.copy_(blurred(board.values.data))
-        board.clip()
-        curve.append(values.detach().cpu())
-        report(1)
-    return curve
 
 
 def moved(
