@@ -95,3 +95,9 @@ def read(name: str) -> dict[str, Any]:
 def span(values: dict[str, Any], form: str = "{:.1f}") -> str:
     """Median and range."""
     return f"{form.format(values['median'])} ({form.format(values['min'])} to {form.format(values['max'])})"
+
+
+def foot(found: dict[str, Any]) -> str:
+    """What a table's last line says of the machine."""
+    where = found.get("where", {})
+    return f"{where.get('threads')} threads of {where.get('processor')}, torch {where.get('torch')}."
