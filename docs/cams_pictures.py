@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -205,6 +206,9 @@ def main() -> None:
     found = compare_methods(model, x, METHODS, target=classes, regions=regions, shuffled=shuffled)
     found.plot().savefig(FOLDER / "comparison.png")
     found.gallery(8).savefig(FOLDER / "gallery.png")
+    with Image.open(FOLDER / "gallery.png") as picture:
+        small = picture.convert("RGB").quantize(256)  # a third of the bytes
+    small.save(FOLDER / "gallery.png", optimize=True)
     into_page("comparison", compared(found))
     means = {metric: dict(zip(found.methods, found.mean(metric)[0].tolist(), strict=True)) for metric in found.scores}
     facts = {

@@ -215,3 +215,17 @@ def test_what_was_done_to_recordings_is_told(tmp_path: Path) -> None:
     )
     assert Waveform(8000, 1600).notes(paths[:1]) == ()
     assert Waveform(8000, 1600).notes([torch.zeros(3)]) == ()
+
+
+def test_a_spectrogram_says_what_its_axes_mean() -> None:
+    spoken = Spectrogram(8000, 8000)
+    assert spoken.axes.startswith("time from left to right, 1 s; 40 bands of frequency")
+    assert spoken.axes.endswith("from 0 Hz at the top to 4000 Hz below")
+    seconds = torch.arange(8000) / 8000
+    tones = torch.stack([torch.sin(2 * torch.pi * hertz * seconds) for hertz in (200, 3800)])[:, None]
+    low, high = spoken.levels(tones).mean(2).argmax(1).tolist()
+    assert (low < 5, high > 36) == (True, True)
+    beeps = tones[:1].clone()
+    beeps[..., 1000:] = 0
+    columns = spoken.levels(beeps)[0].amax(0)
+    assert int(columns.argmax()) < spoken.frames // 4

@@ -217,6 +217,15 @@ def test_the_page_says_how_to_make_it_again(run_folder: Path, digit: Path, tmp_p
     assert (out / "three" / "ablate.json").read_bytes() == before
 
 
+def test_the_page_says_what_the_axes_mean(run_folder: Path, digit: Path, tmp_path: Path) -> None:
+    found = explain_item(*load(run_folder), digit, ["gradient"])
+    assert "axes of the pictures" not in found.write(tmp_path / "plain", "title", "again").read_text()
+    sound = dataclasses.replace(found, axes="time and frequency")
+    page = sound.write(tmp_path / "sound", "title", "again").read_text()
+    assert "axes of the pictures" in page
+    assert "time and frequency" in page
+
+
 def test_no_file_is_told(run_folder: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["explain", str(run_folder)])

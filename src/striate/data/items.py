@@ -294,6 +294,11 @@ class Input(ABC):
     def start(self, model: nn.Module) -> None:  # noqa: B027
         """What a new network gets from the input before it is trained: nothing, or word vectors."""
 
+    @property
+    def axes(self) -> str:
+        """What the axes of an input mean, in words for those who see a picture of it; "" where that is plain."""
+        return ""
+
     def notes(self, raw: Sequence[Any]) -> tuple[str, ...]:
         """What is done to these items of a listing, or of a user, that people should be told (another rate, say)."""
         return ()

@@ -219,6 +219,13 @@ class Spectrogram(Sound):
         """(1, bands, frames) or (bands, frames)."""
         return (1, self.bands, self.frames) if self.form == "picture" else (self.bands, self.frames)
 
+    @property
+    def axes(self) -> str:
+        """Time and frequency."""
+        seconds, highest = self.length / self.rate, self.rate / 2
+        bands = f"{self.bands} bands of frequency, equally wide in mel, from 0 Hz at the top to {highest:g} Hz below"
+        return f"time from left to right, {seconds:g} s; {bands}"
+
     def levels(self, units: Float[Tensor, "n 1 t"]) -> Float[Tensor, "n bands frames"]:
         """ln(power + floor) of samples in -1..1."""
         filters = mel_filters(self.bands, 2 * self.half, self.rate).to(units)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -18,6 +19,7 @@ from striate.shapes import Float, Tensor
 
 SIZE, HEIGHT, TALL = 9, 0.3, 0.9  # points of words, inches of a line of them and of a strip of bases
 ROWS = 40  # at most
+PADDING = "·"  # what `striate.data.symbols` writes for it
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def _draw_words(heat: Tensor, words: Sequence[str], title: str, means: Meaning, 
     wide = 0.62 * SIZE / 72  # inches of a letter, as the sheet counts them
     rows: list[list[tuple[float, int, str]]] = [[]]
     x = 0.0
-    for number, word in enumerate(words):
+    for number, word in _without_runs(heat, words):
         shown = sheet.legible(word, WIDE, SIZE)
         room = max(len(shown), 1) * wide + 0.08
         if x + room > WIDE and rows[-1]:
@@ -82,9 +84,21 @@ def _draw_words(heat: Tensor, words: Sequence[str], title: str, means: Meaning, 
     return figure
 
 
+def _without_runs(heat: Tensor, words: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The words and where they stand; a run of padding is one of them, where its score is greatest."""
+    for word, run in groupby(range(len(words)), key=words.__getitem__):
+        places = [*run]
+        if word == PADDING and len(places) > 1:
+            strongest = max(places, key=lambda place: abs(float(heat[place].nan_to_num())))
+            yield strongest, f"{PADDING} {len(places)} times"
+        else:
+            yield from ((place, word) for place in places)
+
+
 def _draw_logo(heat: Tensor, bases: Sequence[str], title: str, means: Meaning, what: str) -> Figure:
     note = means.note(heat, "Upright", "hanging", "no letter") + " Colors tell the bases apart."
     heat = heat.nan_to_num()
+    note += "" if bool(heat.any()) else " All scores are 0."
     line = line_of(len(bases))
     strips = min(math.ceil(len(bases) / line), STRIPS)
     note += f" The first {strips * line} of {len(bases)}." if strips * line < len(bases) else ""

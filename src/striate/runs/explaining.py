@@ -42,11 +42,15 @@ class Explained:
 
 @dataclass(frozen=True, eq=False)
 class Explanations:
-    """What several methods say of one item: what the network answers, and each method's result."""
+    """What several methods say of one item: what the network answers, and each method's result.
+
+    `axes`: what those of its pictures mean, where that is not plain.
+    """
 
     name: str
     answer: dict[str, Any]
     results: tuple[Explained, ...]
+    axes: str = ""
 
     @property
     def question(self) -> str:
@@ -79,6 +83,7 @@ class Explanations:
         page = folder / "index.html"
         asked = {"what is explained": self.question} if self.question else {}
         facts = asked | {key: str(value) for key, value in self.answer.items()}
+        facts |= {"axes of the pictures": self.axes} if self.axes else {}
         left = {result.method: result.missing for result in self.results if result.missing}
         if left:
             told = "; ".join(f"{name}: {reason}" for name, reason in left.items())
@@ -135,7 +140,7 @@ def explain_item(
         if isinstance(made, Map) and isinstance(card.preprocess, Symbols):
             made = made.lettered(card.preprocess.letters(stored))
         found.append(Explained(spec, made, question=question))
-    return Explanations(name, answer, tuple(found))
+    return Explanations(name, answer, tuple(found), card.preprocess.axes)
 
 
 def specs_of(methods: Sequence[str]) -> list[str]:

@@ -28,27 +28,37 @@ def localizer(
     input_size: tuple[int, ...] = (64, 64),
     width: Width = 1.0,
     dropout: Chance = 0.0,
+    batch_norm: bool = False,
 ) -> nn.Module:
     """Class of an image's one object beside its box and whether there is one: two heads on one trunk.
 
     Maps 64 -> 32 -> 16 -> 8 (32, 64, 128 maps), then 256 units. Returns three tensors: logits of the classes
     Float[n, k], the box Float[n, 4] as (x, y, height, width), and the logit of presence Float[n, 1]; `label_vector`
-    puts them in the lectures' order. `width` multiplies maps and units, `dropout` follows the dense layer.
+    puts them in the lectures' order. `width` multiplies maps and units, `dropout` follows the dense layer, `batch_norm`
+    follows each convolution.
     """
-    return Localizer(num_classes, in_channels, input_size, width, dropout)
+    return Localizer(num_classes, in_channels, input_size, width, dropout, batch_norm)
 
 
 class Localizer(nn.Module):
     """See `localizer`."""
 
     def __init__(
-        self, num_classes: int, in_channels: int, input_size: tuple[int, ...], width: float, dropout: float
+        self,
+        num_classes: int,
+        in_channels: int,
+        input_size: tuple[int, ...],
+        width: float,
+        dropout: float,
+        batch_norm: bool,
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for base in (32, 64, 128):
             maps = scaled(base, width)
-            layers += [nn.Conv2d(in_channels, maps, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            norm = [nn.BatchNorm2d(maps)] if batch_norm else []
+            layers += [nn.Conv2d(in_channels, maps, 3, padding=1, bias=not batch_norm), *norm, nn.ReLU()]
+            layers.append(nn.MaxPool2d(2))
             in_channels = maps
         units = scaled(256, width)
         h, w = (side // 8 for side in input_size)

@@ -96,7 +96,7 @@ def draw_gallery(found: Comparison, items: int) -> Figure:
     names = ("input", *found.methods)
     if found.x.dim() != 4:
         return _signals(found, shown)
-    size, gap, head, left = 1.1, 0.06, 0.75, 1.15
+    size, gap, head, left = 1.1, 0.06, 0.75, 1.75
     width, height = left + shown * (size + gap) + MARGIN, head + len(names) * (size + gap) + MARGIN
     note = "Each map by its own greatest magnitude: yellow; where a method has signs, red for, blue against."
     figure, axes = sheet.blank(width, height, f"{len(found.methods)} methods", note)
@@ -114,7 +114,7 @@ def draw_gallery(found: Comparison, items: int) -> Figure:
 def _signals(found: Comparison, shown: int) -> Figure:
     """Of signals, and of volumes summed to one row: a strip for each method below each other."""
     strips = found.heats.flatten(3).nan_to_num(0).sum(3) if found.heats.dim() > 3 else found.heats
-    head, left, wide, tall = 0.75, 1.3, 6.0, 0.16
+    head, left, wide, tall = 0.75, 1.6, 6.0, 0.16
     block = (len(found.methods) + 1) * tall
     figure, axes = sheet.blank(left + wide + MARGIN, head + shown * block + MARGIN, f"{len(found.methods)} methods", "")
     for item in range(shown):
