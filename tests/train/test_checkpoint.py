@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from striate.errors import InputError, StorageError
@@ -60,6 +61,12 @@ def test_a_broken_file_is_named(tmp_path: Path, content: bytes | None) -> None:
     path.write_bytes(path.read_bytes()[:-8] if content is None else content)
     with pytest.raises(InputError, match="cannot read tensors: .*x"):
         read_tensors(path)
+
+
+def test_tensors_of_another_program_are_told(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(2)}, tmp_path / "x")
+    with pytest.raises(InputError, match=r"tensors of another program: .*x: expected a file .* striate\.port\.load"):
+        read_tensors(tmp_path / "x")
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -49,10 +49,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError("no such file", where=path, expected="a file that striate saved")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["striate"])
-            return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError) as error:
+            facts = (file.metadata() or {}).get("striate")
+            if facts is not None:
+                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(facts)  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError("cannot read tensors", where=path, got=str(error).strip() or type(error).__name__) from None
+    raise InputError(
+        "tensors of another program",
+        where=path,
+        expected="a file that striate saved",
+        got="no metadata of striate",
+        fix="Take others' weights by striate.port.load(model, state_dict), and write them by striate.runs.save_model.",
+    )
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], where: object) -> None:
