@@ -239,9 +239,8 @@ def _section(result: Explained, picture: bytes) -> Section:
     title = (found.method if isinstance(found, Map) else entry.name.replace("_", " ")).partition(" by ")[0]
     title = title[0].upper() + title[1:]
     options = result.method.partition(":")[2]
-    caption = "; ".join(
-        filter(None, (found.title() if isinstance(found, Map) else entry.summary.replace("`", ""), result.question))
-    )
+    shown = found.title() if isinstance(found, Map) else entry.summary.replace("`", "").rstrip(".")
+    caption = "; ".join(filter(None, (shown, result.question)))
     reading = entry.caption("upright", "hanging") if _is_logo(found) else entry.caption()
     return Section(title + f" ({options})" * bool(options), reading, {caption: picture})
 
