@@ -101,3 +101,47 @@ def test_a_wrong_input_is_told_in_one_line_by_every_method(name: str) -> None:
             with pytest.raises(InputError) as caught:
                 explain(net, wrong, name, batches=[(wrong, torch.zeros(len(wrong)).long())] * 2, layer=layer)
             assert "\n" not in str(caught.value)
+
+
+class Halved(nn.Module):
+    """x / 2, where asked in place."""
+
+    def __init__(self, inplace: bool) -> None:
+        super().__init__()
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.div_(2) if self.inplace else x / 2
+
+
+def beginning(inplace: bool) -> nn.Sequential:
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    return nn.Sequential(Halved(inplace), *layers).eval()
+
+
+QUICK = {"maximize": {"steps": 3}, "invert": {"steps": 3}, "equivariance": {"angles": (), "scales": ()}}
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "mutagenesis"])
+def test_a_network_that_begins_in_place_writes_into_nothing(method: str) -> None:
+    x, own = image(), torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    batches = [(own[:4], torch.arange(4) % 2), (own[4:], torch.arange(4) % 2)]
+    before, set_before = x.clone(), own.clone()
+    target = 1 if method == "maximize" else None
+    given = {"batches": batches, "names": ("a", "b"), "target": target, **QUICK.get(method, {})}
+    told = [explain(beginning(inplace), x, method, **given) for inplace in (True, False)]
+    assert torch.equal(x, before)
+    assert torch.equal(own, set_before)
+    one, other = (numbers(found.json()) for found in told)
+    assert len(one) == len(other) > 0
+    torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+def numbers(found: Any) -> Tensor:
+    """All floats of a result, in order."""
+    if isinstance(found, dict):
+        found = list(found.values())
+    if isinstance(found, list | tuple):
+        return torch.cat([torch.empty(0), *map(numbers, found)])
+    return torch.tensor([found] if isinstance(found, float) else [], dtype=torch.float32)

@@ -226,6 +226,31 @@ def test_the_page_says_what_the_axes_mean(run_folder: Path, digit: Path, tmp_pat
     assert "time and frequency" in page
 
 
+@pytest.mark.parametrize(("stop", "made"), [("filters", ["gradient"]), ("gradient", [])])
+def test_what_is_there_at_ctrl_c_is_written(
+    run_folder: Path, digit: Path, tmp_path: Path, monkeypatch, capsys, stop: str, made: list[str]
+) -> None:
+    def stopping(model, x, spec: str, **given):
+        if spec == stop:
+            raise KeyboardInterrupt
+        return explain(model, x, spec, **given)
+
+    monkeypatch.setattr("striate.runs.explaining.explain", stopping)
+    shutil.copy(digit, tmp_path / "again.png")
+    command = ["explain", str(run_folder), str(digit), str(tmp_path / "again.png"), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--json", "--method", "gradient", "filters", "grad_cam"])
+    assert ended.value.code == 130
+    out, err = capsys.readouterr()
+    assert "interrupted" in err
+    assert [path.stem for path in (tmp_path / "out").rglob("*.png")] == made
+    if made:
+        (told,) = json.loads(out)  # the second file was not begun
+        assert told["filters"] == told["grad_cam"] == "interrupted"
+        page = (tmp_path / "out" / "three" / "index.html").read_text()
+        assert "filters: interrupted; grad_cam: interrupted" in page
+
+
 def test_no_file_is_told(run_folder: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["explain", str(run_folder)])

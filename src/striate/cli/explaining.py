@@ -87,8 +87,12 @@ class Explain:
             made.append({"file": name, "explained": found.question, **found.answer, "page": str(page)} | results)
             if not self.json:
                 print_line(": ".join(filter(None, (name, found.question, str(page)))))
+            if not found.complete:
+                break
         if self.json:
             print_json(made)
+        if not found.complete:
+            raise KeyboardInterrupt
 
     def _check(self) -> None:
         """What can be told before anything is loaded."""

@@ -44,13 +44,14 @@ class Explained:
 class Explanations:
     """What several methods say of one item: what the network answers, and each method's result.
 
-    `axes`: what those of its pictures mean, where that is not plain.
+    `axes`: what those of its pictures mean, where that is not plain. `complete`: whether no Ctrl-C came between.
     """
 
     name: str
     answer: dict[str, Any]
     results: tuple[Explained, ...]
     axes: str = ""
+    complete: bool = True
 
     @property
     def question(self) -> str:
@@ -110,7 +111,7 @@ def explain_item(
     `methods`: names, or name:option=value,…; "all" stands for each that is not named, of which those that do not fit
     say why. `target`: a class, by its name or number; without it the greatest output. `layer`: a module whose output
     is explained, or looked at, where the method has one. `batches`: of a set, for the methods that look at one (see
-    `set_of`).
+    `set_of`). Ctrl-C ends it, and what was made so far is returned, `complete=False`.
 
     Raises InputError for an unknown class, method, option or layer, and what a method that is named raises.
     """
@@ -124,8 +125,9 @@ def explain_item(
         outputs = {path: output_of(network, x, path) for path in dict.fromkeys(("", layer))}
         answer = task.answer(network, x)[0].row()
     _check_target(outputs, card, target, specs)
-    found = []
-    for spec in specs:
+    found: list[Explained] = []
+    complete = True
+    for number, spec in enumerate(specs):
         entry = read_method(spec)[0]
         looked_at = layer if spec in methods or {"layer", "at"} & {*entry.takes} else ""
         known: dict[str, Any] = {"limits": card.preprocess, "batches": batches, "names": card.class_names}
@@ -137,10 +139,16 @@ def explain_item(
                 raise
             found.append(Explained(spec, None, str(error)))
             continue
+        except KeyboardInterrupt:
+            if not found:
+                raise
+            complete = False
+            found += [Explained(left, None, "interrupted") for left in specs[number:]]
+            break
         if isinstance(made, Map) and isinstance(card.preprocess, Symbols):
             made = made.lettered(card.preprocess.letters(stored))
         found.append(Explained(spec, made, question=question))
-    return Explanations(name, answer, tuple(found), card.preprocess.axes)
+    return Explanations(name, answer, tuple(found), card.preprocess.axes, complete)
 
 
 def specs_of(methods: Sequence[str]) -> list[str]:

@@ -192,7 +192,7 @@ def _means(model: nn.Module, x: Tensor, layer: str, batch: int) -> tuple[int, Te
         sums.append(found.movedim(1, 0).flatten(1).mean(1) * len(found))
 
     with find_layer(model, layer).register_forward_hook(add), feeding(model, x):
-        runs = [model(x[part]) is not None for part in parts(len(x), batch)]
+        runs = [model(x[part].clone()) is not None for part in parts(len(x), batch)]
     if not sums:
         raise never_called(layer)
     total = torch.stack(sums).sum(0)
@@ -216,7 +216,7 @@ class _Silenced(nn.Module):
             return with_first(out, found * keep.reshape(each) + fill.reshape(each))
 
         with find_layer(self.model, self.layer).register_forward_hook(silence):
-            return first_tensor(self.model(x), type(self.model).__name__)
+            return first_tensor(self.model(x.clone()), type(self.model).__name__)
 
     def behind(self, x: Tensor, values: Tensor) -> Callable[[int | None], Tensor]:
         """The output of these items without a channel (None: with all), what lies before the layer done once."""

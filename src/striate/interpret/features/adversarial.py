@@ -198,7 +198,7 @@ def _stepped(
 def _logits(model: nn.Module, x: Tensor) -> Float[Tensor, "n k"]:
     """The outputs as logits of classes; one number z is that of a yes: (0, z)."""
     with feeding(model, x):
-        output = model(x)
+        output = model(x.clone())  # it may begin in place
     output = output[0] if isinstance(output, tuple | list) else output
     if isinstance(output, Tensor) and output.is_floating_point() and len(output) == len(x):
         if output.dim() == 1 or (output.dim() == 2 and output.shape[1] == 1):

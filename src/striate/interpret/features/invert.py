@@ -24,6 +24,8 @@ from striate.interpret.features.canvas import (
     total_variation,
 )
 from striate.interpret.features.representations import find_layers, run_layers
+from striate.interpret.features.sight import Until
+from striate.interpret.lean import laid_out, lean, traced
 from striate.interpret.scoring import examined
 from striate.interpret.sweep import Progress, reporting
 from striate.shapes import Float, Tensor
@@ -31,6 +33,8 @@ from striate.train.checkpoint import save_tensors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+LAYERS = 8  # at most, where none is named: each takes hundreds of steps
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,8 @@ def invert(
 
         x* = argmin  |f(x') - f(x)|² / |f(x)|² + tv·TV(x') + norm·mean(|x'|**alpha),    x' within `limits`
 
-    `layers`: module paths, one or several, "" for the network's output; by default all that `find_layers` finds.
+    `layers`: module paths, one or several, "" for the network's output; by default eight of those with an output of
+    their own, from the first one to the output. The network runs no further than the layer.
     `paint`, `limits`: as of `maximize`. `tv`, `beta`: the total variation and its exponent; `norm`, `alpha`: the alpha
     norm: what natural images have little of (Mahendran and Vedaldi take beta 2, alpha 6). `seed`: the noise, of
     deviation `spread` (half the range's, with limits).
@@ -114,22 +119,25 @@ def invert(
         raise InputError("cannot invert", expected="positive numbers, tv, norm and spread of at least 0", got=got)
     x = continuous(model, x)
     wanted = [layers] if isinstance(layers, str) else layers
-    paths, _ = find_layers(model, x, wanted)
+    paths, _ = find_layers(model, x, wanted, LAYERS)
     bounds = limits_of(limits, x)
     penalties = (tv, beta, norm, alpha)
     found, errors, curves = [], [], []
     with examined(model) as model, reporting(progress, steps * len(paths), "invert") as report:
+        graph = traced(model, x, steps * len(paths))
         for path in paths:
             start = noise(x.shape[1:], len(x), x, bounds, seed, spread)
             board = canvas(paint, start, limits=bounds)
             with torch.no_grad():
                 goal = run_layers(model, x, [path])[path]
             _check_goal(goal, path)
-            told = descend(board, _loss(model, path, goal, penalties), steps, rate, report)
+            with lean(model, graph, path):
+                until = Until(model, path, x)
+                told = descend(board, _loss(until, goal, penalties), steps, rate, report)
+                with torch.no_grad():
+                    made = board.paint().detach()
+                    errors.append(_apart(until(laid_out(made)), goal).sqrt().cpu())
             curves.append(torch.stack(told).mean(1))
-            with torch.no_grad():
-                made = board.paint().detach()
-                errors.append(_apart(run_layers(model, made, [path])[path], goal).sqrt().cpu())
             found.append(made)
     distances = torch.stack([_apart(made, x).sqrt().cpu() for made in found])
     parameters = {
@@ -141,13 +149,13 @@ def invert(
 
 
 def _loss(
-    model: nn.Module, path: str, goal: Tensor, penalties: tuple[float, float, float, float]
+    until: nn.Module, goal: Tensor, penalties: tuple[float, float, float, float]
 ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
     """What inputs are to make small: how far each is from the goal, which is told, and its penalties."""
     tv, beta, norm, alpha = penalties
 
     def loss(made: Tensor) -> tuple[Tensor, Tensor]:
-        apart = _apart(run_layers(model, made, [path])[path], goal)
+        apart = _apart(until(laid_out(made)), goal)
         return apart.sum() + tv * total_variation(made, beta).sum() + norm * alpha_norm(made, alpha).sum(), apart
 
     return loss

@@ -191,7 +191,7 @@ class _Recording(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def run(self, model: nn.Module, x: Tensor) -> None:
         """One forward."""
         with watched(model, self._left) as self.running, self:
-            model(x)
+            model(x.clone())  # it may begin in place
 
     def _left(self, path: str, module: nn.Module, output: Any, failed: bool) -> None:
         """A module ended."""

@@ -61,7 +61,7 @@ def run_layers(model: nn.Module, x: Tensor, paths: Sequence[str]) -> dict[str, T
         for path in paths:
             hooks.enter_context(find_layer(model, path).register_forward_hook(keep(path)))
         hooks.enter_context(feeding(model, x))
-        model(x)
+        model(x.clone())  # it may begin in place
     for path in paths:
         if path not in found:
             raise never_called(path)
@@ -72,11 +72,13 @@ def run_layers(model: nn.Module, x: Tensor, paths: Sequence[str]) -> dict[str, T
     return {path: found[path] for path in paths}
 
 
-def find_layers(model: nn.Module, x: Tensor, wanted: Sequence[str] | None) -> tuple[list[str], int]:
+def find_layers(
+    model: nn.Module, x: Tensor, wanted: Sequence[str] | None, most: int = MOST_LAYERS
+) -> tuple[list[str], int]:
     """Paths of layers in the order of execution, and how many there are.
 
-    Without `wanted`: the modules without parts that compute something, then the network (""); at most 24 of them,
-    evenly taken. Raises InputError for an unknown path.
+    Without `wanted`: the modules without parts that compute something, then the network (""); at most so many of
+    them, evenly taken. Raises InputError for an unknown path.
     """
     if wanted is not None:
         for path in wanted:
@@ -97,13 +99,13 @@ def find_layers(model: nn.Module, x: Tensor, wanted: Sequence[str] | None) -> tu
             if path and not any(module.children()) and not isinstance(module, _SAME):
                 hooks.enter_context(module.register_forward_hook(note(path)))
         hooks.enter_context(feeding(network, x))
-        network(x[:1])
+        network(x[:1].clone())
     # What the last module returns is mostly what the network returns.
     layers = [*list(order)[:-1], ""]
-    if len(layers) <= MOST_LAYERS:
+    if len(layers) <= most:
         return layers, len(layers)
-    step = (len(layers) - 1) / (MOST_LAYERS - 1)
-    return [layers[round(number * step)] for number in range(MOST_LAYERS)], len(layers)
+    step = (len(layers) - 1) / (most - 1)
+    return [layers[round(number * step)] for number in range(most)], len(layers)
 
 
 def collect(
@@ -180,7 +182,7 @@ def _given_last(model: nn.Module, x: Tensor) -> Tensor:
             if isinstance(module, _WEIGHTED):
                 hooks.enter_context(module.register_forward_pre_hook(keep))
         hooks.enter_context(feeding(model, x))
-        model(x)
+        model(x.clone())  # it may begin in place
     if not given:
         expected = "a module Linear, Conv1d, Conv2d or Conv3d"
         raise InputError("no last hidden layer", where=type(model).__name__, expected=expected, fix="Name a layer.")

@@ -21,7 +21,7 @@ from striate.shapes import Int64, Tensor
 class Until(nn.Module):
     """A network up to a layer: the first tensor that the layer returns at its last call, "" for the network's own.
 
-    What comes after the layer is never run.
+    What comes after the layer is never run; x is never written into, also by a network that begins in place.
     """
 
     def __init__(self, model: nn.Module, layer: str, x: Tensor) -> None:
@@ -34,7 +34,7 @@ class Until(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What the layer returns."""
         if not self.layer:
-            return first_tensor(self.model(x), type(self.model).__name__)
+            return first_tensor(self.model(x.clone()), type(self.model).__name__)
         seen: list[Tensor] = []
 
         def keep(_module: nn.Module, _args: object, out: object) -> None:
@@ -44,7 +44,7 @@ class Until(nn.Module):
 
         hook = find_layer(self.model, self.layer).register_forward_hook(keep)
         try:
-            self.model(x)
+            self.model(x.clone())
         except ReachedError:
             return seen[-1]
         finally:
@@ -61,7 +61,7 @@ def _calls(model: nn.Module, layer: str, x: Tensor) -> int:
         count += 1
 
     with find_layer(model, layer).register_forward_hook(add), torch.no_grad(), feeding(model, x):
-        model(x[:1])
+        model(x[:1].clone())
     if not count:
         raise never_called(layer)
     return count
