@@ -6,17 +6,23 @@ from typing import Any
 
 from measure import foot, read, span
 
+HEAD = ("| what | striate | beside | factor |", "|---|---|---|---|")
+
+
+def patch_rows() -> list[str]:
+    """The nine best places of each channel in 64 pictures, and what of each excites it."""
+    rows = []
+    for name, one in read("top_patches").get("rows", {}).items():
+        what = f"top-9 patches of VGG-16's {name}, {one['projections']:,} projected back, seconds"
+        for peer, factor in one["times_faster"].items():
+            ours, theirs = (one["seconds"][side]["median"] for side in ("striate", peer))
+            rows.append(f"| {what} | {ours:.1f} | {peer}: {theirs:,.0f} | {span(factor)}× |")
+    return rows
+
 
 def patches_table() -> str:
     """docs/units.md's table."""
-    found = read("top_patches")
-    rows = ["| layer of VGG-16 | projections | striate, seconds | beside | factor |", "|---|---:|---:|---|---:|"]
-    for name, one in found.get("rows", {}).items():
-        for peer, factor in one["times_faster"].items():
-            ours, theirs = (one["seconds"][side]["median"] for side in ("striate", peer))
-            count = f"{one['projections']:,}"
-            rows.append(f"| {name} | {count} | {ours:.1f} | {peer}: {theirs:,.0f} | {span(factor)}× |")
-    return "\n".join([*rows, "", foot(found)])
+    return "\n".join([*HEAD, *patch_rows(), "", foot(read("top_patches"))])
 
 
 ATTRIBUTIONS = {
@@ -50,7 +56,7 @@ def attribution_rows() -> list[str]:
 def interpretation_table() -> str:
     """docs/interpretation.md's tables: captum's seconds, and what it makes of activations written in several ways."""
     found = read("attribution")
-    parts = ["| what | striate | beside | factor |", "|---|---|---|---|", *attribution_rows(), "", foot(found)]
+    parts = [*HEAD, *attribution_rows(), "", foot(found)]
     if ways := found.get("rows", {}).get("written", {}).get("ways"):
         methods = list(next(iter(ways.values())))
         names = [name.replace("_", " ").replace("deep lift", "DeepLIFT") for name in methods]
