@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from claims_page import claims_table, factors_table, restoration_tables, techniques_table
-from interpretation_page import attribution_rows, interpretation_table, patches_table
+from interpretation_page import attribution_rows, interpretation_table, patch_rows, patches_table
 from measure import foot, read, span
 from peers_page import geometry_rows, peers_page
 
@@ -50,7 +50,7 @@ def benchmark_table() -> str:
             f"| `import striate`, seconds | {seconds['import striate']['median']:.3f} | `import torch`: "
             f"{seconds['import torch']['median']:.2f} | takes {span(ratio, '{:.2f}')}× |"
         )
-    others = (geometry_rows, locality_rows, convolution_summary, acceleration_rows, attribution_rows)
+    others = (geometry_rows, locality_rows, convolution_summary, acceleration_rows, attribution_rows, patch_rows)
     rows += chosen([row for of in others for row in of()])
     where = (mnist or startup).get("where", {})
     foot = (
@@ -81,6 +81,7 @@ CHOSEN = (
     ("U-Net, batch 1,", "OpenVINO"),
     ("integrated gradients", "ResNet-18", "captum, best"),
     ("Grad-CAM, resnet50", "captum, best"),
+    ("top-9", "cut network"),
 )
 
 
