@@ -121,6 +121,14 @@ def test_tsne_keeps_clusters_together() -> None:
     assert found.plot(perplexity=8).axes
 
 
+def test_few_items_have_few_neighbors() -> None:
+    vectors = torch.cat([torch.randn(3, 20, generator=generator()) + 20 * k for k in range(2)])
+    assert torch.equal(embedding(vectors).tsne(), embedding(vectors).tsne(2.0))
+    assert embedding(vectors[:2]).tsne().shape == (2, 2)
+    many = torch.randn(100, 5, generator=generator())
+    assert torch.equal(embedding(many).tsne(), embedding(many).tsne(30.0))
+
+
 @given(st.integers(1, 40), st.integers(0, 999), st.floats(1, 2))
 @settings(max_examples=25)
 def test_a_grid_holds_each_item_once_and_is_better_than_chance(n: int, seed: int, room: float) -> None:
@@ -267,7 +275,9 @@ def test_what_cannot_be_embedded() -> None:
     with pytest.raises(InputError, match="the output of a layer cannot be used: 0: expected the 2 items"):
         embed(nn.Sequential(nn.Flatten(0), nn.Unflatten(0, (2, 4))), [torch.rand(2, 1, 4)], "0")
     with pytest.raises(InputError, match="perplexity of t-SNE: expected 1 to below 10, got 30.0"):
-        embedding(vectors).tsne()
+        embedding(vectors).tsne(30.0)
+    with pytest.raises(InputError, match="perplexity of t-SNE: expected 1 to below 1, got 1.0"):
+        embedding(vectors[:1]).tsne()
     with pytest.raises(InputError, match="no such principal components: expected 1 to 3, got 4"):
         embedding(vectors).pca(4)
     with pytest.raises(InputError, match="no such way to place items: expected tsne or pca, got 'umap'"):

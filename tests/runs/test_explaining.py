@@ -251,6 +251,16 @@ def test_what_is_there_at_ctrl_c_is_written(
         assert "filters: interrupted; grad_cam: interrupted" in page
 
 
+def test_a_picture_that_cannot_be_drawn_is_told(run_folder: Path, digit: Path, tmp_path: Path) -> None:
+    model, card = load(run_folder)
+    batches = [(torch.rand(1, *card.input_shape), torch.zeros(1, dtype=torch.long))]
+    found = explain_item(model, card, digit, ["gradient", "embed"], batches=batches)
+    page = found.write(tmp_path, "title", "again").read_text()
+    assert "embed: perplexity of t-SNE: expected 1 to below 1" in html.unescape(page)
+    assert {path.name for path in tmp_path.iterdir()} >= {"gradient.png", "embed.json", "index.html"}
+    assert not (tmp_path / "embed.png").exists()
+
+
 def test_no_file_is_told(run_folder: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(["explain", str(run_folder)])

@@ -68,24 +68,28 @@ class Explanations:
         except OSError as error:
             raise StorageError(f"cannot write {folder}: {error.strerror}. Choose another --out.") from error
         sections, times = [], Counter[str]()
+        left = {result.method: result.missing for result in self.results if result.missing}
         for result in self.results:
             if result.missing:
                 continue
             name = read_method(result.method)[0].name
             times[name] += 1
             stem = f"{name}-{times[name]}" if times[name] > 1 else name
-            picture = io.BytesIO()
-            result.found.plot().savefig(picture, format="png")
-            write_atomically(folder / f"{stem}.png", picture.getvalue())
             if isinstance(result.found, Map):
                 result.found.save(folder / f"{stem}.npz")
             write_atomically(folder / f"{stem}.json", (to_json(result.found.json()) + "\n").encode())
+            picture = io.BytesIO()
+            try:
+                result.found.plot().savefig(picture, format="png")
+            except InputError as error:  # too few items of a set, say
+                left[result.method] = str(error)
+                continue
+            write_atomically(folder / f"{stem}.png", picture.getvalue())
             sections.append(_section(result, picture.getvalue()))
         page = folder / "index.html"
         asked = {"what is explained": self.question} if self.question else {}
         facts = asked | {key: str(value) for key, value in self.answer.items()}
         facts |= {"axes of the pictures": self.axes} if self.axes else {}
-        left = {result.method: result.missing for result in self.results if result.missing}
         if left:
             told = "; ".join(f"{name}: {reason}" for name, reason in left.items())
             sections.append(Section("Methods that do not fit", told, {}))

@@ -51,14 +51,17 @@ class Embedding:
         points = made.transform(self.vectors.double().numpy())
         return torch.from_numpy(points).float(), torch.from_numpy(made.explained_variance_ratio_).float()
 
-    def tsne(self, perplexity: float = 30.0, seed: int = 0) -> Float[Tensor, "n 2"]:
+    def tsne(self, perplexity: float | None = None, seed: int = 0) -> Float[Tensor, "n 2"]:
         """t-SNE in two dimensions, of the first 50 principal components (van der Maaten & Hinton 2008, section 4.2).
 
-        Nearness means something there, distance and size of clusters do not. Raises InputError where the perplexity is
-        not below the number of items.
+        `perplexity`: about how many neighbors each item has; by default 30, of few items a third of them. Nearness
+        means something there, distance and size of clusters do not. Raises InputError where the perplexity is not below
+        the number of items.
         """
         from sklearn.manifold import TSNE
 
+        if perplexity is None:
+            perplexity = min(30.0, max(1.0, len(self.vectors) / 3))
         if not 1 <= perplexity < len(self.vectors):
             raise InputError("perplexity of t-SNE", expected=f"1 to below {len(self.vectors)}", got=perplexity)
         points = self.pca(min(50, *self.vectors.shape))[0].numpy()
