@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import Annotated, Literal
 
@@ -46,12 +45,11 @@ def char_cnn(
 
     Takes Float[n, 70, 1014]: the paper's 70 characters, the last one first, zeros for others and for the end. Steps
     1014 -> 336 -> 110 -> 108 -> 106 -> 104 -> 34 after each convolution and its pooling: (length - 96)/27 at the end.
-    `size` is small (256 maps, 1,024 units) or large (1,024 and 2,048); `width` multiplies both, and
-    the initial weights by 1/√width, so that as much flows through the layers; `dropout` follows both hidden dense ones.
+    `size` is small (256 maps, 1,024 units) or large (1,024 and 2,048); `width` multiplies both; `dropout` follows both
+    hidden dense layers.
     """
     maps, units, std = CHAR_CNN[size]
-    maps, units, std = scaled(maps, width), scaled(units, width), std / math.sqrt(width)
-    return CharCNN(num_classes, in_channels, input_size[0], maps, units, std, dropout)
+    return CharCNN(num_classes, in_channels, input_size[0], scaled(maps, width), scaled(units, width), std, dropout)
 
 
 class CharCNN(nn.Module):
