@@ -28,6 +28,34 @@ def test_an_invertible_layer_gives_the_input_back(rank: int) -> None:
     assert found.plot().axes
 
 
+class Viewed(nn.Module):
+    """A network that takes a view, which channels innermost forbid."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.dense = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Linear(48, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.conv(x)).relu()
+        return self.dense(y.view(len(y), -1))
+
+
+def test_a_network_that_views_its_maps() -> None:
+    torch.manual_seed(0)
+    found = invert(Viewed().eval(), torch.rand(2, 2, 6, 6), steps=3)
+    assert found.layers == ("conv", "norm", "")
+    assert bool(found.errors.isfinite().all())
+
+
+def test_of_many_layers_eight_are_taken_and_counted() -> None:
+    torch.manual_seed(0)
+    layers = [nn.Conv1d(2, 2, 1) for _ in range(11)]
+    found = invert(nn.Sequential(*layers), torch.rand(1, 2, 5), steps=1)
+    assert (len(found.layers), found.count) == (8, 11)
+    assert found.title() == "inversion, 1 item at 8 of 11 layers"
+    assert invert(nn.Sequential(*layers), torch.rand(1, 2, 5), "3", steps=1).title() == "inversion, 1 item at 1 layer"
+
+
 def test_what_a_layer_loses_is_not_given_back() -> None:
     x = torch.randn(1, 1, 8, 8, generator=generator())
     found = invert(nn.AvgPool2d(2), x, "", tv=0, steps=150, rate=0.1)

@@ -53,14 +53,15 @@ def test_every_method_of_a_sequence_says_how_to_read_its_logo() -> None:
         assert "Red" not in written(figure)
 
 
-def test_a_run_of_padding_is_one_box_with_its_greatest_score() -> None:
-    heat = torch.tensor([0.5, 1.0, 0.1, -0.7, math.nan, 0.2])
-    figure = draw_letters(heat, ["a", "b", "·", "·", "·", "b"], "title", MEANS, "drop")
+def test_padding_at_an_end_is_one_box_with_its_greatest_score() -> None:
+    heat = torch.tensor([math.nan, 0.0, 0.5, 0.1, -0.2, 1.0, 0.1, -0.7, math.nan])
+    figure = draw_letters(heat, ["·", "·", "a", "·", "·", "b", "·", "·", "·"], "title", MEANS, "drop")
     boxes = [patch for patch in figure.axes[0].patches if isinstance(patch, Rectangle)]
-    shown = [text.get_text() for text in figure.axes[0].texts]
-    assert [word for word in shown if word in ("a", "b", "· 3 times", "·")] == ["a", "b", "· 3 times", "b"]
-    assert len(boxes) == 4
-    red, _, blue, _ = boxes[2].get_facecolor()
+    words = [text.get_text() for text in figure.axes[0].texts if text.get_text()[0] in "ab·"]
+    assert words == ["· 2 times", "a", "·", "·", "b", "· 3 times"]
+    assert "· is padding, its greatest score." in written(figure)
+    assert boxes[0].get_facecolor() != to_rgba(RULE)  # one of the two is known
+    red, _, blue, _ = boxes[5].get_facecolor()
     assert blue > red
     alone = draw_letters(heat[:3], ["a", "b", "·"], "title", MEANS, "drop")
     assert "·" in [text.get_text() for text in alone.axes[0].texts]
@@ -68,4 +69,6 @@ def test_a_run_of_padding_is_one_box_with_its_greatest_score() -> None:
 
 def test_a_logo_without_scores_says_so() -> None:
     assert "All scores are 0." in written(draw_letters(torch.zeros(4), "ACGT", "title", MEANS, "drop"))
-    assert "All scores are 0." not in written(draw_letters(HEAT, "ACGT", "title", MEANS, "drop"))
+    assert "All scores are 0." in written(draw_letters(torch.tensor([0, math.nan]), "AC", "title", MEANS, "drop"))
+    for heat in (HEAT, torch.full((4,), math.nan)):
+        assert "All scores are 0." not in written(draw_letters(heat, "ACGT", "title", MEANS, "drop"))

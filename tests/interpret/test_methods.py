@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from striate.errors import InputError
-from striate.interpret import METHODS, ablate, explain, gradient, occlusion, smooth_grad
+from striate.interpret import METHODS, ablate, consistency, explain, filter_motifs, gradient, occlusion, smooth_grad
 
 
 def network() -> nn.Sequential:
@@ -123,7 +124,7 @@ def beginning(inplace: bool) -> nn.Sequential:
 QUICK = {"maximize": {"steps": 3}, "invert": {"steps": 3}, "equivariance": {"angles": (), "scales": ()}}
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "mutagenesis"])
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in ("mutagenesis", "ablate")])
 def test_a_network_that_begins_in_place_writes_into_nothing(method: str) -> None:
     x, own = image(), torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(1))
     batches = [(own[:4], torch.arange(4) % 2), (own[4:], torch.arange(4) % 2)]
@@ -134,8 +135,35 @@ def test_a_network_that_begins_in_place_writes_into_nothing(method: str) -> None
     assert torch.equal(x, before)
     assert torch.equal(own, set_before)
     one, other = (numbers(found.json()) for found in told)
-    assert len(one) == len(other) > 0
+    assert bool(one.any())
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("fill", ["zero", "mean"])
+def test_ablation_of_a_network_that_begins_in_place(fill: str) -> None:
+    x = torch.rand(8, 1, 6, 6, generator=torch.Generator().manual_seed(1))
+    before = x.clone()
+    one, other = (ablate(beginning(inplace), x, "1", target=0, fill=fill) for inplace in (True, False))
+    assert torch.equal(x, before)
+    assert bool(one.scores.any())
+    torch.testing.assert_close(one.scores, other.scores)
+
+
+def test_sets_are_not_written_into_by_a_network_that_begins_in_place() -> None:
+    x = torch.rand(40, 1, 6, 6, generator=torch.Generator().manual_seed(1)) - 0.5
+    before = x.clone()
+    one, other = (consistency(beginning(inplace), [x], most=0, pairs=2) for inplace in (True, False))
+    assert torch.equal(x, before)
+    assert one.share == other.share == 1  # the same shift, the same answer
+    sequences = F.one_hot(torch.randint(4, (20, 30), generator=torch.Generator().manual_seed(2)), 4).float().mT
+    motifs = []
+    for inplace in (True, False):
+        torch.manual_seed(0)
+        motifs.append(
+            filter_motifs(nn.Sequential(Halved(inplace), nn.Conv1d(4, 2, 5, bias=False)), sequences, layer="1")
+        )
+    assert set(sequences.unique().tolist()) == {0, 1}
+    assert [motif.sites for motif in motifs[0]] == [motif.sites for motif in motifs[1]] != [0, 0]
 
 
 def numbers(found: Any) -> Tensor:

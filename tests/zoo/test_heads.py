@@ -142,6 +142,15 @@ def test_localizer_gives_class_box_and_presence_in_the_lectures_order() -> None:
     torch.testing.assert_close(vector[:, 5:], net.classes(net.trunk(x)))
 
 
+def test_batch_norm_follows_each_convolution_of_the_localizer() -> None:
+    trunk = list(zoo.build("localizer", width=0.1, batch_norm=True).trunk)
+    plain = list(zoo.build("localizer", width=0.1).trunk)
+    assert [type(layer) for layer in trunk if not isinstance(layer, nn.BatchNorm2d)] == [type(layer) for layer in plain]
+    pairs = [(layer, trunk[i + 1]) for i, layer in enumerate(trunk) if isinstance(layer, nn.Conv2d)]
+    assert len(pairs) == 3
+    assert all(isinstance(norm, nn.BatchNorm2d) and layer.bias is None for layer, norm in pairs)
+
+
 def test_localizer_knows_where() -> None:
     """A thing that moves must change the box, so the trunk may not average over positions."""
     torch.manual_seed(0)

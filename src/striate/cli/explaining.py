@@ -54,7 +54,7 @@ class Explain:
         """Write the pictures and say where they are."""
         from striate.runs import load
         from striate.runs.answers import check_names, file_stems
-        from striate.runs.explaining import explain_item
+        from striate.runs.explaining import InterruptedExplanations, explain_item
         from striate.train import find_device
 
         if self.run_folder is None:
@@ -69,30 +69,36 @@ class Explain:
         names = [name for name, _, _ in items]
         check_names(names)
         stems = file_stems(names)
+        interrupted = None
         for name, item, again in items:
             with showing_progress() as progress:
-                found = explain_item(
-                    model,
-                    card,
-                    item,
-                    self.method,
-                    name=name,
-                    target=self.target,
-                    layer=self.layer,
-                    batches=batches,
-                    progress=progress,
-                )
+                try:
+                    found = explain_item(
+                        model,
+                        card,
+                        item,
+                        self.method,
+                        name=name,
+                        target=self.target,
+                        layer=self.layer,
+                        batches=batches,
+                        progress=progress,
+                    )
+                except InterruptedExplanations as stop:
+                    interrupted, found = stop, stop.made
+            if interrupted and all(result.missing for result in found.results):
+                break
             page = found.write(self.out / stems[name], f"What {card.architecture} sees", again)
             results = {result.method: result.missing or result.found.json() for result in found.results}
             made.append({"file": name, "explained": found.question, **found.answer, "page": str(page)} | results)
             if not self.json:
                 print_line(": ".join(filter(None, (name, found.question, str(page)))))
-            if not found.complete:
+            if interrupted:
                 break
         if self.json:
             print_json(made)
-        if not found.complete:
-            raise KeyboardInterrupt
+        if interrupted:
+            raise interrupted
 
     def _check(self) -> None:
         """What can be told before anything is loaded."""

@@ -56,10 +56,12 @@ def are_bases(letters: Sequence[str]) -> bool:
 
 def _draw_words(heat: Tensor, words: Sequence[str], title: str, means: Meaning, what: str) -> Figure:
     note = means.note(heat, "Red", "blue", "gray")
+    shown_words = [*_without_padding(heat, words)]
+    note += f" {PADDING} is padding, its greatest score." if len(shown_words) < len(words) else ""
     wide = 0.62 * SIZE / 72  # inches of a letter, as the sheet counts them
     rows: list[list[tuple[float, int, str]]] = [[]]
     x = 0.0
-    for number, word in _without_runs(heat, words):
+    for number, word in shown_words:
         shown = sheet.legible(word, WIDE, SIZE)
         room = max(len(shown), 1) * wide + 0.08
         if x + room > WIDE and rows[-1]:
@@ -84,21 +86,23 @@ def _draw_words(heat: Tensor, words: Sequence[str], title: str, means: Meaning, 
     return figure
 
 
-def _without_runs(heat: Tensor, words: Sequence[str]) -> Iterator[tuple[int, str]]:
-    """The words and where they stand; a run of padding is one of them, where its score is greatest."""
-    for word, run in groupby(range(len(words)), key=words.__getitem__):
-        places = [*run]
-        if word == PADDING and len(places) > 1:
-            strongest = max(places, key=lambda place: abs(float(heat[place].nan_to_num())))
-            yield strongest, f"{PADDING} {len(places)} times"
+def _without_padding(heat: Tensor, words: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The words and where they stand; padding before and behind them is a word each, where its score is greatest."""
+    runs = [[*run] for _, run in groupby(range(len(words)), key=lambda place: words[place] == PADDING)]
+    for run in runs:
+        outer = words[run[0]] == PADDING and (run[0] == 0 or run[-1] == len(words) - 1)
+        if outer and len(run) > 1:
+            strongest = max(run, key=lambda place: float(heat[place].abs().nan_to_num(-1.0)))
+            yield strongest, f"{PADDING} {len(run)} times"
         else:
-            yield from ((place, word) for place in places)
+            yield from ((place, words[place]) for place in run)
 
 
 def _draw_logo(heat: Tensor, bases: Sequence[str], title: str, means: Meaning, what: str) -> Figure:
     note = means.note(heat, "Upright", "hanging", "no letter") + " Colors tell the bases apart."
+    known = heat[heat.isfinite()]
+    note += " All scores are 0." if len(known) and not bool(known.any()) else ""
     heat = heat.nan_to_num()
-    note += "" if bool(heat.any()) else " All scores are 0."
     line = line_of(len(bases))
     strips = min(math.ceil(len(bases) / line), STRIPS)
     note += f" The first {strips * line} of {len(bases)}." if strips * line < len(bases) else ""

@@ -164,7 +164,7 @@ def _activity(
         model.eval()
         for first in range(0, len(sequences), batch):
             seen.clear()
-            model(sequences[first : first + batch].to(conv.weight))
+            model(sequences[first : first + batch].to(conv.weight, copy=True))  # it may begin in place
             if not seen:
                 raise InputError("this layer was never run", where=path, fix="Name one that the network uses.")
             for read, output in seen:

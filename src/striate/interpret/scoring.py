@@ -209,10 +209,15 @@ def _answered(model: nn.Module, x: Tensor) -> Any:
     try:
         return model(x.clone())
     except RuntimeError as error:
-        if "view size is not compatible" not in str(error) or x.is_contiguous():
+        if not forbids_view(error, x):
             raise
     torch.set_grad_enabled(graph)
     return model(x.clone(memory_format=torch.contiguous_format))
+
+
+def forbids_view(error: RuntimeError, x: Tensor) -> bool:
+    """Whether a network failed as it takes a view of values that do not lie as x would with its channels outermost."""
+    return "view size is not compatible" in str(error) and not x.is_contiguous()
 
 
 def never_called(layer: str) -> InputError:

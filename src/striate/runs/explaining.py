@@ -44,14 +44,14 @@ class Explained:
 class Explanations:
     """What several methods say of one item: what the network answers, and each method's result.
 
-    `axes`: what those of its pictures mean, where that is not plain. `complete`: whether no Ctrl-C came between.
+    `axes`: what those of its pictures mean, where that is not plain. `unbegun`: methods that Ctrl-C left out.
     """
 
     name: str
     answer: dict[str, Any]
     results: tuple[Explained, ...]
     axes: str = ""
-    complete: bool = True
+    unbegun: tuple[str, ...] = ()
 
     @property
     def question(self) -> str:
@@ -93,9 +93,19 @@ class Explanations:
         if left:
             told = "; ".join(f"{name}: {reason}" for name, reason in left.items())
             sections.append(Section("Methods that do not fit", told, {}))
+        if self.unbegun:
+            sections.append(Section("Interrupted", f"Left out: {', '.join(self.unbegun)}.", {}))
         report = Report(title, self.name, facts, tuple(sections), commands={"Make this page again": command})
         write_atomically(page, render(report).encode())
         return page
+
+
+class InterruptedExplanations(KeyboardInterrupt):
+    """Ctrl-C while an item is explained; `made` is what is there."""
+
+    def __init__(self, made: Explanations) -> None:
+        super().__init__()
+        self.made = made
 
 
 def explain_item(
@@ -115,9 +125,10 @@ def explain_item(
     `methods`: names, or name:option=value,…; "all" stands for each that is not named, of which those that do not fit
     say why. `target`: a class, by its name or number; without it the greatest output. `layer`: a module whose output
     is explained, or looked at, where the method has one. `batches`: of a set, for the methods that look at one (see
-    `set_of`). Ctrl-C ends it, and what was made so far is returned, `complete=False`.
+    `set_of`).
 
-    Raises InputError for an unknown class, method, option or layer, and what a method that is named raises.
+    Raises InputError for an unknown class, method, option or layer, and what a method that is named raises; at Ctrl-C
+    InterruptedExplanations, with what was made so far.
     """
     specs = specs_of(methods)
     stored = card.preprocess.read(item)
@@ -130,7 +141,6 @@ def explain_item(
         answer = task.answer(network, x)[0].row()
     _check_target(outputs, card, target, specs)
     found: list[Explained] = []
-    complete = True
     for number, spec in enumerate(specs):
         entry = read_method(spec)[0]
         looked_at = layer if spec in methods or {"layer", "at"} & {*entry.takes} else ""
@@ -144,15 +154,12 @@ def explain_item(
             found.append(Explained(spec, None, str(error)))
             continue
         except KeyboardInterrupt:
-            if not found:
-                raise
-            complete = False
-            found += [Explained(left, None, "interrupted") for left in specs[number:]]
-            break
+            so_far = Explanations(name, answer, tuple(found), card.preprocess.axes, tuple(specs[number:]))
+            raise InterruptedExplanations(so_far) from None
         if isinstance(made, Map) and isinstance(card.preprocess, Symbols):
             made = made.lettered(card.preprocess.letters(stored))
         found.append(Explained(spec, made, question=question))
-    return Explanations(name, answer, tuple(found), card.preprocess.axes, complete)
+    return Explanations(name, answer, tuple(found), card.preprocess.axes)
 
 
 def specs_of(methods: Sequence[str]) -> list[str]:

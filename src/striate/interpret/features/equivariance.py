@@ -253,7 +253,7 @@ def consistency(
             same = torch.zeros(len(x), dtype=torch.float64)
             for _ in range(pairs):
                 by = torch.randint(-most, most + 1, (2, x.dim() - 2), generator=generator).tolist()
-                one, other = (_answers(model(shifted(x, steps, border))) for steps in by)
+                one, other = (_answers(model(shifted(x, steps, border).clone())) for steps in by)
                 same += (one == other).double().cpu() / pairs
                 if targets is not None:
                     right += [(answer == targets.to(answer)).double().mean().cpu() * len(x) for answer in (one, other)]

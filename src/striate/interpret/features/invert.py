@@ -42,7 +42,8 @@ class Inverted:
     """What `invert` found, on the CPU: for each of `layers`, inputs (n, c, *space) that it takes for `x`.
 
     `errors` (layers, n): how far the representations are apart, |f(x') - f(x)| / |f(x)|; `distances` (layers, n): the
-    same of the inputs themselves. `curve` (layers, steps): the mean of |f(x') - f(x)|² / |f(x)|² on the way.
+    same of the inputs themselves. `curve` (layers, steps): the mean of |f(x') - f(x)|² / |f(x)|² on the way. `count`:
+    how many layers there are, of which `layers` may be some.
     """
 
     x: Float[Tensor, "n c *space"]
@@ -52,6 +53,12 @@ class Inverted:
     distances: Float[Tensor, "layers n"]
     curve: Float[Tensor, "layers steps"]
     parameters: dict[str, Any]
+    count: int
+
+    def title(self) -> str:
+        """Of how many items, at how many layers."""
+        layers = str(self.count) if len(self.layers) == self.count else f"{len(self.layers)} of {self.count}"
+        return f"inversion, {len(self.x)} item{'s' * (len(self.x) != 1)} at {layers} layer{'s' * (self.count != 1)}"
 
     def plot(self) -> Figure:
         """The input, and what each layer in turn takes for it, below each other for several items."""
@@ -61,7 +68,7 @@ class Inverted:
 
     def table(self) -> Table:
         """A row for each layer: the means over the items."""
-        table = Table("layer", "error of the layer", "distance of the input", title=f"inversion of {len(self.x)} items")
+        table = Table("layer", "error of the layer", "distance of the input", title=self.title())
         for layer, error, distance in zip(self.layers, self.errors.mean(1), self.distances.mean(1), strict=True):
             table.add_row(layer or "output", f"{float(error):.3g}", f"{float(distance):.3g}")
         return table
@@ -69,7 +76,13 @@ class Inverted:
     def json(self) -> dict[str, Any]:
         """Everything but the inputs as plain types."""
         numbers = {name: getattr(self, name).tolist() for name in ("errors", "distances", "curve")}
-        return {"method": "invert", "layers": list(self.layers), "parameters": self.parameters, **numbers}
+        return {
+            "method": "invert",
+            "layers": list(self.layers),
+            "of": self.count,
+            "parameters": self.parameters,
+            **numbers,
+        }
 
     def save(self, path: str | Path) -> None:
         """Write all tensors into a safetensors file, the rest into its header."""
@@ -99,8 +112,8 @@ def invert(
 
         x* = argmin  |f(x') - f(x)|² / |f(x)|² + tv·TV(x') + norm·mean(|x'|**alpha),    x' within `limits`
 
-    `layers`: module paths, one or several, "" for the network's output; by default eight of those with an output of
-    their own, from the first one to the output. The network runs no further than the layer.
+    `layers`: module paths, one or several, "" for the network's output; by default those of `find_layers`, at most
+    eight. The network runs no further than the layer.
     `paint`, `limits`: as of `maximize`. `tv`, `beta`: the total variation and its exponent; `norm`, `alpha`: the alpha
     norm: what natural images have little of (Mahendran and Vedaldi take beta 2, alpha 6). `seed`: the noise, of
     deviation `spread` (half the range's, with limits).
@@ -119,7 +132,7 @@ def invert(
         raise InputError("cannot invert", expected="positive numbers, tv, norm and spread of at least 0", got=got)
     x = continuous(model, x)
     wanted = [layers] if isinstance(layers, str) else layers
-    paths, _ = find_layers(model, x, wanted, LAYERS)
+    paths, count = find_layers(model, x, wanted, LAYERS)
     bounds = limits_of(limits, x)
     penalties = (tv, beta, norm, alpha)
     found, errors, curves = [], [], []
@@ -145,7 +158,9 @@ def invert(
         "norm": norm, "alpha": alpha, "spread": spread, "seed": seed,
     }  # fmt: skip
     every = torch.stack(found).cpu()
-    return Inverted(x.cpu(), tuple(paths), every, torch.stack(errors), distances, torch.stack(curves), parameters)
+    return Inverted(
+        x.cpu(), tuple(paths), every, torch.stack(errors), distances, torch.stack(curves), parameters, count
+    )
 
 
 def _loss(

@@ -68,8 +68,7 @@ def draw_inverted(found: Inverted) -> Figure:
     columns = min(places, COLUMNS if found.x.dim() > 3 else 3)
     width, block = columns * (wide + GAP) - GAP + 2 * MARGIN, 0.4 + items * (tall + GAP)
     note = f"Below each layer: |f(x') - f(x)| / |f(x)|, the mean of {len(found.x)}. Colors: {_range(found.parameters)}."
-    title = f"Inversion: {sheet.some(items, len(found.x), 'item')}"
-    figure, axes = sheet.blank(max(width, 5.0), 0.9 + math.ceil(places / columns) * block, title, note)
+    figure, axes = sheet.blank(max(width, 5.0), 0.9 + math.ceil(places / columns) * block, found.title(), note)
     ends = _ends(found.parameters, list(found.x))
     errors = ["", *(f"{error:.3g}" for error in found.errors.mean(1).tolist())]
     for place, (layer, error) in enumerate(zip(("input", *found.layers), errors, strict=True)):

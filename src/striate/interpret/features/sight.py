@@ -12,7 +12,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.geometry.fields import Field, fields, spatial
 from striate.geometry.trace import trace
-from striate.interpret.scoring import feeding, find_layer, first_tensor, never_called
+from striate.interpret.scoring import feeding, find_layer, first_tensor, forbids_view, never_called
 from striate.locality.patch.engine import ReachedError
 from striate.locality.tile.halo import Line, lines
 from striate.shapes import Int64, Tensor
@@ -33,6 +33,15 @@ class Until(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """What the layer returns."""
+        with feeding(self.model, x):
+            try:
+                return self._run(x)
+            except RuntimeError as error:
+                if not forbids_view(error, x):
+                    raise
+            return self._run(x.contiguous())
+
+    def _run(self, x: Tensor) -> Tensor:
         if not self.layer:
             return first_tensor(self.model(x.clone()), type(self.model).__name__)
         seen: list[Tensor] = []
