@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 WIDE, SIDE, LINE = 8.0, 2.5, 100  # inches of a strip and of an image, letters of a strip
 STRIPS, BARS = 20, 40  # at most
+MANY, BEYOND = 10_000, 0.005  # of so many values this share may be drawn as the limit
 
 
 def draw_occlusion(found: OcclusionMap, output: tuple[int, ...]) -> Figure:
@@ -210,6 +211,18 @@ def magnitude(values: Tensor) -> float:
     """The greatest magnitude; what is not finite does not count."""
     known = values[values.isfinite()].abs().double()
     return max(float(known.max()) if known.numel() else 0.0, 1e-30)
+
+
+def drawn(values: Tensor) -> tuple[float, str]:
+    """The magnitude to which colors reach, and what is to be said of those beyond.
+
+    Of many values a few are far greater than all others, and alone would be seen: these are as dark as the limit.
+    """
+    known = values[values.isfinite()].abs().double().flatten()
+    limit = float(known.quantile(1 - BEYOND)) if MANY <= len(known) < 1 << 24 else 0.0
+    if limit:
+        return limit, f"; {BEYOND:.1%} are beyond, up to {float(known.max()):.3g}"
+    return magnitude(values), ""
 
 
 def photo_of(x: Tensor) -> Array:

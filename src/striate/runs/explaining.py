@@ -88,10 +88,10 @@ class Explanations:
             sections.append(_section(result, picture.getvalue()))
         page = folder / "index.html"
         asked = {"what is explained": self.question} if self.question else {}
-        facts = asked | {key: str(value) for key, value in self.answer.items()}
+        facts = asked | {key: f"{v:.4g}" if isinstance(v, float) else str(v) for key, v in self.answer.items()}
         facts |= {"axes of the pictures": self.axes} if self.axes else {}
         if left:
-            told = "; ".join(f"{name}: {reason}" for name, reason in left.items())
+            told = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in left.items())
             sections.append(Section("Methods that do not fit", told, {}))
         if self.unbegun:
             sections.append(Section("Interrupted", f"Left out: {', '.join(self.unbegun)}.", {}))

@@ -28,6 +28,7 @@ from striate.interpret import (
     strongest,
 )
 from striate.interpret.attribution.run import references_of
+from striate.interpret.pictures import drawn
 from striate.interpret.scoring import checked
 
 METHODS = [
@@ -287,3 +288,20 @@ def test_maps_of_one_item_have_no_axis_for_it() -> None:
     assert isinstance(found, Attribution)
     assert found.base.shape == ()
     assert found.scores.shape == (2, 5, 5)
+
+
+def test_a_few_great_values_of_many_do_not_take_all_colors() -> None:
+    values = torch.ones(100, 200)
+    values[0, :50] = 1000.0
+    values[1, 0] = math.nan
+    limit, told = drawn(values)
+    assert (limit, told) == (1.0, "; 0.5% are beyond, up to 1e+03")
+    assert drawn(values[:20]) == (1000.0, "")  # few enough to see each
+    sparse = torch.zeros(200, 200)
+    sparse[0, 0] = -5.0
+    assert drawn(sparse) == (5.0, "")
+    net = nn.Conv2d(1, 1, 1)
+    x = torch.rand(1, 1, 120, 120)
+    x[0, 0, 0, :60] = 100.0
+    texts = [text.get_text() for text in gradient_times_input(net, x, target=0).plot().axes[0].texts]
+    assert any(text.startswith("share of the output; 0.5% are beyond, up to ") for text in texts)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from striate.interpret import sheet
 from striate.interpret.letter_pictures import Meaning, draw_letters
-from striate.interpret.pictures import SIDE, WIDE, draw_channels, height_of, magnitude, photo_of, scale, titled
+from striate.interpret.pictures import SIDE, WIDE, draw_channels, drawn, height_of, magnitude, photo_of, scale, titled
 from striate.interpret.sheet import INK, MARGIN, RULE
 from striate.shapes import Tensor
 
@@ -35,15 +35,15 @@ def draw_attribution(found: Attribution, output: tuple[int, ...]) -> Figure:
     if heat.dim() == 3:
         plane = int(heat.abs().amax((1, 2)).argmax())
         heat, item, scores, note = heat[plane], item[:, plane], scores[:, plane], f"Plane {plane}. {note}"
-    image, greatest = photo_of(item), magnitude(heat)
+    image, (greatest, beyond) = photo_of(item), drawn(heat)
     tall = SIDE * min(1.6, image.shape[0] / image.shape[1])
     figure, axes = sheet.blank(3 * SIDE + 0.4 + 2 * MARGIN, tall + 1.75, titled(found, output), note)
     colors: dict[str, Any] = {"cmap": SIGNED, "vmin": -greatest} if signed else {"cmap": UNSIGNED, "vmin": 0}
     sheet.tile(axes, image, (MARGIN, 0.85, SIDE, tall))
     sheet.tile(axes, heat.double().numpy(), (MARGIN + SIDE + 0.2, 0.85, SIDE, tall), vmax=greatest, **colors)
-    third = _over(image, heat / greatest) if signed or len(scores) not in (1, 3) else _as_picture(scores)
+    third = _over(image, (heat / greatest).clamp(-1, 1)) if signed or len(scores) not in (1, 3) else _as_picture(scores)
     sheet.tile(axes, third, (MARGIN + 2 * (SIDE + 0.2), 0.85, SIDE, tall))
-    scale(axes, MARGIN, tall + 1.15, greatest, what, SIGNED if signed else UNSIGNED)
+    scale(axes, MARGIN, tall + 1.15, greatest, what + beyond, SIGNED if signed else UNSIGNED)
     return figure
 
 
@@ -57,7 +57,7 @@ def _over(image: sheet.Array, share: Tensor) -> sheet.Array:
 
 def _as_picture(scores: Tensor) -> sheet.Array:
     """Derivatives as colors, zero in the middle gray."""
-    picture = (scores / magnitude(scores) / 2 + 0.5).clamp(0, 1).double()
+    picture = (scores / drawn(scores)[0] / 2 + 0.5).clamp(0, 1).double()
     return picture.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
 
