@@ -3,12 +3,12 @@
     python recipes/ucr.py PATH --out FOLDER [--sets GunPoint ...] [--networks ts_fcn ...] [--updates 1000]
         [--schedule plateau]
 
-PATH is the archive's folder, or a tar of it. The recipe of the published accuracies (H. I. Fawaz et al., "Deep learning
-for time series classification: a review", 2019, github.com/hfawaz/dl-4-tsc) is `--schedule plateau`: batches of 16,
-Adam at 0.001, halved after 50 epochs without a lower training loss, and the weights of the epoch with the lowest one.
-Few updates never halve it, which harms sets of many classes: without that option the rate rises to 0.005 and falls to
-0. Writes FOLDER/ucr.json and FOLDER/ucr.md; what is in the file already, with as many updates or more and that
-schedule, is not trained again.
+PATH is the archive's folder, or a tar of it. The recipe of the published accuracies (H. I. Fawaz et al., "Deep
+learning for time series classification: a review", 2019, github.com/hfawaz/dl-4-tsc) is `--schedule plateau`: batches
+of 16 (a tenth of small sets), Adam at 0.001, halved after 50 epochs without a lower training loss, and the weights of
+the epoch with the lowest one. Few updates never halve it, which harms sets of many classes: without that option the
+rate rises to 0.005 and falls to 0. Writes FOLDER/ucr.json and FOLDER/ucr.md; what is in the file already, with as
+many updates or more and that schedule, is not trained again.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ PUBLISHED = {
 
 def train(network: str, data: str, updates: int, seed: int, schedule: str) -> dict[str, Any]:
     """Test accuracy of one network on one set."""
-    batch, rows = 16, len(striate.load_data(data, validation=0).train)
+    rows = len(striate.load_data(data, validation=0).train)
+    batch = max(2, min(16, rows // 10))
     epochs = math.ceil(updates / max(1, rows // batch))
     how: dict[str, Any] = {"schedule": "one_cycle", "learning_rate": 0.005}
     if schedule == "plateau":
