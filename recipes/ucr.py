@@ -1,6 +1,6 @@
 """Time series of the UCR archive: FCN and ResNet (Wang et al. 2017) beside their published accuracies.
 
-    python recipes/ucr.py PATH --out FOLDER [--sets GunPoint ...] [--networks ts_fcn ...] [--updates 1000]
+    python recipes/ucr.py PATH --out FOLDER [--sets GunPoint ...] [--networks ts_fcn ...] [--updates 3000]
         [--schedule plateau]
 
 PATH is the archive's folder, or a tar of it. The recipe of the published accuracies (H. I. Fawaz et al., "Deep
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("ucr"))
     parser.add_argument("--sets", nargs="+", default=list(PUBLISHED))
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
-    parser.add_argument("--updates", type=int, default=1000)
+    parser.add_argument("--updates", type=int, default=3000)
     parser.add_argument("--schedule", default="one_cycle", choices=("one_cycle", "plateau"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

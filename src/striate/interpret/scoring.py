@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -162,14 +162,14 @@ def output_of(model: nn.Module, x: Tensor, layer: str = "") -> Tensor:
     """
     if not layer:
         with feeding(model, x):
-            return first_tensor(_answered(model, x), type(model).__name__)
+            return first_tensor(answered(model, x), type(model).__name__)
     seen: list[Any] = []
     # A view would be written into by an in-place activation that follows.
     hook = find_layer(model, layer).register_forward_hook(
         lambda _module, _args, out: seen.append(first_tensor(out, layer).clone())
     )
     with hook, feeding(model, x):
-        _answered(model, x)
+        answered(model, x)
     if not seen:
         raise never_called(layer)
     last: Tensor = seen[-1]
@@ -197,27 +197,22 @@ def output_after(
         return with_first(out, leaves[-1].clone())  # an in-place activation may follow, which no leaf allows
 
     with find_layer(model, layer).register_forward_hook(cut), torch.no_grad(), feeding(model, x):
-        output = first_tensor(_answered(model, x), type(model).__name__)
+        output = first_tensor(answered(model, x), type(model).__name__)
     if not leaves:
         raise never_called(layer)
     return output, leaves[-1]
 
 
-def _answered(model: nn.Module, x: Tensor) -> Any:
+def answered(run: Callable[[Tensor], Any], x: Tensor) -> Any:
     """What a network makes of a copy of x, in another layout where it takes a view that channels innermost forbid."""
     graph = torch.is_grad_enabled()
     try:
-        return model(x.clone())
+        return run(x.clone())
     except RuntimeError as error:
-        if not forbids_view(error, x):
+        if "view size is not compatible" not in str(error) or x.is_contiguous():
             raise
     torch.set_grad_enabled(graph)
-    return model(x.clone(memory_format=torch.contiguous_format))
-
-
-def forbids_view(error: RuntimeError, x: Tensor) -> bool:
-    """Whether a network failed as it takes a view of values that do not lie as x would with its channels outermost."""
-    return "view size is not compatible" in str(error) and not x.is_contiguous()
+    return run(x.clone(memory_format=torch.contiguous_format))
 
 
 def never_called(layer: str) -> InputError:

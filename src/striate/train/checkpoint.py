@@ -49,9 +49,9 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise InputError("no such file", where=path, expected="a file that striate saved")
     try:
         with safe_open(path, framework="pt") as file:
-            facts = (file.metadata() or {}).get("striate")
+            names, facts = file.keys(), (file.metadata() or {}).get("striate")
             if facts is not None:
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(facts)  # noqa: SIM118
+                return {name: file.get_tensor(name) for name in names}, json.loads(facts)
     except (SafetensorError, OSError, ValueError) as error:
         raise InputError("cannot read tensors", where=path, got=str(error).strip() or type(error).__name__) from None
     raise InputError(

@@ -12,7 +12,7 @@ from torch import nn
 from striate.errors import InputError
 from striate.geometry.fields import Field, fields, spatial
 from striate.geometry.trace import trace
-from striate.interpret.scoring import feeding, find_layer, first_tensor, forbids_view, never_called
+from striate.interpret.scoring import answered, feeding, find_layer, first_tensor, never_called
 from striate.locality.patch.engine import ReachedError
 from striate.locality.tile.halo import Line, lines
 from striate.shapes import Int64, Tensor
@@ -34,16 +34,12 @@ class Until(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """What the layer returns."""
         with feeding(self.model, x):
-            try:
-                return self._run(x)
-            except RuntimeError as error:
-                if not forbids_view(error, x):
-                    raise
-            return self._run(x.contiguous())
+            found: Tensor = answered(self._run, x)
+            return found
 
     def _run(self, x: Tensor) -> Tensor:
         if not self.layer:
-            return first_tensor(self.model(x.clone()), type(self.model).__name__)
+            return first_tensor(self.model(x), type(self.model).__name__)
         seen: list[Tensor] = []
 
         def keep(_module: nn.Module, _args: object, out: object) -> None:
@@ -53,7 +49,7 @@ class Until(nn.Module):
 
         hook = find_layer(self.model, self.layer).register_forward_hook(keep)
         try:
-            self.model(x.clone())
+            self.model(x)
         except ReachedError:
             return seen[-1]
         finally:
