@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from striate.data import INPUTS, Reading, read_input
 from striate.data.mel import log_mel, mel_filters
-from striate.data.signals import Series, Spectrogram, Waveform
+from striate.data.series import Series
+from striate.data.signals import Spectrogram, Waveform
 from striate.data.sound import write_sound
 from striate.errors import InputError
 

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from striate.data import Pictures
-from striate.data.signals import Series, Spectrogram, Waveform
+from striate.data.series import Series
+from striate.data.signals import Spectrogram, Waveform
 from striate.errors import InputError
 from striate.interpret import color_of, maximize
 from striate.interpret.features.canvas import (

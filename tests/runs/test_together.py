@@ -16,7 +16,8 @@ import striate
 from striate import zoo
 from striate.cli import main
 from striate.data import Meaning, Pictures
-from striate.data.signals import Series, Spectrogram
+from striate.data.series import Series
+from striate.data.signals import Spectrogram
 from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs import Card, conclude, evaluate_run, make_folder, open_session, predict, record, save_model

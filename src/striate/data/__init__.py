@@ -8,7 +8,8 @@ from striate.data.inputs import INPUTS, input_kind, read_input
 from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
 from striate.data.load import augmentation_of, load_data, open_items
 from striate.data.loader import Batch, Batches
-from striate.data.signals import Series, Spectrogram, Waveform
+from striate.data.series import Series
+from striate.data.signals import Spectrogram, Waveform
 from striate.data.sources import SOURCES, source
 from striate.data.symbols import Characters, Words
 from striate.data.volumes import Volumes

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from striate.data.items import Listing, Meaning
-from striate.data.signals import read_series
+from striate.data.series import read_series
 from striate.data.sources.folders import in_class_folders
 from striate.data.sources.registry import source
 from striate.data.splits import consecutive

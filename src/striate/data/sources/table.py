@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from striate.data.items import Listing
-from striate.data.signals import read_series
+from striate.data.series import read_series
 from striate.data.sources.folders import printable
 from striate.data.sources.pictures import SLIGHTLY
 from striate.data.sources.registry import source
