@@ -108,3 +108,18 @@ def test_centered_keeps_the_middle(length: int, wanted: int) -> None:
     lost = (kept[0] - 1, length - kept[-1])
     assert abs(lost[0] - lost[1]) <= 1
     del before
+
+
+@pytest.mark.parametrize(("ending", "head"), [("wav", 44), ("aiff", 54), ("au", 24)])
+def test_a_recording_that_was_cut_short_is_named(tmp_path: Path, ending: str, head: int) -> None:
+    whole = write_sound(tmp_path / f"a.{ending}", tone(440, 8000), 8000).read_bytes()
+    assert len(whole) == head + 8000
+    with pytest.raises(InputError, match=r"cut short: b: expected 8,00\d bytes, got [12],9\d\d bytes. Copy it again, or"):
+        read_sound(Packed("b", whole[:2000]))
+
+
+@pytest.mark.parametrize("length", [0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000])
+def test_a_wav_from_a_pipe_does_not_know_its_length(tmp_path: Path, length: int) -> None:
+    whole = bytearray(write_sound(tmp_path / "a.wav", tone(440, 8000), 8000).read_bytes())
+    whole[40:44] = length.to_bytes(4, "little")
+    assert torch.equal(read_sound(Packed("b", bytes(whole)))[0], read_sound(tmp_path / "a.wav")[0])

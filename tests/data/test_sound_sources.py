@@ -98,6 +98,10 @@ def test_broken_recordings_stop_or_are_counted(tmp_path: Path) -> None:
     data = load_data(f"wav:{root}", skip_corrupt=True, validation=0)
     assert data.skipped == ("low/2.wav",)
     assert len(data.train) + len(data.test) == 11
+    (root / "low" / "2.wav").write_bytes((root / "low" / "0.wav").read_bytes()[:500])
+    with pytest.raises(InputError, match="a recording was cut short: .*/low/2.wav: expected 1,600 bytes, got 456"):
+        load_data(f"wav:{root}")
+    assert load_data(f"wav:{root}", skip_corrupt=True, validation=0).skipped == ("low/2.wav",)
 
 
 def test_recordings_without_a_label(tmp_path: Path) -> None:

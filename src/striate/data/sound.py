@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from striate.shapes import Float, Tensor
 
 # By their ending; soundfile reads these and more.
 SOUNDS = frozenset({".wav", ".flac", ".ogg", ".oga", ".aif", ".aiff", ".au", ".mp3"})
+
+# What libsndfile notes of a wav, an aiff or an au whose head promises more bytes of samples than the file holds.
+SHORT = re.compile(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", re.MULTILINE)
+STREAMED = 0x7FFF0000  # from here on the length is none: who wrote the head into a pipe did not know it yet
 
 
 @dataclass(frozen=True)
@@ -31,19 +36,24 @@ class Packed:
 def read_sound(file: str | Path | Packed) -> tuple[Float[Tensor, " t"], int]:
     """Samples in -1..1 and their rate in Hz (samples a second); several channels are averaged to one.
 
-    Raises InputError, naming the file, for one that is missing, that is no sound, or that holds no samples or others
-    than finite numbers. A silent recording is a recording.
+    Raises InputError, naming the file, for one that is missing, that is no sound, that was cut short, or that holds no
+    samples or others than finite numbers. A silent recording is a recording.
     """
     import soundfile  # loads libsndfile
 
     try:
         content = io.BytesIO(file.content) if isinstance(file, Packed) else str(file)
-        samples, rate = soundfile.read(content, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(content) as sound:
+            samples, rate, told = sound.read(dtype="float32", always_2d=True), sound.samplerate, sound.extra_info
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
         missing = isinstance(file, str | Path) and not Path(file).is_file()
         got = "no such file" if missing else str(error).partition(": ")[2] or str(error)
         fix = "Convert it, or leave such files out with skip_corrupt."
         raise InputError("cannot read the sound", where=file, got=got.rstrip("."), fix=fix) from None
+    if (short := SHORT.search(told)) and int(short[1]) < STREAMED:
+        expected, got = (f"{int(count):,} bytes" for count in short.groups())
+        fix = "Copy it again, or leave such files out with skip_corrupt."
+        raise InputError("a recording was cut short", where=file, expected=expected, got=got, fix=fix)
     if len(samples) == 0:
         raise InputError("a recording without samples", where=file, fix="Leave such files out with skip_corrupt.")
     if not np.isfinite(samples).all():
