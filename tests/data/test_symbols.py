@@ -38,13 +38,22 @@ def reading(count: int, **options: object) -> Reading:
     ],
 )
 def test_words_by_kims_rules(text: str, words: str) -> None:
-    assert split_words(text) == words.split()
+    assert split_words(text) == split_words(text, "ascii") == words.split()
+
+
+def test_words_of_any_script_keep_their_letters() -> None:
+    """Python's own split is the other way to cut these texts, which have blanks between words and nothing else."""
+    text = "größer schöne Škoda ВОЙНА мир हिन्दी ไทย ١٢٣ ναί"
+    assert split_words(text) == text.lower().split()
+    assert split_words("cafe\u0301 — isn’t «déjà»") == ["café", "is", "n't", "déjà"]
+    assert Words.fit((text,), reading(1))[1].vocabulary == tuple(sorted(text.lower().split()))
+    assert Words.fit(("größer",), reading(1), alphabet="ascii")[1].vocabulary == ("er", "gr")
 
 
 def test_movie_reviews_have_the_vocabulary_of_the_paper(shared_data: Path) -> None:
     """Kim 2014, table 1: 18,765 words, 20 a sentence on average; the longest has 56 (the author's code)."""
     files = (shared_data / "rt-polarity" / f"rt-polarity.{end}" for end in ("pos", "neg"))
-    texts = [split_words(line) for file in files for line in file.read_text("latin-1").splitlines()]
+    texts = [split_words(line, "ascii") for file in files for line in file.read_text("latin-1").splitlines()]
     assert len({word for text in texts for word in text}) == 18_765
     assert round(sum(map(len, texts)) / len(texts)) == 20
     assert max(map(len, texts)) == 56
@@ -91,6 +100,7 @@ def test_words_of_a_kim_net_pass_through_it() -> None:
         ({"keep": 5, "skip": 5}, "skip of words: expected 0 to 4, below keep, got 5"),
         ({"length": 8}, "length of a text: expected more than 8, the padding of both ends, got 8"),
         ({"align": "middle"}, "align of words: expected start or end, got middle"),
+        ({"alphabet": "greek"}, "alphabet of words: expected unicode or ascii, got greek"),
     ],
 )
 def test_errors_of_words(options: dict[str, object], said: str) -> None:
@@ -238,6 +248,9 @@ def test_what_happens_to_texts_is_told() -> None:
     assert Bases(6).notes(["ACGTAC"]) == ()
     words = Words(("a",), length=11, padding=4)
     assert words.notes(["a b c", "a b c d", "abcdefghijkl"]) == ("1 of 3 items are cut to 3 words at their end",)
+    said = "1 of 2 items have letters outside ASCII, read as blanks (alphabet=unicode keeps them)"
+    assert Words(("a",), 11, alphabet="ascii").notes(["größer", "a – b"]) == (said,)
+    assert Words(("a",), 11).notes(["größer"]) == ()
     letters = Characters(5)
     assert letters.notes(["a b", "fünf", "abcdef"]) == (
         "1 of 3 items have characters outside the alphabet, read as none",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -95,16 +96,36 @@ class Symbols(Input):
             raise InputError(f"a stored input of {cls.__name__.lower()}", got=f"{error}") from None
 
 
-def split_words(text: str) -> list[str]:
-    """The words of an English text in lower case; clitics (n't, 's, 've, 're, 'd, 'll) and , ! ( ) ? are words.
+class _Separators(dict[int, str]):
+    """For str.translate: a blank for each character but letters, their marks, digits, ' ` and words of one sign."""
 
-    Every other character but letters, digits, ' and ` separates words. This is the tokenization of Kim 2014 (the
-    author's process_data.py), which finds 18,765 words in the movie reviews.
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        kept = character in "(),!?'`" or unicodedata.category(character)[0] in "LMN"
+        self[code] = character if kept else "'" if character == "’" else " "
+        return self[code]
+
+
+SEPARATORS = _Separators()
+
+
+def split_words(text: str, alphabet: str = "unicode") -> list[str]:
+    """The words of a text in lower case; clitics (n't, 's, 've, 're, 'd, 'll) and , ! ( ) ? are words.
+
+    Every other character but letters, digits, ' and ` separates words. With the alphabet `ascii`, so do letters outside
+    ASCII: this is the tokenization of Kim 2014 (the author's process_data.py), which finds 18,765 words in the movie
+    reviews. With `unicode`, letters and digits are those of any script, and ’ is '; a text in ASCII has the same words
+    by both.
 
     >>> split_words("It isn't Hitchcock's best -- (but close), is it?")
     ['it', 'is', "n't", 'hitchcock', "'s", 'best', '(', 'but', 'close', ')', ',', 'is', 'it', '?']
+    >>> split_words("Größer, schöner"), split_words("Größer, schöner", "ascii")
+    (['größer', ',', 'schöner'], ['gr', 'er', ',', 'sch', 'ner'])
     """
-    text = re.sub(r"[^A-Za-z0-9(),!?'`]", " ", text)
+    if alphabet == "ascii":
+        text = re.sub(r"[^A-Za-z0-9(),!?'`]", " ", text)
+    else:
+        text = unicodedata.normalize("NFC", text).translate(SEPARATORS)
     text = re.sub(r"'s|'ve|n't|'re|'d|'ll|[,!()?]", lambda found: f" {found[0]}" + " " * (len(found[0]) == 1), text)
     return text.lower().split()
 
@@ -116,7 +137,7 @@ class Words(Symbols):
 
     A text is `padding` zeros, its words and zeros up to `length`. align=start: what is too long is cut at its end, and
     zeros fill the end; align=end (Keras' pad_sequences): both happen at the start. `vectors` is a file of word vectors
-    with which a network starts.
+    with which a network starts. `alphabet`: see `split_words`.
     """
 
     family: ClassVar[str] = "words"
@@ -125,6 +146,7 @@ class Words(Symbols):
     padding: int = 4
     align: str = "start"
     vectors: str | None = None
+    alphabet: str = "unicode"
 
     def __post_init__(self) -> None:
         if self.length <= 2 * self.padding:
@@ -132,6 +154,8 @@ class Words(Symbols):
             raise InputError("length of a text", expected=expected, got=self.length)
         if self.align not in ("start", "end"):
             raise InputError("align of words", expected="start or end", got=self.align)
+        if self.alphabet not in ("unicode", "ascii"):
+            raise InputError("alphabet of words", expected="unicode or ascii", got=self.alphabet)
 
     @classmethod
     def fit(
@@ -144,22 +168,24 @@ class Words(Symbols):
         padding: int = 4,
         align: str = "start",
         vectors: str | None = None,
+        alphabet: str = "unicode",
     ) -> tuple[Tensor, Words, list[int]]:
         """The vocabulary of the training texts: words of rank `skip` + 1 to `keep` by frequency (all: None).
 
         Words of equal frequency stand in the order of the alphabet. Others, those skipped too, are the unknown word, as
         with num_words and skip_top of Keras. `length` is by default that of the longest training text with `padding`
-        (Kim: 4, one less than the widest filter) at both ends. `vectors`: see `read_vectors`.
+        (Kim: 4, one less than the widest filter) at both ends. `vectors`: see `read_vectors`,
+        `alphabet`: `split_words`.
         """
         if keep is not None and not 0 <= skip < keep:
             raise InputError("skip of words", expected=f"0 to {keep - 1}, below keep", got=skip)
-        texts = [split_words(text) for text in raw]
+        texts = [split_words(text, alphabet) for text in raw]
         empty = [place for place, words in enumerate(texts) if not words]
         train = [texts[place] for place in reading.train(empty if reading.skip_corrupt else [])]
         counts = Counter(word for words in train for word in words)
         ranked = sorted(counts, key=lambda word: (-counts[word], word))
         longest = length or max(map(len, train), default=1) + 2 * padding
-        fitted = cls(tuple(ranked[skip:keep]), longest, padding, align, vectors)
+        fitted = cls(tuple(ranked[skip:keep]), longest, padding, align, vectors, alphabet)
         stored, corrupt = fitted.store(raw, reading)
         return stored, fitted, corrupt
 
@@ -179,7 +205,7 @@ class Words(Symbols):
 
     def number(self, text: str, where: str = "") -> Tensor:
         """Int32[length]."""
-        found = [self._numbers.get(word, UNKNOWN) for word in split_words(text)]
+        found = [self._numbers.get(word, UNKNOWN) for word in split_words(text, self.alphabet)]
         if not found:
             raise InputError("a text without words", where=where, got=repr(text[:40]), fix="Remove it.")
         room = self.length - 2 * self.padding
@@ -197,11 +223,16 @@ class Words(Symbols):
         return [("·", "?", *self.vocabulary)[number] for number in stored.tolist()]
 
     def changes(self, text: str) -> Sequence[str]:
-        """Longer texts are cut."""
+        """Longer texts are cut; with the alphabet `ascii`, letters outside it are lost."""
         room = self.length - 2 * self.padding
         end = "end" if self.align == "start" else "start"
         # As many words as letters, at most: most texts need not be split.
-        return [f"are cut to {room} words at their {end}"] if len(text) > room < len(split_words(text)) else ()
+        long = len(text) > room < len(split_words(text, self.alphabet))
+        lost = self.alphabet == "ascii" and any(letter.isalnum() and not letter.isascii() for letter in text)
+        return [
+            *[f"are cut to {room} words at their {end}"] * long,
+            *["have letters outside ASCII, read as blanks (alphabet=unicode keeps them)"] * lost,
+        ]
 
     def units(self, stored: Tensor) -> Tensor:
         """Int64[n length], as embeddings take them."""

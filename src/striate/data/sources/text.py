@@ -18,11 +18,12 @@ SPLITS = {"train": "train", "val": "validation", "validation": "validation", "te
 Texts = Mapping[str, Sequence[tuple[str, str]]]
 
 
-@source("rt_polarity", kind="text", inputs="words")
+@source("rt_polarity", kind="text", inputs="words:alphabet=ascii")
 def rt_polarity(path: Path) -> Listing:
     """Movie reviews: 5,331 negative and 5,331 positive sentences; PATH is the folder of rt-polarity.neg and .pos.
 
-    One sentence a line in Latin-1; no test set of its own (Kim 2014 takes ten folds). Source: Pang & Lee 2005.
+    One sentence a line in Latin-1; no test set of its own (Kim 2014 takes ten folds). Its words are by default those of
+    Kim's code, of letters in ASCII. Source: Pang & Lee 2005.
     """
     texts = {}
     for name, ending in (("negative", "neg"), ("positive", "pos")):
