@@ -173,8 +173,8 @@ def test_a_set_of_the_ucr_archive_in_a_folder_and_in_a_tar(tmp_path: Path) -> No
 def test_a_set_with_missing_parts_or_classes(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="expected one file NAME_TRAIN.tsv, got none"):
         load_data(f"ucr:{tmp_path}")
-    with pytest.raises(InputError, match="classes without training series: A: expected labels 1, got 3"):
-        load_data("ucr:" + str(archive_set(tmp_path / "A", "1\t2\t3\n", "3\t2\t3\n")))
+    with pytest.raises(InputError, match="without training series: .*A_TEST.tsv, line 2: expected labels 1, got 3"):
+        load_data("ucr:" + str(archive_set(tmp_path / "A", "1\t2\t3\n", "1\t2\t3\n3\t2\t3\n")))
     folder = archive_set(tmp_path / "B")
     (folder / "B_TRAIN.tsv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="a file of time series is no text: .*B_TRAIN.tsv"):
@@ -189,7 +189,20 @@ def test_unequal_lengths_of_a_set(tmp_path: Path) -> None:
     assert data.preprocess.normalize(data.test.inputs).tolist() == [[[1, 2, 3]], [[5, 0, 0]]]
 
 
+def test_a_set_with_an_empty_field(tmp_path: Path) -> None:
+    folder = archive_set(tmp_path / "UCR" / "A", "1\t1\t2\n2\t2\t1\n\t1\t2\n")
+    with tarfile.open(tmp_path / "ucr.tar.gz", "w:gz") as archive:
+        archive.add(folder.parent, "UCR")
+    for path, file in ((folder, folder / "A_TRAIN.tsv"), (tmp_path / "ucr.tar.gz:A", "ucr.tar.gz:A_TRAIN.tsv")):
+        with pytest.raises(
+            InputError, match=f"a time series: .*{file}, line 3: expected a label.* got an empty column 1"
+        ):
+            load_data(f"ucr:{path}")
+
+
 ROWS = {
+    "1\t2\t3\t\n1\t\t3\t\n": "here, line 2: expected a label, then values, got an empty column 2. Write NaN for a",
+    "1,2,3\n,2,3\n": "a time series: here, line 2: expected a label, then values, got an empty column 1",
     "1\t2\nx\t3\n": "a time series: here, line 2: expected numbers, got 'x'",
     "1\t2\nNaN\t3\n": "a time series without a label: here, line 2: expected a number in the first column",
     "1\tNaN\n": "a time series without values: here, line 1",
@@ -205,6 +218,6 @@ def test_bad_rows(text: str) -> None:
 
 
 def test_rows_with_commas_or_spaces() -> None:
-    for text in ("1,2,3", "1 2  3", "1\t2\t3"):
-        ((label, values),) = read_rows(text, "here")
+    for text in ("1,2,3", " 1 2  3", "1\t2\t3", "1\t2\t3\t\r\n"):
+        ((label, values, _),) = read_rows(text, "here")
         assert (label, values.tolist()) == (1, [[2, 3]])

@@ -27,23 +27,25 @@ def ucr(path: Path) -> Listing:
 
     NAME_TRAIN.tsv and NAME_TEST.tsv hold a series a line: its label, then its values, with tabs (or commas) between
     them. NaN at the end of a line makes the series shorter; elsewhere it is a missing value, which the kind of input
-    `series` refuses or fills (see there). Source: H. A. Dau et al., "The UCR time series archive" (2019).
+    `series` refuses or fills (see there). An empty field is an error. Source: H. A. Dau et al., "The UCR time series
+    archive" (2019).
     """
     name, texts = _texts(path)
-    rows = {part: read_rows(text, f"{name}_{part}") for part, text in texts.items()}
-    found = {part: {label for label, _ in lines} for part, lines in rows.items()}
-    if strangers := sorted(found["TEST"] - found["TRAIN"]):
-        raise InputError(
-            "classes without training series",
-            where=name,
-            expected=f"labels {', '.join(f'{label:g}' for label in sorted(found['TRAIN']))}",
-            got=", ".join(f"{label:g}" for label in strangers),
-        )
-    classes = sorted(found["TRAIN"])
+    rows = {part: read_rows(text, where) for part, (where, text) in texts.items()}
+    known = {label for label, _, _ in rows["TRAIN"]}
+    for label, _, place in rows["TEST"]:
+        if label not in known:
+            raise InputError(
+                "a class without training series",
+                where=place,
+                expected=f"labels {', '.join(f'{label:g}' for label in sorted(known))}",
+                got=f"{label:g}",
+            )
+    classes = sorted(known)
     both = [*rows["TRAIN"], *rows["TEST"]]
     return Listing(
-        tuple(series for _, series in both),
-        torch.tensor([classes.index(label) for label, _ in both]),
+        tuple(series for _, series, _ in both),
+        torch.tensor([classes.index(label) for label, _, _ in both]),
         Meaning("class", tuple(f"{label:g}" for label in classes)),
         tuple(f"{name} {part.lower()} {i}" for part in PARTS for i in range(len(rows[part]))),
         consecutive({part.lower(): len(rows[part]) for part in PARTS}),
@@ -68,18 +70,22 @@ def _series_files(root: Path, deep: bool) -> list[Path]:
     return sorted(p for p in paths if p.suffix.lower() in ENDINGS and p.is_file())
 
 
-def read_rows(text: str, where: str) -> list[tuple[float, Float[Tensor, "1 t"]]]:
-    """Label and values of each line; InputError, naming `where` and the line, for what cannot be read.
+def read_rows(text: str, where: str) -> list[tuple[float, Float[Tensor, "1 t"], str]]:
+    """Label, values and place of each line; InputError, naming `where` and the line, for what cannot be read.
 
     >>> read_rows("1\\t0.5\\t0.25\\n2\\t1\\tNaN\\n", "a set")
-    [(1.0, tensor([[0.5000, 0.2500]])), (2.0, tensor([[1.]]))]
+    [(1.0, tensor([[0.5000, 0.2500]]), 'a set, line 1'), (2.0, tensor([[1.]]), 'a set, line 2')]
     """
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         place = f"{where}, line {number}"
-        cells = line.strip().split("," if "\t" not in line and "," in line else None)
+        # A tab may end the line; one at its beginning stands behind a label that is not there.
+        cells = line.removesuffix("\t").split("\t" if "\t" in line else "," if "," in line else None)
+        if empty := [column for column, cell in enumerate(cells, 1) if not cell.strip()]:
+            got, fix = f"an empty column {empty[0]}", "Write NaN for a missing value." if empty[0] > 1 else ""
+            raise InputError("a time series", where=place, expected="a label, then values", got=got, fix=fix)
         try:
             label, *values = map(float, cells)
         except ValueError:
@@ -93,7 +99,7 @@ def read_rows(text: str, where: str) -> list[tuple[float, Float[Tensor, "1 t"]]]
             raise InputError("a time series without values", where=place, expected="values after the label")
         if any(map(math.isinf, values)):
             raise InputError("a time series has a value that is infinite", where=place)
-        rows.append((label, torch.tensor([values])))
+        rows.append((label, torch.tensor([values]), place))
     if not rows:
         raise InputError("a file without time series", where=where, expected="a label and values a line")
     return rows
@@ -107,12 +113,13 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _texts(path: Path) -> tuple[str, dict[str, str]]:
-    """Name of the set, and the text of both its files."""
+def _texts(path: Path) -> tuple[str, dict[str, tuple[str, str]]]:
+    """Name of the set, and of both its files where they lie and their text."""
     packed, _, name = str(path).rpartition(":")
     if path.is_dir():
         name = path.resolve().name
-        return name, {part: _read(_one(sorted(path.glob(f"*_{part}.tsv")), path, part)) for part in PARTS}
+        own = {part: _one(sorted(path.glob(f"*_{part}.tsv")), path, part) for part in PARTS}
+        return name, {part: (str(file), _read(file)) for part, file in own.items()}
     if not packed:
         fix = f"Name one of its sets: ucr:{path}:GunPoint, say."
         raise InputError("a UCR set is a folder, or a set of a tar", where=path, fix=fix)
@@ -126,7 +133,7 @@ def _texts(path: Path) -> tuple[str, dict[str, str]]:
                 if content is None:
                     known = sorted(n.removesuffix("_TRAIN.tsv") for n in files if n.endswith("_TRAIN.tsv"))
                     raise InputError("no such set in the archive", where=packed, expected=", ".join(known), got=name)
-                texts[part] = io.TextIOWrapper(content, "utf-8").read()
+                texts[part] = f"{packed}:{name}_{part}.tsv", io.TextIOWrapper(content, "utf-8").read()
     except (tarfile.TarError, OSError, EOFError) as error:
         raise InputError("cannot read the archive", where=packed, got=str(error)) from None
     return name, texts
