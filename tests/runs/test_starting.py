@@ -38,3 +38,20 @@ def test_weights_that_do_not_fit(run_folder: Path, changed: dict[str, object], m
     open_session(recipe)
     with pytest.raises(InputError, match=message):
         open_session(replace(recipe, **changed))
+
+
+def test_published_variants_with_word_vectors_do_not_train_without(tmp_path: Path) -> None:
+    for name, text in (("good", "so fine\n"), ("bad", "so dull\n")):
+        (tmp_path / f"{name}.txt").write_text(text * 10)
+    (tmp_path / "v").write_text("fine 1 2\ndull 3 4\n")
+    network = "text_cnn:width=0.1,vector=2"
+    recipe = Recipe(model=f"{network},mode=static", data=f"lines:{tmp_path}", inputs="words:length=12", device="cpu")
+    for mode in ("static", "non-static", "multichannel"):
+        said = rf"none are given: {network},mode={mode}. Add --inputs words:length=12,vectors=FILE, or take mode=rand."
+        with pytest.raises(InputError, match=said):
+            open_session(replace(recipe, model=f"{network},mode={mode}"))
+    with pytest.raises(InputError, match="Add --inputs words:vectors=FILE, or"):
+        open_session(replace(recipe, inputs=None))
+    open_session(replace(recipe, inputs=f"words:length=12,vectors={tmp_path / 'v'}"))
+    open_session(recipe, resuming=True)
+    open_session(replace(recipe, model=network))

@@ -141,6 +141,13 @@ def _start(model: nn.Module, recipe: Recipe, task: Task, data: Data) -> Iterator
     if callable(prepare):  # weights that are computed from the training items, not learned
         prepare(data.preprocess.normalize(data.train.inputs[:PREPARING]))
     if recipe.weights is None:
+        if getattr(model, "lacks_vectors", False):
+            inputs = recipe.inputs or ""
+            raise InputError(
+                "this network starts from word vectors of another training, and none are given",
+                where=recipe.model,
+                fix=f"Add --inputs {inputs}{',' if ':' in inputs else ':'}vectors=FILE, or take mode=rand.",
+            )
         return
     other = Path(recipe.weights)
     card = read_card(other)

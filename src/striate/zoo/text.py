@@ -110,7 +110,8 @@ def text_cnn(
     """Sentence classifier: filters over 3, 4 and 5 word vectors (100 each), the maximum over time, one dense layer.
 
     Takes Int[n, t] of numbers below `in_channels`, at least 5 words; 0 is padding. `mode` is rand (vectors learn from
-    a random start), static (vectors stay), non-static (vectors learn on) or multichannel (one set stays, one learns).
+    a random start), static (vectors stay), non-static (vectors learn on) or multichannel (one set stays, one learns);
+    all but rand are for vectors from elsewhere, see `load_vectors`, and `open_session` refuses them without.
     `width` multiplies the 100 maps, `vector` is the length of the word vectors. Kim keeps the norm of each class's
     weights at 3 or below: call `constrain()` after each step.
     """
@@ -130,10 +131,12 @@ class TextCNN(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.dense = nn.Linear(3 * maps, num_classes)
         self.load_vectors(torch.empty(in_channels, vector).uniform_(-0.25, 0.25))
+        self.lacks_vectors = mode != "rand"
 
     @torch.no_grad()
     def load_vectors(self, vectors: Float[Tensor, "words c"]) -> None:
         """Start all channels from these word vectors (word2vec's, say); that of padding is set to zero."""
+        self.lacks_vectors = False
         for weight in self.channels.parameters():
             weight.copy_(vectors)
             weight[0].zero_()
