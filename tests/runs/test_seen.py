@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
+from striate.cli import main
 from striate.data import Items, Meaning
+from striate.data.sound import write_sound
 from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs import CHECKPOINT, Session, conclude, evaluate_run, make_folder, open_session, record
@@ -81,6 +85,32 @@ def test_items_of_other_folders_that_it_was_trained_on_are_left_out(pets: Path, 
     (folder / SEEN).unlink()  # as of a run of an earlier version
     (note,) = evaluate_run(folder, f"folder:{other}", device="cpu").notes
     assert "does not say which items it was trained on" in note
+
+
+def test_intervals_say_what_they_are_over(pets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for part, names in (("known", ("ann", "bob", "cy")), ("others", ("di", "ed"))):
+        (tmp_path / part).mkdir()
+        for digit, name in itertools.product(range(10), names):
+            write_sound(tmp_path / part / f"{digit}_{name}_7.wav", 0.1 * torch.randn(4000), 8000)
+    plain = {"image_size": None, "model": "m5:width=0.1", "inputs": "waveform", "validation": 0.0}
+    folder, _ = train(tmp_path, replace(recipe(pets, **plain, folds=3, fold=0), data=f"fsdd:{tmp_path / 'known'}"))
+    main(["evaluate", str(folder), "--resamples", "10", "--json", "--device", "cpu"])
+    said = json.loads(capsys.readouterr().out)
+    assert said["intervals_over"] == "the 10 items of one group: too narrow, since items of a group are alike"
+    assert {"accuracy", "loss"} < set(said["intervals"])
+    main(["evaluate", str(folder), "--resamples", "10", "--device", "cpu"])
+    assert said["intervals_over"] in " ".join(capsys.readouterr().out.split())
+    found = evaluate_run(folder, f"fsdd:{tmp_path / 'others'}", device="cpu", resamples=10)
+    assert found.intervals_over == "2 groups of 20 items"
+
+
+def test_a_single_item_has_no_intervals(run_folder: Path, tmp_path: Path) -> None:
+    assert evaluate_run(run_folder, device="cpu", resamples=10).intervals_over == "359 items"
+    (tmp_path / "7").mkdir()
+    Image.fromarray(np.eye(12, dtype=np.uint8)).save(tmp_path / "7" / "a.png")
+    found = evaluate_run(run_folder, f"folder:{tmp_path}", device="cpu", resamples=10)
+    assert (found.intervals, found.intervals_over) == ({}, "")
+    assert found.notes[-1] == "no intervals: a single item says nothing of how others differ"
 
 
 def test_groups_follow_the_items() -> None:

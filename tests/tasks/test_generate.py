@@ -15,7 +15,7 @@ from striate import zoo
 from striate.data import Data, Items, Meaning, Waveform
 from striate.data.sound import read_sound
 from striate.errors import InputError
-from striate.tasks import Continuation, Generate, read_task, task_of
+from striate.tasks import Continuation, Generate, intervals, read_task, task_of
 from striate.tasks.generate import IGNORED, baselines, sounding
 from striate.zoo.wavenet import generate, mu_law_decode, mu_law_encode
 
@@ -83,6 +83,7 @@ def test_loss_and_bits_by_definition() -> None:
     assert next(iter(list(scores.summary())[1:])) == "bits_per_sample"
     assert scores.json()["samples"] == len(nats)
     assert scores.table().row_count == 4
+    assert set(intervals(TASK, kept, targets, resamples=10)) == {"bits_per_sample", "loss"}  # no counts, no constants
 
 
 def test_a_network_that_knows_nothing_needs_all_bits() -> None:

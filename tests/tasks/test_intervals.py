@@ -101,7 +101,7 @@ def test_every_number_of_a_classifier() -> None:
     task = Classify(("a", "b", "c"))
     found = intervals(task, output, target, resamples=100)
     summary = task.score(output, target).summary()
-    assert list(found) == [name for name in summary if name != "n"]
+    assert list(found) == [name for name in summary if name not in ("n", "top_3")]  # the right one is among all three
     for name, (low, high) in found.items():
         if name != "calibration_error":  # small sets overstate it, and draws with repeats more so
             assert low <= summary[name] <= high, name

@@ -124,12 +124,13 @@ class Evaluate:
         for note in found.notes:
             say(note)
         if self.json:
-            others = {"intervals": found.intervals, "skipped": found.skipped, "notes": found.notes}
+            names = ("intervals", "intervals_over", "skipped", "notes")
+            others = {name: getattr(found, name) for name in names}
             print_json({**found.scores.json(), **others})
             return
         print_table(found.scores.table())
         if found.intervals:
-            table = Table("measure", "value", "95 % from", "to")
+            table = Table("measure", "value", "95 % from", "to", caption=f"intervals over {found.intervals_over}")
             for name, (low, high) in found.intervals.items():
                 table.add_row(name.replace("_", " "), *(f"{x:.4f}" for x in (found.scores.summary()[name], low, high)))
             print_table(table)

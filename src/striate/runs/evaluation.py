@@ -32,8 +32,9 @@ Chosen = tuple[Items, tuple[str, ...], tuple[str, ...]]
 class Evaluation:
     """Scores of a model on a set, what was `kept` of its outputs, and the names of files that could not be read.
 
-    `intervals` has both ends of an interval for each number of `scores.summary()` but n (see `tasks.intervals`), where
-    they were asked for and the items are of more than one group. `notes` say which items were left out and why.
+    `intervals` has both ends of an interval for each measure in `scores.summary()` (see `tasks.intervals`), where they
+    were asked for and there are two items; `intervals_over` says over what they are. `notes` say which items were left
+    out and why.
     """
 
     scores: Scores
@@ -42,6 +43,7 @@ class Evaluation:
     targets: Tensor
     skipped: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    intervals_over: str = ""
 
 
 def evaluate_run(
@@ -58,8 +60,9 @@ def evaluate_run(
     Of the source that the model was trained on, and unchanged since, these are the items of its own test part. Of any
     other, items that it was trained on are left out, wherever they lie; `notes` say how many.
     With `resamples`, say 1000, every measure gets an interval that should hold 95 % of the time: over items, or over
-    groups of them where the source has any. Of several runs the mean of their outputs is scored (see `load`), on the
-    test items of the first that none of them was trained on.
+    groups of them where the source has any. Over the items of a single group they are too narrow, and `intervals_over`
+    says so. Of several runs the mean of their outputs is scored (see `load`), on the test items of the first that none
+    of them was trained on.
 
     Files that cannot be read raise InputError, or are left out with `skip_corrupt` and named. Raises InputError for a
     folder without a model, for data whose classes the model does not know, and where the run's own data has changed
@@ -79,10 +82,25 @@ def evaluate_run(
     kept, targets = evaluate(averaged(model.to(place), card.tta), task, items, card.preprocess, place)
     kept, targets = kept.cpu(), targets.cpu()
     scores = task.score(kept, targets)
-    units = len(items) if items.groups is None else len(set(items.groups.tolist()))
-    # One item, or one group (a held-out speaker), says nothing of how others differ.
-    ends = intervals(task, kept, targets, resamples=resamples, groups=items.groups) if resamples and units > 1 else {}
-    return Evaluation(scores, ends, kept, targets, skipped, notes)
+    if not resamples:
+        return Evaluation(scores, {}, kept, targets, skipped, notes)
+    if len(items) == 1:
+        notes = (*notes, "no intervals: a single item says nothing of how others differ")
+        return Evaluation(scores, {}, kept, targets, skipped, notes)
+    groups, over = _independent(items)
+    ends = intervals(task, kept, targets, resamples=resamples, groups=groups)
+    return Evaluation(scores, ends, kept, targets, skipped, notes, over)
+
+
+def _independent(items: Items) -> tuple[Tensor | None, str]:
+    """The groups that intervals draw from (None: the items), and in words what an interval is over."""
+    count = f"{len(items):,} items"
+    if items.groups is None:
+        return None, count
+    units = len(set(items.groups.tolist()))
+    if units > 1:
+        return items.groups, f"{units:,} groups of {count}"
+    return None, f"the {count} of one group: too narrow, since items of a group are alike"
 
 
 def items_of(folder: Path, card: Card, data: str | None, progress: Progress | None = None) -> Items:

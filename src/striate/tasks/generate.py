@@ -43,6 +43,9 @@ class GenerationScores:
     unigram: float
     previous: float
 
+    # A count, and baselines of the run's own test part: the same for all items that are scored.
+    fixed: ClassVar[tuple[str, ...]] = ("samples", "uniform", "unigram", "previous")
+
     def summary(self) -> dict[str, float]:
         """The single numbers."""
         nats = {"loss": self.bits_per_sample * math.log(2)}

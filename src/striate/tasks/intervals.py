@@ -29,7 +29,7 @@ def intervals(
     level: float = 0.95,
     groups: Int64[Tensor, " n"] | None = None,
 ) -> dict[str, Interval]:
-    """An interval for every number in `task.score(kept, target).summary()` but n.
+    """An interval for every number in `task.score(kept, target).summary()` but n and what the scores call `fixed`.
 
     Percentile bootstrap (Efron 1979): the items are drawn anew with replacement `resamples` times, all measures are
     computed of each draw, and the interval holds the central `level` of them. With `groups` (speakers, patients) whole
@@ -44,7 +44,8 @@ def intervals(
     """
     _check(len(kept), resamples, level, groups)
     scores = task.score(kept, target)
-    summary = {name: value for name, value in scores.summary().items() if name != "n"}
+    fixed = {"n", *getattr(scores, "fixed", ())}  # counts, and what other items would not change
+    summary = {name: value for name, value in scores.summary().items() if name not in fixed}
     shares = set() if groups is not None else set(getattr(scores, "shares", ())) & set(summary)
     found = {name: wilson(summary[name], len(kept), level) for name in shares}
     if len(shares) < len(summary):

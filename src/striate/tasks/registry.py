@@ -24,7 +24,11 @@ from striate.shapes import Tensor
 
 @runtime_checkable
 class Scores(Protocol):
-    """Measures of `n` items: a frozen dataclass."""
+    """Measures of `n` items: a frozen dataclass.
+
+    Where it has them, `shares` names the numbers of the summary that are shares of the n items, and `fixed` those that
+    are no measures of the items, as counts and constants, and get no interval.
+    """
 
     @property
     def n(self) -> int: ...

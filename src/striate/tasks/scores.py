@@ -86,6 +86,11 @@ class ClassificationScores:
         """Which of the single numbers are shares of the n items."""
         return ("accuracy", *(f"top_{k}" for k in self.top_k if k > 1))
 
+    @property
+    def fixed(self) -> tuple[str, ...]:
+        """Which of them no items change: the right class is always among all."""
+        return tuple(f"top_{k}" for k in self.top_k if k >= len(self.per_class))
+
     def summary(self) -> dict[str, float]:
         """The single numbers."""
         return {
