@@ -7,6 +7,8 @@ import statistics
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from striate.tasks import spell
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -80,7 +82,7 @@ def told(row: Row) -> str | None:
         if values:
             mean = form.format(statistics.mean(values))
             several = f" ({form.format(min(values))} to {form.format(max(values))})" if len(values) > 1 else ""
-            words.append(f"{key.replace('_', ' ')} {mean}{several}")
+            words.append(f"{spell(key)}: {mean}{several}")
     spent = [stored, *stored.get("runs", [])]
     seconds = [run["processor_seconds"] for run in spent if "processor_seconds" in run]
     folds = len(stored["folds"]) if "folds" in stored else len(found)

@@ -39,6 +39,7 @@ from striate.data.bases import N
 from striate.data.formats import read_cifar10
 from striate.runs import conclude, make_folder, record
 from striate.runs.record import completed, read_metrics
+from striate.tasks import spell
 from striate.train import averaged, evaluate
 
 CURVE = 200  # points of the training loss that are kept
@@ -131,7 +132,7 @@ def words(runs: list[dict[str, Any]], folds: int | None = None) -> list[str]:
         listed = [f"{100 * value:.2f}" if share else f"{value:.3f}" for value in values]
         each = f" ({', '.join(listed)})" if len(runs) > 1 else ""
         loss = f", loss {statistics.mean(row['loss'] for row in rows):.4f}" if "loss" in rows[0] else ""
-        what = f"test {measure.replace('_', ' ')}"
+        what = f"test {spell(measure)}"
         items = f"{rows[0]['n']:,} items" + ("" if folds is None else " each")
         lines.append(
             f"# {'Claim:' if number == 0 else 'And'} {written} {what}{loss}, {seeds}{each} on {items}, {part}."

@@ -29,7 +29,7 @@ import striate
 from claim import write_head
 from striate.ops.boxes import edges
 from striate.runs import conclude, make_folder
-from striate.tasks import FindKeypoints, Localize, Regress, Task
+from striate.tasks import FindKeypoints, Localize, Regress, Task, spell
 from striate.tasks.keypoints import mean_points
 from striate.train import evaluate
 
@@ -136,7 +136,7 @@ DRAW: dict[type[Task], Callable[..., plt.Figure]] = {
 def table(rows: dict[str, dict[str, float]]) -> list[str]:
     """Rows of numbers as a Markdown table."""
     columns = list(next(iter(rows.values())))
-    lines = [["", *(column.replace("_", " ") for column in columns)], ["---"] * (len(columns) + 1)]
+    lines = [["", *(spell(column) for column in columns)], ["---"] * (len(columns) + 1)]
     lines += [[name, *(f"{row[column]:.4g}" for column in columns)] for name, row in rows.items()]
     return [f"| {' | '.join(line)} |" for line in lines]
 
@@ -178,12 +178,12 @@ def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> Non
         "seconds": round(clock, 1),
         "processor_seconds": round(processor, 1),
     }
-    numbers = [f"{key.replace('_', ' ')} {value:.4g}" for key, value in scores.summary().items() if key != "n"]
+    numbers = [f"{spell(key)}: {value:.4g}" for key, value in scores.summary().items() if key != "n"]
     name, value = list(blind.summary().items())[1]
     how = f"{len(runs)} of {recipe.folds} folds," if recipe.folds else "the test part's"
     lines = [
         f"# Claim: {', '.join(numbers)}; {how} {scores.n:,} items, seed {recipe.seed}.",
-        f"# Without looking (the mean of the training targets): {name.replace('_', ' ')} {value:.4g}.",
+        f"# Without looking (the mean of the training targets): {spell(name)} {value:.4g}.",
         f"# Training: {clock:.0f} s (processor {processor:.0f} s a thread) on {torch.get_num_threads()} threads; "
         f"striate {striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
     ]

@@ -31,6 +31,7 @@ from claim import write_head
 from striate.data.items import VOID
 from striate.runs import open_session
 from striate.runs.evaluation import predicting
+from striate.tasks import spell
 from striate.train import evaluate
 
 SHOWN = 3  # test items on the sheet
@@ -106,7 +107,7 @@ def claim(done: list[dict[str, Any]], measures: dict[str, dict[str, float]]) -> 
     for name in (name for name in named if name in measures):
         one = measures[name]
         limits = f" ({one['least']:.4f} to {one['greatest']:.4f})" if len(done) > 1 else ""
-        shown.append(f"{name.replace('_', ' ')} {one['mean']:.4f}{limits}")
+        shown.append(f"{spell(name)} {one['mean']:.4f}{limits}")
     clock, processor = ([found[key] for found in done] for key in ("seconds", "processor_seconds"))
     return [
         f"# Claim: {', '.join(shown[:3])},",

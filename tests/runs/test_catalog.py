@@ -58,7 +58,7 @@ def test_a_damaged_run_does_not_hide_the_others(
     [
         ({"n": 9, "psnr": 30.5, "ssim": 0.5, "loss": 0.1}, {"loss": 0.2, "psnr": 29.25}, "psnr", "30.5000", "29.2500"),
         ({"n": 9, "angle_error": 0.5, "mae": 1.0}, {"loss": 1.0, "mae": 1.5}, "angle error", "0.5000", "–"),
-        ({}, {"loss": 0.25, "mean_iou": 0.75}, "mean iou", "–", "0.7500"),
+        ({}, {"loss": 0.25, "mean_iou": 0.75}, "mean IoU", "–", "0.7500"),
         ({}, {"loss": 0.25}, "loss", "–", "0.2500"),
         ({}, {}, "–", "–", "–"),
     ],
@@ -70,7 +70,7 @@ def test_each_task_has_its_own_measure(
     (row,) = [line for line in printed(runs.table()).splitlines() if "trained" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells[2:6] == [measure, test, str(scores.get("n", 0)), watched]
-    assert runs.json()[0]["measure"] == measure.replace(" ", "_").replace("–", "")
+    assert runs.json()[0]["measure"] == measure.lower().replace(" ", "_").replace("–", "")
 
 
 def test_brackets_in_a_path_are_no_markup(tmp_path: Path) -> None:

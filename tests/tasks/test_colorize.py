@@ -16,7 +16,7 @@ from striate import ops
 from striate.data import Pictures, load_data
 from striate.data.items import Data, Items, Meaning
 from striate.errors import InputError
-from striate.tasks import Colorize, psnr, read_task, task_of
+from striate.tasks import Colorize, psnr, read_task, spell, task_of
 from striate.tasks.colorize import measure_colors, nearest_bin, rarity, spread
 from striate.train import evaluate
 
@@ -157,6 +157,7 @@ def test_the_scores_are_their_definitions() -> None:
     assert len(scores.picture_auc) == len(scores.picture_psnr) == scores.n == 4
     assert sum(scores.picture_auc) / 4 == pytest.approx(scores.network.auc)
     assert list(scores.summary())[:2] == ["n", "auc"]
+    assert [spell(name) for name in scores.summary()][3:6] == ["within ΔE 5", "within ΔE 10", "within ΔE 20"]
     assert scores.table().row_count == 3
     assert scores.json()["grey"]["name"] == "grey"
     metrics = task.metrics(task.keep(output, lab), lab)

@@ -15,7 +15,7 @@ from PIL import Image
 from striate.data import Data, Items, Meaning, Pictures
 from striate.data.volumes import Volumes
 from striate.errors import InputError
-from striate.tasks import FindKeypoints, task_of
+from striate.tasks import FindKeypoints, spell, task_of
 from striate.tasks.keypoints import find_group, mean_points
 from striate.zoo.landmarks import POINTS, POINTS_68, SPECIALISTS, SPECIALISTS_68
 
@@ -50,6 +50,7 @@ def test_loss_and_scores_by_hand_with_a_missing_point() -> None:
     assert scores.mark == "outstanding"
     assert TASK.metrics(said, POINTS_HERE)["error"] == pytest.approx(scores.error, rel=1e-4)
     assert list(scores.summary())[:2] == ["n", "error"]
+    assert [spell(name) for name in scores.summary()][4:7] == ["within 1.4 px", "within 1.5 px", "within 1.6 px"]
     assert json.loads(json.dumps(scores.json()))["mark"] == "outstanding"
     assert "1.290 pixels (outstanding)" in str(scores.table().title)
 

@@ -102,7 +102,8 @@ def test_scores_count_what_is_wrong() -> None:
     assert (dog.support, dog.found, dog.named, dog.boxed) == (2, 1, 0.5, 0.5)
     assert list(scores.summary())[:2] == ["n", "right"]
     assert json.loads(json.dumps(scores.json()))["per_class"][0]["name"] == "cat"
-    assert "0.6667" in str(scores.table().caption)
+    assert "presence: 0.6667" in str(scores.table().caption)
+    assert "IoU ≥ 0.5: 0.7500  mean IoU: 0.8333" in str(scores.table().caption)
     metrics = task.metrics(said, labels)
     assert metrics["right"] == pytest.approx(2 / 6)
     assert metrics["loss"] == pytest.approx(scores.loss, abs=1e-5)

@@ -69,7 +69,7 @@ def test_train_evaluate_and_predict(scenes: Path, tmp_path: Path, capsys: pytest
     size = ["--image-size", "32", "--augment", "flip", "elastic:2", "cut:0.5", "--label-smoothing", "0"]
     main(["train", "--data", f"camvid:{scenes}", *options, *size, "--device", "cpu", "--out", str(tmp_path / "runs")])
     (run,) = (tmp_path / "runs").iterdir()
-    assert "mean iou" in capsys.readouterr().out
+    assert "mean IoU" in capsys.readouterr().out
     main(["evaluate", str(run), "--json"])
     scores = json.loads(capsys.readouterr().out)
     assert scores["n"] == 3

@@ -46,6 +46,7 @@ class Train:
     def run(self) -> None:
         """Train, test, draw."""
         from striate.runs import CHECKPOINT, conclude, make_folder, open_session, record, write_report
+        from striate.tasks import spell
         from striate.train import fit
 
         recipe = self.recipe if self.resume is None else self._resumed()
@@ -68,7 +69,7 @@ class Train:
         SCREEN.print(outcome.scores.table())
         say(f"report: {page}")
         count, (name, value) = list(outcome.scores.summary().items())[:2]
-        print_line(f"test {name.replace('_', ' ')}: {value:.4f} ({count[1]} items)")
+        print_line(f"test {spell(name)}: {value:.4f} ({count[1]} items)")
         print_line(f"run: {folder}")
 
     def _resumed(self) -> Recipe:
@@ -110,6 +111,7 @@ class Evaluate:
     def run(self) -> None:
         """Print the scores."""
         from striate.runs import evaluate_run
+        from striate.tasks import spell
 
         with showing_progress() as progress:
             found = evaluate_run(
@@ -132,7 +134,7 @@ class Evaluate:
         if found.intervals:
             table = Table("measure", "value", "95 % from", "to", caption=f"intervals over {found.intervals_over}")
             for name, (low, high) in found.intervals.items():
-                table.add_row(name.replace("_", " "), *(f"{x:.4f}" for x in (found.scores.summary()[name], low, high)))
+                table.add_row(spell(name), *(f"{x:.4f}" for x in (found.scores.summary()[name], low, high)))
             print_table(table)
 
 

@@ -16,6 +16,7 @@ from striate.errors import InputError
 from striate.recipe import Recipe
 from striate.runs.card import CARD, read_card
 from striate.runs.record import RECIPE, read_metrics
+from striate.tasks import spell
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class RunList:
             cells = (
                 run.folder,
                 run.state,
-                run.measure.replace("_", " ") or "–",
+                spell(run.measure) or "–",
                 "–" if tested is None else f"{tested:.4f}",
                 f"{run.scores.get('n', 0)}",
                 "–" if watched is None else f"{watched:.4f}",

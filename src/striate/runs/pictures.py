@@ -24,7 +24,7 @@ from striate.runs.evaluation import predicting
 from striate.runs.record import Outcome, Session, read_metrics
 from striate.runs.report import Report, Section, render, standard_sections
 from striate.shapes import Tensor, UInt8
-from striate.tasks import ClassificationScores
+from striate.tasks import ClassificationScores, spell
 from striate.train import write_atomically
 
 EXAMPLES, ANSWERS = 32, 8
@@ -186,11 +186,6 @@ def _count(model: nn.Module) -> str:
     counts = [(p.numel(), p.requires_grad) for p in model.parameters()]
     every, trained = sum(count for count, _ in counts), sum(count for count, free in counts if free)
     return f"{every:,}" + (f" ({trained:,} trained)" if trained < every else "")
-
-
-def spell(name: str) -> str:
-    """The name of a measure as a person would write it."""
-    return name.replace("_", " ")
 
 
 def spell_number(name: str, value: float) -> str:

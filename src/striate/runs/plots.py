@@ -24,6 +24,7 @@ from striate.errors import InputError
 from striate.interpret import sheet
 from striate.interpret.sheet import DPI, INK, MUTED, PALE, RULE, Array, Inches
 from striate.shapes import Int64, Tensor, UInt8
+from striate.tasks import spell
 
 BLUE, ORANGE = "#0072b2", "#d55e00"
 OTHERS = ("#009e73", "#cc79a7", "#56b4e9", "#e69f00")
@@ -134,9 +135,9 @@ def _draw_loss(axes: Axes, steps: Lines, epochs: Lines, validated: Lines) -> Non
 def _draw_accuracy(axes: Axes, validated: Lines, names: Sequence[str]) -> None:
     for name, color in zip(names, [ORANGE, *OTHERS] * len(names), strict=False):
         values = _column([line["validation"] for line in validated], name)
-        _line(axes, _column(validated, "step"), values, label=name.replace("_", " "), color=color, **DOTTED)
+        _line(axes, _column(validated, "step"), values, label=spell(name), color=color, **DOTTED)
     first = _column([line["validation"] for line in validated], names[0])
-    title = f"Validation {names[0].replace('_', ' ')}"
+    title = f"Validation {spell(names[0])}"
     if np.isfinite(first).any():
         best = int(np.nanargmax(first))
         title += f", best {100 * first[best]:.2f} % in epoch {validated[best]['epoch']}"

@@ -16,6 +16,7 @@ from striate.tasks.restore import Restore, Restored
 from striate.tasks.restore_scores import RestorationScores
 from striate.tasks.scores import Bin, ClassificationScores, ClassScore
 from striate.tasks.segment import Segment
+from striate.tasks.spelling import spell
 from striate.tasks.transcribe import Transcribe, Transcript, TranscriptionScores
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "intervals",
     "psnr",
     "read_task",
+    "spell",
     "ssim",
     "task",
     "task_of",

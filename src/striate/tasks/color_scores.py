@@ -12,6 +12,7 @@ from striate.ops.color import lab_to_srgb
 from striate.plain import finite
 from striate.shapes import Float, Int64, Tensor
 from striate.tasks.fidelity import psnr
+from striate.tasks.spelling import spell
 
 FARTHEST = 150  # the largest threshold, in units of ab
 WITHIN = (5, 10, 20)
@@ -67,7 +68,7 @@ class ColorizationScores:
 
     def table(self) -> Table:
         """A row for each way of coloring."""
-        columns = ("AuC", "AuC balanced", *(f"within ΔE {t}" for t in WITHIN), "PSNR, dB")
+        columns = ("AuC", "AuC balanced", *(spell(f"within_{t}_rate") for t in WITHIN), "PSNR, dB")
         table = Table("colors", *columns, title=f"{self.n} pictures  loss {self.loss:.4f}")
         for way in (self.network, self.mean_color, self.grey):
             within = (f"{share:.2%}" for share in way.within.values())

@@ -19,6 +19,7 @@ from striate.plain import finite
 from striate.shapes import Float, Tensor
 from striate.tasks.drawing import draw_points
 from striate.tasks.registry import Task, task
+from striate.tasks.spelling import spell
 from striate.zoo.landmarks import groups_of
 
 # The lectures' marks of a mean pixel error, for pictures of 96x96.
@@ -110,7 +111,7 @@ class KeypointScores:
     def table(self) -> Table:
         """A row a point; the measures of the whole set stand above and below."""
         mark = f" ({self.mark})" if self.mark else ""
-        rest = "  ".join(f"within {limit} px {self.summary()[key]:.4f}" for key, limit in WITHIN.items())
+        rest = "  ".join(f"{spell(key)} {self.summary()[key]:.4f}" for key in WITHIN)
         title = f"{self.n} pictures  mean error {self.error:.3f} pixels{mark}  RMSE {self.rmse:.3f}"
         table = Table("point", "pictures", "mean error", "median", title=title, caption=rest)
         for row in self.per_point:

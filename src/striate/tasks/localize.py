@@ -18,6 +18,7 @@ from striate.plain import finite, to_json
 from striate.shapes import Float, Tensor
 from striate.tasks.drawing import draw_box
 from striate.tasks.registry import Task, task
+from striate.tasks.spelling import spell
 from striate.zoo.localizer import label_vector
 
 BOX_LOSSES = ("smooth", "squared")
@@ -115,8 +116,8 @@ class LocalizationScores:
 
     def table(self) -> Table:
         """A row a class; the measures of the whole set stand above."""
-        rest = "  ".join(f"{key.replace('_', ' ')} {value:.4f}" for key, value in self.summary().items() if key != "n")
-        table = Table("class", "pictures", "found", "named", "IoU >= 0.5", title=f"{self.n} pictures", caption=rest)
+        rest = "  ".join(f"{spell(key)}: {value:.4f}" for key, value in self.summary().items() if key != "n")
+        table = Table("class", "pictures", "found", "named", spell("iou_50"), title=f"{self.n} pictures", caption=rest)
         for row in self.per_class:
             table.add_row(row.name, str(row.support), f"{row.found:.4f}", f"{row.named:.4f}", f"{row.boxed:.4f}")
         return table

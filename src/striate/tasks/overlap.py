@@ -13,6 +13,7 @@ from rich.text import Text
 
 from striate.plain import finite
 from striate.shapes import Float, Tensor
+from striate.tasks.spelling import spell
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class SegmentationScores:
         """The per-class scores as a table to print; class average, mean IoU and accuracy stand in its title."""
         title = f"{self.n} images  mean IoU {self.mean_iou:.4f}  class average {self.mean_accuracy:.4f}"
         rest = {k: v for k, v in self.summary().items() if k not in ("n", "mean_iou", "mean_accuracy", "accuracy")}
-        caption = "\n".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in rest.items())
+        caption = "\n".join(f"{spell(k)} {v:.4f}" for k, v in rest.items())
         table = Table(
             *("class", "IoU", "accuracy", "Dice", "pixels"),
             title=f"{title}  accuracy {self.accuracy:.4f}",

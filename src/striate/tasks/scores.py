@@ -12,6 +12,7 @@ from rich.text import Text
 
 from striate.plain import finite
 from striate.shapes import Bool, Float, Int64, Tensor
+from striate.tasks.spelling import spell
 
 CALIBRATION_BINS = 15
 
@@ -109,7 +110,7 @@ class ClassificationScores:
         """The per-class scores as a table to print; accuracy and loss stand in its title, all else under it."""
         rest = {k: v for k, v in self.summary().items() if k not in ("n", "accuracy", "loss")}
         title = f"{self.n} items  accuracy {self.accuracy:.4f}  loss {self.loss:.4f}"
-        caption = "\n".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in rest.items())
+        caption = "\n".join(f"{spell(k)} {v:.4f}" for k, v in rest.items())
         more = ["auroc", "auprc"] if self.areas else []
         table = Table("class", "precision", "recall", "f1", "support", *more, title=title, caption=caption)
         for row in self.per_class:
