@@ -44,12 +44,13 @@ BASE: dict[str, Any] = {
 # What stands before a change that is no field of a recipe: an option of the network, networks of an ensemble.
 OPTION, NETWORKS = "option", "networks"
 HEAVY = ["flip", "crop:4", "rotate:10", "color:brightness=0.2,contrast=0.2,saturation=0.2,hue=0.02"]
+OTHERS = ["shift:0.1", "scale:0.2", "elastic:deviation=1", "grey", "pca_color", "cutout:8"]
 CONVOLUTIONS = ["conv1", "conv2", "conv3"]
 TECHNIQUES: dict[str, list[dict[str, Any]]] = {
     "base": [{}],
     "ensembling": [{NETWORKS: 3}],
     "views averaged in the test": [{"tta": ["flip"]}, {"tta": ["flip", "shift"]}],
-    "augmentation": [*({"augment": [one]} for one in (*HEAVY, "pca_color", "cutout:8")), {"augment": HEAVY}],
+    "augmentation": [*({"augment": [one]} for one in (*HEAVY, *OTHERS)), {"augment": HEAVY}],
     "dropout": [{"dropout": 0.25}, {"dropout": 0.5}],
     "weight decay": [{"weight_decay": 0.0}, {"weight_decay": 0.01}],
     "norm": [{OPTION: f"norm={kind}"} for kind in ("batch", "layer", "group", "instance")],

@@ -72,6 +72,7 @@ def train(network: str, data: str, updates: int, seed: int, schedule: str) -> di
         "updates": len(steps),
         "schedule": schedule,
         "seconds": round(seconds, 1),
+        "threads": torch.get_num_threads(),
         "test_series": len(tested),
     }
 
@@ -109,10 +110,7 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "ucr.json"
     stored = json.loads(path.read_text()) if path.is_file() else {}
-    setting = {
-        "seed": options.seed, "threads": torch.get_num_threads(),
-        "torch": torch.__version__, "striate": striate.__version__,
-    }  # fmt: skip
+    setting = {"seed": options.seed, "torch": torch.__version__, "striate": striate.__version__}
     if stored.get("setting", setting) != setting:
         raise SystemExit(f"{path} holds another setting, {stored['setting']}: choose another --out")
     results = stored.get("results", {})
