@@ -16,6 +16,7 @@ from PIL import Image
 
 import striate
 from striate.cli import main
+from striate.cli.training import Predict
 from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
 from striate.tasks import TASKS
@@ -170,6 +171,42 @@ def test_bad_images_and_foreign_data(capsys: pytest.CaptureFixture[str], run_fol
         (tmp_path / "pets" / name).mkdir(parents=True)
         Image.new("L", (12, 12)).save(tmp_path / "pets" / name / "a.png")
     assert "cat" in fails(capsys, "evaluate", str(run_folder), "--data", f"folder:{tmp_path / 'pets'}")
+
+
+def test_broken_files_are_left_out_of_predictions(
+    capsys: pytest.CaptureFixture[str], run_folder: Path, tmp_path: Path
+) -> None:
+    Image.new("L", (12, 12)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes(b"no image")
+    (tmp_path / "c.md").touch()
+    assert "b.png: got Un" in (said := fails(capsys, "predict", str(run_folder), str(tmp_path / "b.png")))
+    assert said.endswith("Or leave out what cannot be read: --skip-corrupt (skip_corrupt=True).\n")
+    main(["predict", str(run_folder), str(tmp_path), "--skip-corrupt"])
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        f"{tmp_path}: 2 files, and 1 others that are left alone: c.md",
+        f"left out, cannot be read: {tmp_path / 'b.png'}",
+        "files left out: 1",
+    ]
+    assert "cannot decode an image" in said.out
+
+
+def test_wide_predictions_are_short_on_the_screen(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    row = {"file": "a.png", **{f"x{k}": float(k) for k in range(20)}}
+    verb = Predict(tmp_path, (), out=tmp_path)
+    verb._show([row, {"file": "b.png", "error": "broken"}], [["a.jpg"], []])
+    said = capsys.readouterr()
+    assert str(tmp_path / "a.jpg") in said.out
+    assert "broken" in said.out
+    assert "x0" not in said.out
+    assert said.err == f"… 20 more columns in {tmp_path / 'predictions.csv'}\n"
+    Predict(tmp_path, ())._show([row], [[]])
+    said = capsys.readouterr()
+    assert "x6" in said.out
+    assert "x7" not in said.out
+    assert said.err == "… 13 more columns with --out FOLDER, or --json\n"
+    Predict(tmp_path, ())._show([{"file": "a.png", "class": "cat"}], [[]])
+    assert capsys.readouterr().err == ""
 
 
 def test_divergence_ends_with_one_line_and_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

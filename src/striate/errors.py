@@ -32,6 +32,15 @@ class InputError(StriateError, ValueError):
             line += ": " + ", ".join(found)
         super().__init__(f"{line}. {fix}" if fix else line)
 
+    def or_skip(self) -> InputError:
+        """The same of an item that cannot be read, where such items can be left out.
+
+        >>> print(InputError("cannot read the sound", where="a.wav", fix="Convert it.").or_skip())
+        cannot read the sound: a.wav. Convert it. Or leave out what cannot be read: --skip-corrupt (skip_corrupt=True).
+        """
+        way = "Or leave out what cannot be read: --skip-corrupt (skip_corrupt=True)."
+        return InputError(f"{str(self).removesuffix('.')}. {way}")
+
 
 class DivergedError(StriateError, ArithmeticError):
     """The loss is no longer a finite number; training stopped before the update that it would have caused."""

@@ -89,6 +89,9 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="which array is the clip.: .*two.npz: expected one array, got a, b"):
         read_frames(tmp_path / "two.npz")
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
+    np.save(tmp_path / "wide.npy", np.zeros((2, 3, 3), np.int32))
+    with pytest.raises(InputError, match=f"^{tmp_path}/wide.npy: image array: expected uint8"):
+        read_frames(tmp_path / "wide.npy")
     with pytest.raises(InputError, match="cannot read a clip or volume: .*objects.npy: got ValueError"):
         read_frames(tmp_path / "objects.npy")
     with pytest.raises(InputError, match="axes of a clip or volume: ndarray: expected frames rows .* got shape .5, 7."):

@@ -159,7 +159,7 @@ def test_unequal_lengths_are_refused_or_filled_with_the_mean() -> None:
     raw = series(10, 7, 10)
     with pytest.raises(
         InputError,
-        match=r"series 2: series of unequal lengths: expected 10 steps, got 7. Fill .* up with pad=end",
+        match=r"lengths: series 2: expected 10 steps, got 7. Fill it up .*series:pad=end.*--skip-corrupt",
     ):
         Series.fit(raw, reading(3))
     for normalize in ("item", "set"):
@@ -167,7 +167,7 @@ def test_unequal_lengths_are_refused_or_filled_with_the_mean() -> None:
         made = kind.normalize(stored)
         assert not made[1, :, 7:].any()
         assert made[1, :, :7].all()
-    with pytest.raises(InputError, match="expected 10 steps or less, got 11. Cut it, or give a greater length"):
+    with pytest.raises(InputError, match="expected 10 steps or less, got 11. Cut it .*the option length of series"):
         kind.read(series(11)[0])
     stored, _, corrupt = Series.fit(raw, reading(3, skip_corrupt=True))
     assert corrupt == [1]
@@ -176,7 +176,9 @@ def test_unequal_lengths_are_refused_or_filled_with_the_mean() -> None:
 
 def test_missing_values_are_refused_or_lie_on_a_line() -> None:
     raw = (torch.tensor([[math.nan, 1.0, math.nan, math.nan, 4.0, math.nan]]),)
-    with pytest.raises(InputError, match="missing values: got 4 of 6. Put them on a line .* with missing=line"):
+    with pytest.raises(
+        InputError, match="missing values: series 1: got 4 of 6. Put them on a line .*series:missing=line"
+    ):
         Series.fit(raw, reading(1))
     stored, _, _ = Series.fit(raw, reading(1), missing="line", normalize="none")
     assert stored.tolist() == [[[1, 1, 2, 3, 4, 4]]]
@@ -191,6 +193,31 @@ def test_series_in_files(tmp_path: Path) -> None:
     for name, message in {"b.txt": "could not convert string to float: 'x'", "c.txt": "No such file"}.items():
         with pytest.raises(InputError, match=f"cannot read the series: .*/{name}: expected a row .*{message}"):
             Series(1, 3).read(tmp_path / name)
+
+
+def test_a_table_of_the_archive_holds_a_series_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("1\t1\t2\t3\n\n2\t4\t5\tNaN\n")
+    (tmp_path / "b.tsv").write_text("1\t2\t3\n")  # as long as the network's: a series
+    kind = Series(1, 3, "none")
+    found = dict(kind.expand(tmp_path / "a.tsv"))
+    assert list(found) == [f"{tmp_path}/a.tsv, line 1", f"{tmp_path}/a.tsv, line 3"]
+    assert kind.read(found[f"{tmp_path}/a.tsv, line 1"]).tolist() == [[1, 2, 3]]
+    with pytest.raises(InputError, match=f"unequal lengths: {tmp_path}/a.tsv, line 3: expected 3 steps, got 2"):
+        kind.read(found[f"{tmp_path}/a.tsv, line 3"])
+    for series, file in ((kind, "b.tsv"), (Series(2, 3), "a.tsv"), (kind, "c.csv")):
+        assert series.expand(tmp_path / file) == [(str(tmp_path / file), tmp_path / file)]
+
+
+def test_a_series_is_named_by_its_file(tmp_path: Path) -> None:
+    for text, said in {
+        "1,2": "series of unequal lengths: .*/a.csv: expected 3 steps, got 2",
+        "1,2,nan": "a time series has missing values: .*/a.csv: got 1 of 3",
+        "1,2,inf": "a time series has a value that is infinite: .*/a.csv",
+        "1,2,3\n4,5,6": "a time series: .*/a.csv: expected 1 channels of values",
+    }.items():
+        (tmp_path / "a.csv").write_text(text)
+        with pytest.raises(InputError, match=said):
+            Series(1, 3).read(tmp_path / "a.csv")
 
 
 def test_bad_series() -> None:

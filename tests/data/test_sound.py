@@ -61,12 +61,12 @@ def test_files_inside_archives_are_read_from_memory(tmp_path: Path) -> None:
 
 def test_broken_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"RIFF nothing")
-    with pytest.raises(InputError, match=rf"cannot read the sound: {tmp_path}/a.wav: got .*leave such files out with"):
+    with pytest.raises(InputError, match=rf"cannot read the sound: {tmp_path}/a.wav: got Format .*Convert it."):
         read_sound(tmp_path / "a.wav")
-    with pytest.raises(InputError, match="cannot read the sound: .*/b.wav: got no such file"):
+    with pytest.raises(InputError, match="cannot read the sound: .*/b.wav: got no such file. Check the path"):
         read_sound(tmp_path / "b.wav")
     soundfile.write(tmp_path / "c.wav", np.zeros(0), 8000)
-    with pytest.raises(InputError, match="a recording without samples: .*/c.wav. Leave such"):
+    with pytest.raises(InputError, match="a recording without samples: .*/c.wav$"):
         read_sound(tmp_path / "c.wav")
     soundfile.write(tmp_path / "d.wav", np.array([0.0, np.nan]), 8000, subtype="FLOAT")
     with pytest.raises(InputError, match="no finite numbers: .*/d.wav. Save it as 16 bits"):

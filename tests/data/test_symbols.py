@@ -15,6 +15,7 @@ from torch import nn
 from striate import zoo
 from striate.data import Bases, Characters, Reading, Words, read_input
 from striate.data.bases import numbers_of
+from striate.data.items import Entry
 from striate.data.symbols import ALPHABET, split_words
 from striate.errors import InputError
 
@@ -154,7 +155,7 @@ def test_unknown_bases_and_lower_case() -> None:
     assert Bases(2, case="mask").read("aC").tolist() == [4, 1]
     assert Bases(2).read("aC").tolist() == [0, 1]
     with pytest.raises(
-        InputError, match=r"a letter that is no base: 'Ca', position 2: expected capitals, got 'a'. Read"
+        InputError, match=r"a letter that is no base: 'Ca', position 2: expected capitals, got 'a'. Write"
     ):
         Bases(2, case="upper").read("Ca")
 
@@ -166,7 +167,9 @@ def test_another_length_is_cut_or_filled_at_both_ends(length: int, text: str) ->
 
 
 def test_unequal_lengths_are_an_error_unless_a_length_is_asked_for() -> None:
-    said = r"sequences of unequal lengths: s.fa, two: expected 4, got 3. Cut them .* --inputs bases:length=4"
+    said = (
+        r"sequences of unequal lengths: s.fa, two: expected 4, got 3. Fill .* --inputs bases:length=4 .*--skip-corrupt"
+    )
     with pytest.raises(InputError, match=said):
         Bases.fit(("ACGT", "ACG"), reading(2, names=("s.fa, one", "s.fa, two")))
     stored, _, _ = Bases.fit(("ACGT", "ACG"), reading(2), length=4)
@@ -211,11 +214,23 @@ def test_a_file_holds_a_text_a_line_or_its_sequences(tmp_path: Path) -> None:
     (tmp_path / "a.fa.gz").write_bytes(gzip.compress(b">one\nAC\n>two\nGT\n"))
     (tmp_path / "a.seq").write_text("FoldID\tEventID\tseq\tBound\nA\tp\tAC\t1\n")
     names = [f"{tmp_path / 'a.txt'}, line 1", f"{tmp_path / 'a.txt'}, line 2"]
-    assert Characters(5).expand(tmp_path / "a.txt") == [(names[0], "good"), (names[1], "bad")]
-    assert [text for _, text in Bases(2).expand(tmp_path / "a.fa.gz")] == ["AC", "GT"]
+    assert Characters(5).expand(tmp_path / "a.txt") == [
+        (name, Entry(text, name)) for name, text in zip(names, ("good", "bad"), strict=True)
+    ]
+    assert [entry.value for _, entry in Bases(2).expand(tmp_path / "a.fa.gz")] == ["AC", "GT"]
     assert [name.rpartition(", ")[2] for name, _ in Bases(2).expand(tmp_path / "a.fa.gz")] == ["one", "two"]
-    assert Bases(2).expand(tmp_path / "a.seq")[0][1] == "AC"
-    assert Bases(4).expand(tmp_path / "a.txt")[0][1] == "good"
+    assert Bases(2).expand(tmp_path / "a.seq")[0][1].value == "AC"
+    assert Bases(4).expand(tmp_path / "a.txt")[0][1].value == "good"
+
+
+def test_a_window_knows_where_it_stands(tmp_path: Path) -> None:
+    (tmp_path / "a.fa").write_text(">one\nACGTACGTRC\n>two\nacgtac\n")
+    bases = Bases(4)
+    windows = dict(bases.expand(tmp_path / "a.fa"))
+    assert list(windows)[:2] == [f"{tmp_path}/a.fa, one:0-4", f"{tmp_path}/a.fa, one:2-6"]
+    with pytest.raises(InputError, match=rf"a letter that is no base: {tmp_path}/a.fa, one, position 9: .*got 'R'"):
+        bases.read(windows[f"{tmp_path}/a.fa, one:6-10"])
+    assert bases.notes(list(windows.values())) == ("1 of 2 items have letters in lower case, read as capitals",)
 
 
 def test_word_vectors_start_a_network(tmp_path: Path) -> None:

@@ -13,12 +13,14 @@ from PIL import Image
 from torch import nn
 
 import striate
-from striate.data import Framing, Meaning, Pictures
+from striate.data import Bases, Framing, Input, Meaning, Pictures, Series, Volumes, Waveform, Words
 from striate.errors import InputError, StorageError
 from striate.ops.color import srgb_to_lab
 from striate.runs import Card, answer_files, predict
 from striate.runs.answers import LINES, TABLE
-from striate.tasks import Colored, FindKeypoints, Localize
+from striate.tasks import Classify, Colored, FindKeypoints, Localize
+
+BOX = Localize(("cat",), (8, 8), convention="upper_left")
 
 
 @pytest.fixture
@@ -89,6 +91,156 @@ def test_interrupted_anywhere_the_bytes_are_the_same(run_folder: Path, tmp_path:
         assert {f.name: f.read_bytes() for f in parts.iterdir()} == {f.name: f.read_bytes() for f in whole.iterdir()}
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_what_has_changed_since_is_answered_again(tmp_path: Path) -> None:
+    """With what was saved for it; told, and ending in the bytes of a run on the files as they are now."""
+    files = [tmp_path / f"{name}.png" for name in "abc"]
+    for k, file in enumerate(files):
+        Image.new("L", (8, 8), 60 * k).save(file)
+    card = Card("none", {}, Meaning("box", ("cat",)), Pictures((1, 8, 8), (0.5,), (0.25,)), BOX.json())
+    model, said = Says(0.25, 0.5, 0.5, 0.5, 9.0, 0.0), []
+    answer_files(model, card, files, tmp_path / "out", say=said.append)
+    answer_files(model, card, files, tmp_path / "out", say=said.append)
+    assert said == []
+    Image.new("L", (20, 10), 255).save(files[1])
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        answer_files(model, card, files, tmp_path / "out", progress=interrupt)
+    Image.new("L", (10, 20), 255).save(files[2])
+
+    answer_files(model, card, files, tmp_path / "out", say=said.append)
+    assert said == ["1 of 3 items have changed since and are answered again"]
+    answer_files(model, card, files, tmp_path / "new")
+    assert contents(tmp_path / "out") == contents(tmp_path / "new")
+    files[1].write_bytes(b"no picture")
+    answer_files(model, card, files, tmp_path / "out", skip_corrupt=True)
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {LINES, TABLE, "a.png", "a.json", "c.png", "c.json"}
+
+
+class Sums(nn.Module):
+    """A network whose score for the first of two classes is the sum of what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(0.01))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        total = self.weight * x.flatten(1).float().sum(1)
+        return torch.stack([total, -total], 1)
+
+
+def card_of(kind: Input, *names: str) -> Card:
+    task = Classify(names, multi_label=len(names) == 1)
+    return Card("none", {}, Meaning("class", names), kind, task.json())
+
+
+def test_lines_that_have_changed_or_gone_and_errors_of_texts(tmp_path: Path) -> None:
+    card, file, said = card_of(Words(("good", "bad"), 12), "yes", "no"), tmp_path / "new.txt", []
+    file.write_text("good\nbad\nbad\n")
+    before = answer_files(Sums(), card, [file], tmp_path / "out")
+    file.write_text("good\nbad bad\n")
+    after = answer_files(Sums(), card, [file], tmp_path / "out", say=said.append)
+    assert said == [
+        "answers removed, of items that are no longer in their files: 1",
+        "1 of 2 items have changed since and are answered again",
+    ]
+    assert (after[0], len(after)) == (before[0], 2)
+    assert after[1]["probabilities"] != before[1]["probabilities"]
+    assert contents(tmp_path / "out").keys() == {LINES, TABLE}
+    assert answer_files(Sums(), card, [file], None) == [
+        {key: line[key] for key in line if key not in ("saved", "stem", "digest", "by")} for line in after
+    ]
+    file.write_text("good\n\nbad\n")
+    match = rf"a text without words: {file}, line 2: got ''. Remove it. Or leave out .* --skip-corrupt"
+    with pytest.raises(InputError, match=match):
+        answer_files(Sums(), card, [file], tmp_path / "out")
+    file.write_bytes(b"\xff")
+    (line,) = answer_files(Sums(), card, [file], tmp_path / "out", skip_corrupt=True)
+    assert line["error"] == f"this is no text: {file}, line 1: expected utf-8. Save it as UTF-8."
+    assert len((tmp_path / "out" / LINES).read_text().splitlines()) == 1
+    file.write_bytes(b"")
+    with pytest.raises(InputError, match=f"a file without items: {file}. Or leave out"):
+        answer_files(Sums(), card, [file], tmp_path / "out")
+
+
+def test_a_broken_file_among_others(tmp_path: Path) -> None:
+    """It stops a run or is a line with its error; repaired, all bytes are those of a run without it."""
+    files = [tmp_path / f"{name}.png" for name in "abcd"]
+    for k, file in enumerate(files):
+        Image.new("L", (8, 8), 60 * k).save(file)
+    card = card_of(Pictures((1, 8, 8), (0.5,), (0.25,)), "yes", "no")
+    answer_files(Sums(), card, files, tmp_path / "new", skip_corrupt=True)
+    whole = files[2].read_bytes()
+    files[2].write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"cannot decode an image: .*c\.png: got .* Or leave out .* --skip-corrupt"):
+        answer_files(Sums(), card, files, tmp_path / "out")
+    assert len((tmp_path / "out" / LINES).read_text().splitlines()) == 2  # those before it in its batch
+    lines = answer_files(Sums(), card, files, tmp_path / "out", skip_corrupt=True)
+    assert [line["file"] for line in lines if "error" in line] == [str(files[2])]
+    with (tmp_path / "out" / TABLE).open() as table:
+        rows = list(csv.DictReader(table))
+    assert [row["error"] != "" for row in rows] == [False, False, True, False]
+    assert rows[2]["error"].startswith(f"cannot decode an image: {files[2]}: got UnidentifiedImageError")
+    with pytest.raises(InputError, match="cannot decode an image"):
+        answer_files(Sums(), card, files, tmp_path / "out")  # an error is no answer
+    files[2].write_bytes(whole)
+    answer_files(Sums(), card, files, tmp_path / "out")
+    assert contents(tmp_path / "out") == contents(tmp_path / "new")
+    files[2].unlink()
+    (line,) = answer_files(Sums(), card, files[2:3], None, skip_corrupt=True)
+    assert line["error"] == f"no such image: {files[2]}. Check the path."
+
+
+def test_a_letter_that_is_no_base_costs_its_windows(tmp_path: Path) -> None:
+    (tmp_path / "few.fa").write_text(">chr1\n" + "ACGT" * 3 + "R" + "ACGT" * 3 + "\n")
+    card = card_of(Bases(4), "bound")
+    lines = answer_files(Sums(), card, [tmp_path / "few.fa"], tmp_path / "out", skip_corrupt=True)
+    broken = [line["file"].rpartition(":")[2] for line in lines if "error" in line]
+    assert broken == ["10-14", "12-16"]
+    assert all("few.fa, chr1, position 13: expected A" in line["error"] for line in lines if "error" in line)
+    track = [row.split("\t")[1:3] for row in (tmp_path / "out" / "bound.bedGraph").read_text().splitlines()[1:]]
+    covered = {place for start, end in track for place in range(int(start), int(end))}
+    assert covered == set(range(25)) - {12, 13}
+
+
+def test_a_folder_is_the_files_in_it(files: list[Path], tmp_path: Path) -> None:
+    card, said = card_of(Pictures((1, 8, 8), (0.5,), (0.25,)), "yes", "no"), []
+    (tmp_path / "notes.md").touch()
+    (tmp_path / ".hidden.png").touch()
+    lines = answer_files(Sums(), card, [tmp_path], None, say=said.append)
+    assert [line["file"] for line in lines] == [str(files[k]) for k in (0, 1, 3)]
+    assert said == [f"{tmp_path}: 3 files, and 2 others that are left alone: b, notes.md"]
+    (tmp_path / "b" / "a.png").rename(tmp_path / "b" / "a.txt")
+    match = (
+        "a folder without files that the network reads: .*/b: expected files for pictures, got a.txt. Name the files"
+    )
+    with pytest.raises(InputError, match=match):
+        answer_files(Sums(), card, [tmp_path / "b"], None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reads", "others"),
+    [
+        (Pictures((1, 8, 8), (0.5,), (0.25,)), "a.PNG b.jpg", "a.txt b.wav"),
+        (Volumes((1, 2, 8, 8), (0.5,), (0.25,)), "a.gif b.tif c.npz", "a.txt b.wav"),
+        (Words(("a",), 9), "a.txt b.txt.gz", "a.csv b.fa"),
+        (Bases(4), "a.fa b.fna.gz c.seq d.txt", "a.csv b.png"),
+        (Waveform(8000, 10), "a.wav b.FLAC", "a.txt b.png"),
+        (Series(1, 10), "a.csv b.npy c.tsv", "a.wav b.png"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_each_kind_knows_its_files_by_their_endings(kind: Input, reads: str, others: str) -> None:
+    assert all(kind.reads(Path(name)) for name in reads.split())
+    assert not any(kind.reads(Path(name)) for name in others.split())
+
+
 def test_the_table_has_all_that_the_folder_has(run_folder: Path, files: list[Path], tmp_path: Path) -> None:
     model, card = striate.load(run_folder)
     answer_files(model, card, files[:3], tmp_path / "out")
@@ -124,8 +276,7 @@ def test_places_are_told_in_the_pixels_of_the_picture(tmp_path: Path) -> None:
         assert drawn.width * 24 == drawn.height * 16
     (inside,) = predict(model, card, [np.zeros((8, 8), np.uint8)])
     assert inside.points == ((0.0, 0.0), (4.0, 4.0))
-    box = Localize(("cat",), (8, 8), convention="upper_left")
-    card = Card("none", {}, Meaning("box", ("cat",)), pictures, box.json())
+    card = Card("none", {}, Meaning("box", ("cat",)), pictures, BOX.json())
     (line,) = answer_files(Says(0.25, 0.5, 0.5, 0.5, 9.0, 0.0), card, [file], tmp_path / "box")
     assert line["box"] == [4.0, 12.0, 12.0, 20.0]
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from striate.train import Step
 
 INTERRUPTED = 130
+WIDEST = 8  # columns of predictions on a screen
 
 
 @dataclass(frozen=True)
@@ -145,8 +146,8 @@ class Predict:
     run_folder: Annotated[Positional[Path], tyro.conf.arg(metavar="RUN")]
     """Folder of a run."""
     files: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES")]
-    """What the network takes: images, recordings, texts ... Runs before them answer together with the first one: the
-    mean of the outputs."""
+    """What the network takes: images, recordings, texts ..., or folders of them. Runs before them answer together with
+    the first one: the mean of the outputs."""
     out: Path | None = None
     """Folder for predictions.csv, predictions.jsonl and the files of the task (masks, pictures, sounds ...)."""
     top_k: int | None = None
@@ -160,12 +161,14 @@ class Predict:
     """Items per forward pass; of whole pictures, each is computed alone, in tiles if it is larger than such a batch."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps ..."""
+    skip_corrupt: bool = False
+    """Leave out files that cannot be read: named, counted, and written with their error."""
     json: bool = False
     """Print one JSON list."""
 
     def run(self) -> None:
         """Print the predictions; with --out, write them, too."""
-        from striate.runs import answer_files, is_run, load, predict
+        from striate.runs import answer_files, is_run, load
         from striate.train import find_device
 
         runs = tuple(itertools.takewhile(is_run, self.files))
@@ -175,27 +178,42 @@ class Predict:
         model, card = load(self.run_folder, *runs)
         model.to(find_device(self.device))
         options = self._options(card.build_task().name)
-        items = [pair for file in files for pair in card.preprocess.expand(file)]
-        for note in card.preprocess.notes([item for _, item in items]):
-            say(note)
-        if self.out is None:
-            given = [item for _, item in items]
-            results = predict(model, card, given, batch_size=self.batch_size, scale=self.scale, **options)
-            lines = [
-                {"file": name, **result.json(), "row": result.row()}
-                for (name, _), result in zip(items, results, strict=True)
-            ]
-        else:
-            with showing_progress() as progress:
-                sizes: dict[str, Any] = {"batch_size": self.batch_size, "scale": self.scale}
-                lines = answer_files(model, card, files, self.out, progress=progress, **sizes, **options)
+        with showing_progress() as progress:
+            lines = answer_files(
+                model,
+                card,
+                files,
+                self.out,
+                batch_size=self.batch_size,
+                scale=self.scale,
+                skip_corrupt=self.skip_corrupt,
+                progress=progress,
+                say=say,
+                **options,
+            )
+        report_skipped([line["file"] for line in lines if "error" in line])
         rows = [{"file": line["file"], **line.pop("row")} for line in lines]
         if self.json:
             print_json(lines)
         else:
-            print_rows(rows)
-            if self.out is not None:
-                print_line(f"predictions: {self.out}")
+            self._show(rows, [line.get("saved", ()) for line in lines])
+
+    def _show(self, rows: list[dict[str, Any]], saved: Sequence[Sequence[str]]) -> None:
+        """The rows as a table; of wide ones the file and what was saved for it, or else the first columns."""
+        columns = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in ("file", "error")]
+        kept = columns
+        if len(columns) >= WIDEST:
+            kept = [] if any(saved) else columns[: WIDEST - 1]
+            rows = [{key: row[key] for key in ("file", *kept, "error") if key in row} for row in rows]
+            for row, names in zip(rows, saved, strict=True):
+                if self.out is not None and names:
+                    row["saved"] = ", ".join(str(self.out / name) for name in names)
+        print_rows(rows)
+        if len(kept) < len(columns):
+            where = "with --out FOLDER, or --json" if self.out is None else f"in {self.out / 'predictions.csv'}"
+            say(f"… {len(columns) - len(kept)} more columns {where}")
+        if self.out is not None:
+            print_line(f"predictions: {self.out}")
 
     def _options(self, task: str) -> dict[str, Any]:
         """What the task is told."""

@@ -5,7 +5,7 @@ from striate.data.bases import Bases
 from striate.data.framing import Framing
 from striate.data.images import Pictures
 from striate.data.inputs import INPUTS, input_kind, read_input
-from striate.data.items import VOID, Data, Input, Items, Listing, Meaning, Reading
+from striate.data.items import VOID, Data, Entry, Input, Items, Listing, Meaning, Reading
 from striate.data.load import augmentation_of, load_data, open_items
 from striate.data.loader import Batch, Batches
 from striate.data.series import Series
@@ -24,6 +24,7 @@ __all__ = [
     "Batches",
     "Characters",
     "Data",
+    "Entry",
     "Framing",
     "Input",
     "Items",

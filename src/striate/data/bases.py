@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from striate.data.inputs import input_kind
-from striate.data.items import Reading
+from striate.data.items import Entry, Reading
 from striate.data.sequences import is_fasta, read_fasta, read_seq
 from striate.data.symbols import Symbols, one_hot
 from striate.errors import InputError
@@ -75,27 +75,40 @@ class Bases(Symbols):
         end, named NAME:START-END as in a BED file (from 0, without the end).
         """
         if is_fasta(file):
-            found = [(f"{file}, {name}", text) for name, text in read_fasta(file).items()]
-        elif file.name.removesuffix(".gz").endswith(".seq"):
-            found = [(f"{file}, {name}", text) for name, text in zip(*read_seq(file)[:2], strict=True)]
+            found = [Entry(text, f"{file}, {name}") for name, text in read_fasta(file).items()]
+        elif _is_seq(file):
+            found = [Entry(text, f"{file}, {name}") for name, text in zip(*read_seq(file)[:2], strict=True)]
         else:
-            found = list(super().expand(file))
-        return [window for name, text in found for window in self._windows(name, text)]
+            found = [entry for _, entry in super().expand(file)]
+        return [window for entry in found for window in self._windows(entry)]
 
-    def _windows(self, name: str, text: str) -> list[tuple[str, str]]:
-        last = len(text) - self.length
+    def reads(self, file: Path) -> bool:
+        """FASTA, .seq and texts, packed or not."""
+        return is_fasta(file) or _is_seq(file) or super().reads(file)
+
+    def _windows(self, entry: Entry) -> list[tuple[str, Entry]]:
+        last = len(entry.value) - self.length
         if last <= 0 or self.fits:
-            return [(name, text)]
-        starts = [*range(0, last, max(1, self.length // 2)), last]
-        return [(f"{name}:{start}-{start + self.length}", text[start : start + self.length]) for start in starts]
+            return [(entry.where, entry)]
+        found = []
+        for start in (*range(0, last, max(1, self.length // 2)), last):
+            end = start + self.length
+            found.append((f"{entry.where}:{start}-{end}", Entry(entry.value[start:end], entry.where, start)))
+        return found
 
-    def number(self, text: str, where: str = "") -> Tensor:
+    def number(self, entry: Entry) -> Tensor:
         """UInt8[length]: 0 to 3 for A, C, G and T, 4 for N."""
-        found = numbers_of(text, where, self.case)
+        found = numbers_of(entry.value, entry.where, self.case, entry.start)
         missing = self.length - len(found)
         if missing and not self.fits:
-            fix = f"Cut them to one length, or let it be done: --inputs bases:length={self.length}."
-            raise InputError("sequences of unequal lengths", where=where, expected=self.length, got=len(found), fix=fix)
+            raise InputError(
+                "sequences of unequal lengths",
+                where=entry.where,
+                expected=self.length,
+                got=len(found),
+                fix=f"{'Fill it up with N' if missing > 0 else 'Cut it'} "
+                f"(in training, --inputs bases:length={self.length} does so).",
+            )
         before = abs(missing) // 2
         if missing < 0:
             found = found[before : before + self.length]
@@ -131,13 +144,19 @@ class Bases(Symbols):
         return one_hot(stored, torch.cat([torch.eye(len(BASES)), torch.full((1, len(BASES)), self.unknown)]))
 
 
+def _is_seq(file: Path) -> bool:
+    return file.name.lower().removesuffix(".gz").endswith(".seq")
+
+
 # The number of each byte in a sequence; 255 where it is no base.
 _CODES = np.full(256, 255, np.uint8)
 _CODES[np.frombuffer(b"ACGTUNacgtun", np.uint8)] = [0, 1, 2, 3, 3, N] * 2
 
 
-def numbers_of(text: str, where: str = "", case: str = "any") -> np.ndarray[Any, np.dtype[np.uint8]]:
+def numbers_of(text: str, where: str = "", case: str = "any", start: int = 0) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """The numbers of bases; InputError for none, and for a letter that is no base, with its position from 1.
+
+    Of a window, `start` letters stand before it.
 
     >>> numbers_of("GATTUN").tolist()
     [2, 0, 3, 3, 3, 4]
@@ -152,7 +171,7 @@ def numbers_of(text: str, where: str = "", case: str = "any") -> np.ndarray[Any,
         place = int(wrong.argmax())
         small = found[place] != 255
         expected = "capitals" if small else "A, C, G, T (or U) and N"
-        fix = "Read it with --inputs bases:case=any (as a capital) or case=mask (as N)." if small else ""
-        at = f"{where}, position {place + 1}" if where else f"position {place + 1}"
+        fix = "Write capitals (in training, --inputs bases:case=any reads them so, case=mask as N)." if small else ""
+        at = f"{where}, position {start + place + 1}" if where else f"position {start + place + 1}"
         raise InputError("a letter that is no base", where=at, expected=expected, got=repr(text[place]), fix=fix)
     return np.where(lower, np.uint8(N), found) if case == "mask" else found

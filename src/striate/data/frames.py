@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image, ImageSequence
 
-from striate.data.images import as_picture
+from striate.data.images import as_picture, is_picture
 from striate.errors import InputError
 from striate.shapes import Tensor
 
@@ -48,8 +48,8 @@ def _of_path(path: Path) -> Pictures:
             return _of_array(_stored(path), str(path))
         with Image.open(path) as picture:
             return [frame.copy() for frame in ImageSequence.Iterator(picture)]
-    except InputError:
-        raise
+    except InputError as error:
+        raise error if str(path) in str(error) else InputError(f"{path}: {error}") from None
     except Exception as error:  # broken files make decoders raise almost anything
         reason = f"{type(error).__name__}: {error}".partition("\n")[0]
         raise InputError("cannot read a clip or volume", where=path, got=reason) from error
@@ -70,9 +70,7 @@ def numbered(folder: Path) -> list[Path]:
 
     A picture without a number, two with the same one, and a folder without pictures raise InputError.
     """
-    Image.init()
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
-    files = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in suffixes and not f.name.startswith(".")]
+    files = [f for f in sorted(folder.iterdir()) if is_picture(f) and not f.name.startswith(".")]
     by_number: dict[int, Path] = {}
     for file in files:
         digits = re.findall(r"\d+", file.stem)

@@ -161,6 +161,10 @@ class Pictures(Input):
         pixels = np.array(picture).reshape(picture.height, picture.width, self.channels)
         return padded(torch.from_numpy(pixels.transpose(2, 0, 1).copy()), framing.inner)
 
+    def reads(self, file: Path) -> bool:
+        """Pictures."""
+        return is_picture(file)
+
     def read(self, image: Any) -> UInt8[Tensor, "c h w"]:
         """The part before normalizing. A missing or broken picture raises InputError with its path."""
         return self._read(image, self._fit)
@@ -237,6 +241,11 @@ def padded(pixels: UInt8[Tensor, "c *space"], size: tuple[int, ...]) -> UInt8[Te
     more = [new - old for new, old in zip(size, pixels.shape[1:], strict=True)]
     around = [(0, 0), *((by // 2, by - by // 2) for by in more)]
     return torch.from_numpy(np.pad(pixels.numpy(), around, mode="symmetric").copy()) if any(more) else pixels
+
+
+def is_picture(file: Path) -> bool:
+    """Whether a file's ending is one that Pillow reads."""
+    return Image.registered_extensions().get(file.suffix.lower()) in Image.OPEN
 
 
 def as_picture(image: Any) -> Image.Image:

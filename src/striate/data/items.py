@@ -215,6 +215,18 @@ class Listing:
         return self.meaning.names
 
 
+@dataclass(frozen=True)
+class Entry:
+    """An item of a file that holds several, a text or a series: where it stands, for errors (file and line, or record).
+
+    A window of a longer text says at which letter of that it starts, from 0.
+    """
+
+    value: Any
+    where: str
+    start: int = 0
+
+
 @dataclass
 class Reading:
     """How a source is read into items: which of them train, and what to do about broken ones.
@@ -256,8 +268,12 @@ class Input(ABC):
         return self.shape[0]
 
     def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
-        """Names of the items in a file that a user gives, and what `read` takes for each: often just the file."""
+        """Names of the items in a file that a user gives, and what `read` takes for each: the file, or its entries."""
         return [(str(file), file)]
+
+    def reads(self, file: Path) -> bool:
+        """Whether a file that lies in a folder is one for it, by its ending; of a folder, whether it is one item."""
+        return True
 
     @abstractmethod
     def read(self, item: Any) -> Tensor:

@@ -6,15 +6,18 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
 
 from striate.data.inputs import input_kind
-from striate.data.items import Input, Reading
+from striate.data.items import Entry, Input, Reading
+from striate.data.sequences import read_lines
 from striate.errors import InputError
 from striate.shapes import Float, Tensor
+
+SERIES = (".csv", ".tsv", ".txt", ".npy")
 
 
 @input_kind("series", reads=("series",))
@@ -73,17 +76,38 @@ class Series(Input):
         """(c, t)."""
         return self.rows, self.length
 
+    def reads(self, file: Path) -> bool:
+        """Numbers as text or as an array."""
+        return file.suffix.lower() in SERIES
+
+    def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
+        """A file is a series, but a .tsv may be a table of the UCR archive: a series a line, behind its label.
+
+        That it is for a network of one channel, unless it is one line of no more values than the network takes.
+        """
+        if file.suffix.lower() != ".tsv" or self.rows > 1:
+            return super().expand(file)
+        lines = read_lines(file)
+        filled = [line for line in lines if line.strip()]
+        if len(filled) == 1 and len(filled[0].replace(",", " ").split()) <= self.length:
+            return super().expand(file)
+        return [(row.where, Entry(row.series, row.where)) for row in read_rows("\n".join(lines), str(file))]
+
     def read(self, item: Any) -> Float[Tensor, "c t"]:
         """A series (an array or a tensor, c t or t; or a text file with a row a channel), NaN where it is filled up."""
-        if isinstance(item, str | Path):
-            item = read_series(Path(item))
+        where = None
+        if isinstance(item, Entry):
+            item, where = item.value, item.where
+        elif isinstance(item, str | Path):
+            item, where = read_series(Path(item)), item
         series = torch.as_tensor(np.asarray(item), dtype=torch.float32)
         series = series[None] if series.ndim == 1 else series
         if series.ndim != 2 or len(series) != self.rows or not series.shape[1]:
-            raise InputError("a time series", expected=f"{self.rows} channels of values", got=tuple(series.shape))
+            expected, got = f"{self.rows} channels of values", tuple(series.shape)
+            raise InputError("a time series", where=where, expected=expected, got=got)
         if series.isinf().any():
-            raise InputError("a time series has a value that is infinite")
-        series = self._filled(series)
+            raise InputError("a time series has a value that is infinite", where=where)
+        series = self._filled(series, where)
         if self.normalization == "item":
             deviation = series.std(1, correction=0, keepdim=True)
             series = (series - series.mean(1, keepdim=True)) / torch.where(deviation > 1e-12, deviation, 1.0)
@@ -91,15 +115,16 @@ class Series(Input):
         if steps != self.length and (self.pad == "no" or steps > self.length):
             raise InputError(
                 "series of unequal lengths",
+                where=where,
                 expected=f"{self.length} steps" + " or less" * (self.pad == "end"),
                 got=steps,
-                fix="Fill shorter ones up with pad=end (inputs series:pad=end), or give a greater length."
-                if self.pad == "no"
-                else "Cut it, or give a greater length.",
+                fix="Fill it up (in training, --inputs series:pad=end does so)."
+                if steps < self.length
+                else "Cut it (in training, the option length of series says how long the longest may be).",
             )
         return torch.nn.functional.pad(series, (0, self.length - steps), value=math.nan)
 
-    def _filled(self, series: Float[Tensor, "c t"]) -> Float[Tensor, "c t"]:
+    def _filled(self, series: Float[Tensor, "c t"], where: object) -> Float[Tensor, "c t"]:
         """Missing values on straight lines, if that is wanted."""
         lost = series.isnan()
         if not lost.any():
@@ -107,10 +132,11 @@ class Series(Input):
         if self.missing == "no" or lost.all(1).any():
             raise InputError(
                 "a time series has missing values",
+                where=where,
                 got=f"{int(lost.sum())} of {series.numel()}",
-                fix="Put them on a line between their neighbors with missing=line (inputs series:missing=line)."
+                fix="Put them on a line between their neighbors (in training, --inputs series:missing=line does so)."
                 if self.missing == "no"
-                else "A channel without any value cannot be filled; leave the series out.",
+                else "A channel without any value cannot be filled.",
             )
         steps = np.arange(series.shape[1])
         rows = [
@@ -124,11 +150,11 @@ class Series(Input):
         corrupt = []
         for position, series in enumerate(raw):
             try:
-                stored[position] = self.read(series)
+                name = reading.names[position] if reading.names else f"series {position + 1}"
+                stored[position] = self.read(Entry(series, name))
             except InputError as error:
                 if not reading.skip_corrupt:
-                    name = reading.names[position] if reading.names else f"series {position + 1}"
-                    raise InputError(f"{name}: {error}") from None
+                    raise error.or_skip() from None
                 corrupt.append(position)
         return stored, corrupt
 
@@ -174,3 +200,56 @@ def read_series(path: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
     except (OSError, ValueError) as error:
         got = getattr(error, "strerror", None) or str(error)
         raise InputError("cannot read the series", where=path, expected="a row of numbers a channel", got=got) from None
+
+
+class Row(NamedTuple):
+    """A line of a table of the UCR archive: where it stands, its label and its series."""
+
+    where: str
+    label: float
+    series: Float[Tensor, "1 t"]
+
+
+def read_rows(text: str, where: str) -> list[Row]:
+    """Each line that is not empty, without the NaN at its end that the archive fills shorter series up with.
+
+    InputError, naming `where` and the line, for what cannot be read.
+
+    >>> [(row.label, row.series.tolist()) for row in read_rows("1\\t0.5\\t0.25\\n2\\t1\\tNaN\\n", "a set")]
+    [(1.0, [[0.5, 0.25]]), (2.0, [[1.0]])]
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        place = f"{where}, line {number}"
+        # A tab may end the line; one at its beginning stands behind a label that is not there.
+        cells = line.removesuffix("\t").split("\t" if "\t" in line else "," if "," in line else None)
+        if empty := [column for column, cell in enumerate(cells, 1) if not cell.strip()]:
+            got, fix = f"an empty column {empty[0]}", "Write NaN for a missing value." if empty[0] > 1 else ""
+            raise InputError("a time series", where=place, expected="a label, then values", got=got, fix=fix)
+        try:
+            label, *values = map(float, cells)
+        except ValueError:
+            wrong = next(cell for cell in cells if not _is_number(cell))
+            raise InputError("a time series", where=place, expected="numbers", got=repr(wrong)) from None
+        if not math.isfinite(label):
+            raise InputError("a time series without a label", where=place, expected="a number in the first column")
+        while values and math.isnan(values[-1]):
+            values.pop()
+        if not values:
+            raise InputError("a time series without values", where=place, expected="values after the label")
+        if any(map(math.isinf, values)):
+            raise InputError("a time series has a value that is infinite", where=place)
+        rows.append(Row(place, label, torch.tensor([values])))
+    if not rows:
+        raise InputError("a file without time series", where=where, expected="a label and values a line")
+    return rows
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -13,7 +13,7 @@ import torch
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Reading
 from striate.data.mel import log_mel, mel_filters
-from striate.data.sound import Packed, centered, read_header, read_sound, resample
+from striate.data.sound import SOUNDS, Packed, centered, read_header, read_sound, resample
 from striate.errors import InputError
 from striate.shapes import Float, Int16, Int64, Tensor
 
@@ -50,6 +50,10 @@ class Sound(Input):
             samples = torch.as_tensor(item).float().flatten()
         return (centered(samples, self.length).clamp(-1, 1) * LOUDEST).round().short()[None]
 
+    def reads(self, file: Path) -> bool:
+        """Recordings."""
+        return file.suffix.lower() in SOUNDS
+
     def store(self, raw: Raw, reading: Reading) -> tuple[Int16[Tensor, "n 1 length"], list[int]]:
         """All recordings through `read`; with `skip_corrupt` the broken ones are silent and their positions told."""
         stored = torch.zeros(len(raw), 1, self.length, dtype=torch.int16)
@@ -57,9 +61,9 @@ class Sound(Input):
         for position, file in enumerate(raw):
             try:
                 stored[position] = self.read(file)
-            except InputError:
+            except InputError as error:
                 if not reading.skip_corrupt:
-                    raise
+                    raise error.or_skip() from None
                 corrupt.append(position)
             if reading.progress:
                 reading.progress(position + 1, len(raw), "reading sound")

@@ -48,14 +48,14 @@ def read_sound(file: str | Path | Packed) -> tuple[Float[Tensor, " t"], int]:
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
         missing = isinstance(file, str | Path) and not Path(file).is_file()
         got = "no such file" if missing else str(error).partition(": ")[2] or str(error)
-        fix = "Convert it, or leave such files out with skip_corrupt."
+        fix = "Check the path." if missing else "Convert it."
         raise InputError("cannot read the sound", where=file, got=got.rstrip("."), fix=fix) from None
     if (short := SHORT.search(told)) and int(short[1]) < STREAMED:
         expected, got = (f"{int(count):,} bytes" for count in short.groups())
         fix = "Copy it again, or leave such files out with skip_corrupt."
         raise InputError("a recording was cut short", where=file, expected=expected, got=got, fix=fix)
     if len(samples) == 0:
-        raise InputError("a recording without samples", where=file, fix="Leave such files out with skip_corrupt.")
+        raise InputError("a recording without samples", where=file)
     if not np.isfinite(samples).all():
         raise InputError("a recording has samples that are no finite numbers", where=file, fix="Save it as 16 bits.")
     return torch.from_numpy(samples.mean(1)), int(rate)

@@ -18,7 +18,7 @@ from torch import nn
 
 from striate.data.augment.symbols import PADDING, UNKNOWN
 from striate.data.inputs import input_kind
-from striate.data.items import Input, Reading
+from striate.data.items import Entry, Input, Reading
 from striate.data.sequences import read_lines
 from striate.data.vectors import read_vectors
 from striate.errors import InputError
@@ -33,8 +33,8 @@ class Symbols(Input):
     """What words, characters and bases have in common: an item is a text, and nothing is standardized."""
 
     @abstractmethod
-    def number(self, text: str, where: str = "") -> Tensor:
-        """The numbers of a text's symbols at the input's length; InputError names the place `where` it stands."""
+    def number(self, entry: Entry) -> Tensor:
+        """The numbers of a text's symbols at the input's length; InputError names the place where it stands."""
 
     @abstractmethod
     def letters(self, stored: Tensor) -> list[str]:
@@ -45,29 +45,40 @@ class Symbols(Input):
         return ()
 
     def notes(self, raw: Sequence[Any]) -> tuple[str, ...]:
-        """How many texts are changed, and in which ways."""
-        found = Counter(change for text in raw if isinstance(text, str) for change in self.changes(text))
-        return tuple(f"{count:,} of {len(raw):,} items {change}" for change, count in found.items())
+        """How many texts are changed, and in which ways; the windows of one are one."""
+        entries = [item if isinstance(item, Entry) else Entry(item, f"item {place}") for place, item in enumerate(raw)]
+        found = dict.fromkeys((entry.where, change) for entry in entries for change in self.changes(entry.value))
+        of = len({entry.where for entry in entries})
+        return tuple(
+            f"{count:,} of {of:,} items {change}" for change, count in Counter(change for _, change in found).items()
+        )
 
     def expand(self, file: Path) -> Sequence[tuple[str, Any]]:
         """A text for each line of a file."""
-        return [(f"{file}, line {number}", line) for number, line in enumerate(read_lines(file), 1)]
+        names = ((f"{file}, line {number}", line) for number, line in enumerate(read_lines(file), 1))
+        return [(name, Entry(line, name)) for name, line in names]
+
+    def reads(self, file: Path) -> bool:
+        """Texts, packed or not."""
+        return file.name.lower().removesuffix(".gz").endswith(".txt")
 
     def read(self, item: Any) -> Tensor:
         """One text as it is stored."""
+        if isinstance(item, Entry):
+            return self.number(item)
         if not isinstance(item, str):
             raise InputError("an item is no text", expected="str", got=type(item).__name__)
-        return self.number(item, repr(item[:20] + "…" * (len(item) > 20)))
+        return self.number(Entry(item, repr(item[:20] + "…" * (len(item) > 20))))
 
     def store(self, raw: Sequence[str], reading: Reading) -> tuple[Tensor, list[int]]:
         """All texts as they are stored, and the positions of those that cannot be (with `reading.skip_corrupt`)."""
         rows: dict[int, Tensor] = {}
         for place, text in enumerate(raw):
             try:
-                rows[place] = self.number(text, str(reading.names[place]) if reading.names else f"item {place}")
-            except InputError:
+                rows[place] = self.number(Entry(text, str(reading.names[place]) if reading.names else f"item {place}"))
+            except InputError as error:
                 if not reading.skip_corrupt:
-                    raise
+                    raise error.or_skip() from None
         if not rows:
             raise InputError("no text can be read", where=reading.where, expected="at least one")
         corrupt = [place for place in range(len(raw)) if place not in rows]
@@ -203,11 +214,11 @@ class Words(Symbols):
     def _numbers(self) -> dict[str, int]:
         return {word: number for number, word in enumerate(self.vocabulary, 2)}
 
-    def number(self, text: str, where: str = "") -> Tensor:
+    def number(self, entry: Entry) -> Tensor:
         """Int32[length]."""
-        found = [self._numbers.get(word, UNKNOWN) for word in split_words(text, self.alphabet)]
+        found = [self._numbers.get(word, UNKNOWN) for word in split_words(entry.value, self.alphabet)]
         if not found:
-            raise InputError("a text without words", where=where, got=repr(text[:40]), fix="Remove it.")
+            raise InputError("a text without words", where=entry.where, got=repr(entry.value[:40]), fix="Remove it.")
         room = self.length - 2 * self.padding
         row = np.full(self.length, PADDING, np.int32)
         if self.align == "start":
@@ -293,10 +304,11 @@ class Characters(Symbols):
         """70."""
         return len(ALPHABET)
 
-    def number(self, text: str, where: str = "") -> Tensor:
+    def number(self, entry: Entry) -> Tensor:
         """UInt8[length]; 70 is no character."""
+        text: str = entry.value
         if not text.strip():
-            raise InputError("a text without characters", where=where, got=repr(text[:40]), fix="Remove it.")
+            raise InputError("a text without characters", where=entry.where, got=repr(text[:40]), fix="Remove it.")
         places = {letter: place for place, letter in enumerate(ALPHABET)}
         row = np.full(self.length, len(ALPHABET), np.uint8)
         found = [places.get(letter, len(ALPHABET)) for letter in reversed(text.lower())][: self.length]

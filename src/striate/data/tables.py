@@ -14,13 +14,14 @@ import torch
 from PIL import Image
 
 from striate.data.faces import mirror_of
+from striate.data.images import is_picture
 from striate.data.items import Meaning
+from striate.data.series import SERIES
 from striate.data.sound import SOUNDS
 from striate.errors import InputError, did_you_mean, listed
 from striate.shapes import Int64, Tensor
 
 ITEM, BOX, OTHERS = ("file", "text", "sequence"), ("x1", "y1", "x2", "y2"), ("part", "group")
-SERIES = (".csv", ".tsv", ".txt", ".npy")
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that change height and width
 
 
@@ -148,13 +149,11 @@ def kind_of(table: Table) -> str:
     """
     if table.item != "file":
         return {"text": "text", "sequence": "sequences"}[table.item]
-    Image.init()
-    endings = {ending: "pictures" for ending, form in Image.registered_extensions().items() if form in Image.OPEN}
-    endings |= dict.fromkeys(SOUNDS, "sound") | dict.fromkeys(SERIES, "series")
+    endings = dict.fromkeys(SOUNDS, "sound") | dict.fromkeys(SERIES, "series")
     kinds: dict[str, str] = {}
     for row in table.rows:
         name = row.fields["file"]
-        kind = endings.get(Path(name).suffix.lower())
+        kind = "pictures" if is_picture(Path(name)) else endings.get(Path(name).suffix.lower())
         if kind is None:
             raise InputError(
                 "a file of no known kind", where=row.where, expected="a picture, sound or series", got=repr(name)

@@ -11,9 +11,9 @@ import torch
 from PIL import Image, ImageOps
 
 from striate.data.cache import decode
-from striate.data.frames import middle, read_frames
+from striate.data.frames import ARRAYS, STACKS, middle, read_frames
 from striate.data.framing import Framing
-from striate.data.images import Pictures, padded
+from striate.data.images import Pictures, is_picture, padded
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Meaning, Reading
 from striate.errors import InputError
@@ -109,6 +109,10 @@ class Volumes(Input):
         frame = Framing(framing.outer[1:], framing.outer[1:], "pad")
         frames = [self.frame.framed(one, frame) for one in self.opened(item)]
         return padded(torch.stack(frames, 1), framing.inner)
+
+    def reads(self, file: Path) -> bool:
+        """Stacks, arrays, animated pictures; a folder is a clip of frames."""
+        return file.is_dir() or file.suffix.lower() in (*ARRAYS, *STACKS) or is_picture(file)
 
     def read(self, item: Any) -> UInt8[Tensor, "c d h w"]:
         """The part before normalizing; see `read_frames`. What cannot be read raises InputError with its path."""

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from striate.data import Framing, Items, Meaning, Pictures, Volumes, open_items
+from striate.data import Framing, Input, Items, Meaning, Pictures, Volumes, open_items
 from striate.data.items import Progress
 from striate.errors import InputError
 from striate.recipe import Recipe
@@ -26,6 +26,8 @@ from striate.train import averaged, evaluate, evaluating, find_device
 
 # Items to score, the names of files that were left out, and notes.
 Chosen = tuple[Items, tuple[str, ...], tuple[str, ...]]
+# What the model says of an item, and the units that it was given; or why the item cannot be read.
+Answer = tuple[Result, Tensor] | InputError
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,28 @@ def predicting(
     scale: float | None = None,
     **options: Any,
 ) -> Iterator[tuple[Any, Result, Tensor]]:
-    """Each item with what the model says of it and the units that it was given, batch by batch.
+    """Each item with what the model says of it and the units that it was given; see `answering`.
+
+    An item that cannot be read raises InputError when its turn comes.
+    """
+    answers = answering(model, card, items, batch_size=batch_size, stored=stored, scale=scale, **options)
+    for item, answer in zip(items, answers, strict=True):
+        if isinstance(answer, InputError):
+            raise answer
+        yield item, *answer
+
+
+def answering(
+    model: nn.Module,
+    card: Card,
+    items: Sequence[Any],
+    *,
+    batch_size: int = 16,
+    stored: bool = False,
+    scale: float | None = None,
+    **options: Any,
+) -> Iterator[Answer]:
+    """What the model says of each item, batch by batch; of one that cannot be read, and of an InputError, the error.
 
     The items are read by `card.preprocess`, unless they are `stored` ones of a set. What lies in a picture is told in
     the pixels of the picture as it was given, of any size, and comes with the whole of it. For answers at every place
@@ -203,16 +226,31 @@ def predicting(
     place = next(model.parameters()).device
     for first in range(0, len(items), batch_size):
         group = items[first : first + batch_size]
-        rows = [item if stored else preprocess.read(item) for item in group]
-        units = preprocess.units(torch.stack(rows).to(place))
+        rows: list[Tensor | InputError] = [item if stored else _read(preprocess, item) for item in group]
+        there = [row for row in rows if not isinstance(row, InputError)]
+        if not there:
+            yield from (row for row in rows if isinstance(row, InputError))
+            continue
+        # One that cannot be read is zeros, so that the last digits of the others do not hang on it.
+        filled = [torch.zeros_like(there[0]) if isinstance(row, InputError) else row for row in rows]
+        units = preprocess.units(torch.stack(filled).to(place))
         nothing = torch.empty(len(group), 0, device=place)
         inputs, _ = task.example(preprocess.standardize(units), nothing, None)
         with evaluating(seen):
             results = task.answer(seen, inputs)
-        for item, result, given in zip(group, results, units.cpu(), strict=True):
-            if not stored and isinstance(preprocess, Pictures) and isinstance(result, Placed):
+        for item, row, result, given in zip(group, rows, results, units.cpu(), strict=True):
+            if isinstance(row, InputError):
+                yield row
+            elif not stored and isinstance(preprocess, Pictures) and isinstance(result, Placed):
                 whole = preprocess.whole(item)
                 framing = Framing(preprocess.shape[1:], (whole.shape[1], whole.shape[2]))
-                yield item, result.within(framing), whole
+                yield result.within(framing), whole
             else:
-                yield item, result, given
+                yield result, given
+
+
+def _read(preprocess: Input, item: Any) -> Tensor | InputError:
+    try:
+        return item if isinstance(item, InputError) else preprocess.read(item)
+    except InputError as error:
+        return error

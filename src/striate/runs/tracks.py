@@ -40,12 +40,13 @@ def write_tracks(lines: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]
 
 
 def nearest(windows: Iterable[Window]) -> list[Window]:
-    """Intervals that do not overlap: each window's part is where its middle is the nearest.
+    """Intervals that do not overlap: each window's part is where its middle is the nearest of those that hold a base.
 
-    >>> nearest([(0, 100, 0.5), (50, 150, 0.7)])
-    [(0, 75, 0.5), (75, 150, 0.7)]
+    >>> nearest([(0, 100, 0.5), (50, 150, 0.7), (400, 500, 0.1)])
+    [(0, 75, 0.5), (75, 150, 0.7), (400, 500, 0.1)]
     """
     ordered = sorted(windows)
     edges = [(a[0] + a[1] + b[0] + b[1]) // 4 for a, b in pairwise(ordered)]
     starts, ends = [ordered[0][0], *edges], [*edges, ordered[-1][1]]
-    return [(start, end, window[2]) for start, end, window in zip(starts, ends, ordered, strict=True) if start < end]
+    kept = [(max(start, w[0]), min(end, w[1]), w[2]) for start, end, w in zip(starts, ends, ordered, strict=True)]
+    return [(start, end, value) for start, end, value in kept if start < end]

@@ -29,8 +29,8 @@ def whole_files(
     *,
     scale: float | None = None,
     batch_size: int = 16,
-) -> Iterator[tuple[Any, Result, Tensor]]:
-    """Each item with what the model says of all of it, at its own size, and the whole of it in 0..1.
+) -> Iterator[tuple[Result, Tensor] | InputError]:
+    """What the model says of all of each item, at its own size, and the whole of it in 0..1.
 
     The network is given the whole picture, resized by `scale` (1: not at all), by default so that its shorter side is
     the network's (`task.dense == "resized"`, so that things have the size that they had in training) or as it is
@@ -39,8 +39,8 @@ def whole_files(
     tile (`striate.locality.tile`), which gives what the whole would.
 
     A network that is not local (a fully connected layer, say) is given the middle, as in training, and what lies
-    beside it is void. Raises InputError for such a network where the task restores pictures or the item is a volume of
-    another size, for a scale that is not above 0, and for one of volumes.
+    beside it is void; where the task restores pictures or the item is a volume of another size, it gives an InputError,
+    as for an item that cannot be read. Raises InputError for a scale that is not above 0, and for one of volumes.
     """
     volumes = isinstance(preprocess, Volumes)
     if scale is not None and not 0 < scale < math.inf:
@@ -53,8 +53,15 @@ def whole_files(
     place = next(model.parameters()).device
     runner = Tiles(model, batch_size * math.prod(sizes))
     for item in items:
-        opened = preprocess.opened(item)
-        whole = preprocess.whole(opened)
+        if isinstance(item, InputError):
+            yield item
+            continue
+        try:
+            opened = preprocess.opened(item)
+            whole = preprocess.whole(opened)
+        except InputError as error:
+            yield error
+            continue
         outer = tuple(whole.shape[1:])
         asked = outer != sizes or scale not in (None, 1.0)
         if asked and periods is None and refusal is None:
@@ -63,13 +70,14 @@ def whole_files(
             except InputError as error:
                 refusal = error
         if refusal is not None and asked and scale is not None:
-            raise _refused(item, sizes, outer, refusal)
+            yield _refused(item, sizes, outer, refusal)
+            continue
         framing = framed(sizes, outer, periods, scale)
         units = preprocess.units(preprocess.framed(opened, framing)[None].to(place))
         inputs, _ = task.example(preprocess.standardize(units), torch.empty(1, 0, device=place), None)
         with evaluating(model):
             (result,) = task.answer(runner, inputs)
-        yield item, cast(Placed, result).within(framing), whole
+        yield cast(Placed, result).within(framing), whole
 
 
 def framed(

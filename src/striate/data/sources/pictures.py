@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from striate.data.formats import CIFAR10_CLASSES, IMAGES_MAGIC, LABELS_MAGIC, read_cifar10, read_idx
+from striate.data.images import is_picture
 from striate.data.items import Listing, Meaning
 from striate.data.sources.folders import in_class_folders, printable
 from striate.data.sources.registry import source
@@ -70,10 +70,8 @@ def folder(path: Path) -> Listing:
 
 def find_pictures(root: Path, deep: bool = True) -> list[Path]:
     """Every file under `root` (or, not `deep`, just in it) that Pillow reads, in order; hidden ones are left out."""
-    Image.init()
-    suffixes = {suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN}
     inside = root.rglob("*") if deep else root.glob("*")
-    files = sorted(file for file in inside if file.suffix.lower() in suffixes and file.is_file())
+    files = sorted(file for file in inside if is_picture(file) and file.is_file())
     return [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
 
 

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import io
-import math
 import tarfile
 from pathlib import Path
 
 import torch
 
 from striate.data.items import Listing, Meaning
-from striate.data.series import read_series
+from striate.data.series import SERIES, read_rows, read_series
 from striate.data.sources.folders import in_class_folders
 from striate.data.sources.registry import source
 from striate.data.splits import consecutive
 from striate.errors import InputError
-from striate.shapes import Float, Tensor
 
 PARTS = ("TRAIN", "TEST")
-ENDINGS = (".csv", ".tsv", ".txt", ".npy")
 
 
 @source("ucr", kind="series", inputs="series")
@@ -32,20 +29,20 @@ def ucr(path: Path) -> Listing:
     """
     name, texts = _texts(path)
     rows = {part: read_rows(text, where) for part, (where, text) in texts.items()}
-    known = {label for label, _, _ in rows["TRAIN"]}
-    for label, _, place in rows["TEST"]:
-        if label not in known:
+    known = {row.label for row in rows["TRAIN"]}
+    for row in rows["TEST"]:
+        if row.label not in known:
             raise InputError(
                 "a class without training series",
-                where=place,
+                where=row.where,
                 expected=f"labels {', '.join(f'{label:g}' for label in sorted(known))}",
-                got=f"{label:g}",
+                got=f"{row.label:g}",
             )
     classes = sorted(known)
     both = [*rows["TRAIN"], *rows["TEST"]]
     return Listing(
-        tuple(series for _, series, _ in both),
-        torch.tensor([classes.index(label) for label, _, _ in both]),
+        tuple(row.series for row in both),
+        torch.tensor([classes.index(row.label) for row in both]),
         Meaning("class", tuple(f"{label:g}" for label in classes)),
         tuple(f"{name} {part.lower()} {i}" for part in PARTS for i in range(len(rows[part]))),
         consecutive({part.lower(): len(rows[part]) for part in PARTS}),
@@ -67,50 +64,7 @@ def series(path: Path) -> Listing:
 
 def _series_files(root: Path, deep: bool) -> list[Path]:
     paths = root.rglob("*") if deep else root.glob("*")
-    return sorted(p for p in paths if p.suffix.lower() in ENDINGS and p.is_file())
-
-
-def read_rows(text: str, where: str) -> list[tuple[float, Float[Tensor, "1 t"], str]]:
-    """Label, values and place of each line; InputError, naming `where` and the line, for what cannot be read.
-
-    >>> read_rows("1\\t0.5\\t0.25\\n2\\t1\\tNaN\\n", "a set")
-    [(1.0, tensor([[0.5000, 0.2500]]), 'a set, line 1'), (2.0, tensor([[1.]]), 'a set, line 2')]
-    """
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        place = f"{where}, line {number}"
-        # A tab may end the line; one at its beginning stands behind a label that is not there.
-        cells = line.removesuffix("\t").split("\t" if "\t" in line else "," if "," in line else None)
-        if empty := [column for column, cell in enumerate(cells, 1) if not cell.strip()]:
-            got, fix = f"an empty column {empty[0]}", "Write NaN for a missing value." if empty[0] > 1 else ""
-            raise InputError("a time series", where=place, expected="a label, then values", got=got, fix=fix)
-        try:
-            label, *values = map(float, cells)
-        except ValueError:
-            wrong = next(cell for cell in cells if not _is_number(cell))
-            raise InputError("a time series", where=place, expected="numbers", got=repr(wrong)) from None
-        if not math.isfinite(label):
-            raise InputError("a time series without a label", where=place, expected="a number in the first column")
-        while values and math.isnan(values[-1]):
-            values.pop()
-        if not values:
-            raise InputError("a time series without values", where=place, expected="values after the label")
-        if any(map(math.isinf, values)):
-            raise InputError("a time series has a value that is infinite", where=place)
-        rows.append((label, torch.tensor([values]), place))
-    if not rows:
-        raise InputError("a file without time series", where=where, expected="a label and values a line")
-    return rows
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
+    return sorted(p for p in paths if p.suffix.lower() in SERIES and p.is_file())
 
 
 def _texts(path: Path) -> tuple[str, dict[str, tuple[str, str]]]:
