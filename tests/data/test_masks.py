@@ -211,8 +211,9 @@ def test_pairs_by_name_in_the_order_of_their_numbers(folders: Callable[..., Path
     root = folders()
     (root / "images" / ".hidden.jpg").write_bytes(b"")
     (root / "images" / "notes.txt").write_text("no picture")
+    (root / "images" / "10.jpg").rename(root / "images" / "10.webp")
     pairs = mask_pairs(root)
-    assert [(i.name, m.name) for i, m in pairs["train"]] == [("9.jpg", "9.png"), ("10.jpg", "10.png")]
+    assert [(i.name, m.name) for i, m in pairs["train"]] == [("9.jpg", "9.png"), ("10.webp", "10.png")]
     assert mask_legend(root, pairs).names == ("0", "1")
     (root / "classes.txt").write_text("sky\nroad\n")
     assert mask_legend(root, pairs).names == ("sky", "road")
@@ -222,6 +223,34 @@ def test_folders_of_splits_and_other_names(folders: Callable[..., Path]) -> None
     folders("train", "image", "label")
     root = folders("val", "images", "masks", ("3",))
     assert {split: len(pairs) for split, pairs in mask_pairs(root).items()} == {"train": 2, "validation": 1}
+
+
+def test_a_folder_without_its_other_one_is_told(folders: Callable[..., Path]) -> None:
+    root = folders("train")
+    (root / "test" / "images").mkdir(parents=True)
+    missing = re.escape(f"{root / 'test' / 'images'}: expected {root / 'test' / 'masks'} beside it. Add it, or move")
+    with pytest.raises(InputError, match=f"^a folder of images without masks: {missing}"):
+        mask_pairs(root)
+    (root / "test" / "images").rename(root / "test" / "label")
+    with pytest.raises(InputError, match="^a folder of masks without images: .*test/label: expected .*test/images b"):
+        mask_pairs(root)
+    (root / "test" / "label").rename(root / "train" / "label")
+    with pytest.raises(InputError, match="^two folders of one kind: .*train: got masks and label. Keep one"):
+        mask_pairs(root)
+    (root / "train" / "label").rename(root / "test" / "elsewhere")
+    save(root / "test" / "7.png", np.zeros((4, 5)))
+    with pytest.raises(InputError, match="^a part without images and masks: .*test: expected .*test/images and .*Add"):
+        mask_pairs(root)
+    folders("val")
+    folders("validation")
+    with pytest.raises(InputError, match="^two folders of one part: .*got val and validation. Keep one"):
+        mask_pairs(root)
+    (root / "val").rename(root / "elsewhere")
+    folders()
+    with pytest.raises(
+        InputError, match="^images and masks beside the folders of parts: .*got train, validation. Move"
+    ):
+        mask_pairs(root)
 
 
 def test_files_without_their_other_one_are_counted_and_named(folders: Callable[..., Path]) -> None:
@@ -245,8 +274,14 @@ def test_two_files_of_one_name_and_empty_folders_are_told(folders: Callable[...,
     with pytest.raises(InputError, match="^two pictures have one name: .*images: got 9. Keep one of each"):
         mask_pairs(root)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="^no pictures: .*empty: expected files that end in .png"):
+    with pytest.raises(InputError, match="^no pictures: .*empty: expected files that Pillow reads"):
         pair_up(tmp_path / "empty", root / "masks")
+    (root / "images" / "9.png").unlink()
+    for ending in ("svg", "heic"):
+        (root / "images" / f"3.{ending}").touch()
+    message = "^pictures in formats that Pillow does not read: .*images: got 2: 3.heic, 3.svg. Save them as PNG"
+    with pytest.raises(InputError, match=message):
+        mask_pairs(root)
     with pytest.raises(InputError, match="^no images with masks: .*expected folders images and masks, or train/images"):
         mask_pairs(tmp_path / "empty")
 
@@ -266,6 +301,11 @@ def test_camvid_by_list_and_by_name(tmp_path: Path) -> None:
     (tmp_path / "train.txt").write_text("train/b.png")
     with pytest.raises(InputError, match="^a list of images and masks: .*expected image and mask in turn, got 1 paths"):
         pairs_of_list(tmp_path / "train.txt", tmp_path)
+    (tmp_path / "train.txt").unlink()
+    (tmp_path / "trainannot" / "a.png").unlink()
+    (tmp_path / "testannot").rename(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="^a folder of images without masks: .*/test: expected .*/testannot beside it"):
+        camvid_pairs(tmp_path)
     with pytest.raises(InputError, match="^not the SegNet tutorial's folders: .*expected train and trainannot"):
         camvid_pairs(tmp_path / "test")
 

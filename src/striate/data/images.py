@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,9 +20,10 @@ from striate.data.inputs import input_kind
 from striate.data.items import LEAST_VISIBLE, Input, Meaning, Reading, take
 from striate.errors import InputError
 from striate.ops.boxes import area, boxes, edges
-from striate.shapes import Float, Tensor, UInt8
+from striate.shapes import Float, Int64, Tensor, UInt8
 
 Made = TypeVar("Made")
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that change height and width
 GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
@@ -318,3 +319,24 @@ def _all_grey(paths: Any) -> bool:
         except Exception:  # decoding says what is wrong with it
             continue
     return True
+
+
+def find_pictures(root: Path, deep: bool = True) -> list[Path]:
+    """Every file under `root` (or, not `deep`, just in it) that Pillow reads, in order; hidden ones are left out."""
+    inside = root.rglob("*") if deep else root.glob("*")
+    files = sorted(file for file in inside if is_picture(file) and file.is_file())
+    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
+
+
+def sizes_of(files: Sequence[Path]) -> Int64[Tensor, "n 2"]:
+    """Height and width of each picture, upright; zeros for one that cannot be read."""
+    sizes = torch.zeros(len(files), 2, dtype=torch.int64)
+    for number, file in enumerate(files):
+        try:
+            with Image.open(file) as picture:
+                size = (picture.height, picture.width)
+                sideways = picture.getexif().get(0x0112) in SIDEWAYS
+        except Exception:  # decoding it says what is wrong
+            continue
+        sizes[number] = torch.tensor(size[::-1] if sideways else size)
+    return sizes

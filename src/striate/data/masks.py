@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image, ImageOps
 
-from striate.data.images import GREY_MODES, to_channels
+from striate.data.images import GREY_MODES, find_pictures, to_channels
 from striate.data.items import VOID
 from striate.errors import InputError, listed
 from striate.shapes import Tensor, UInt8
@@ -23,7 +24,6 @@ from striate.shapes import Tensor, UInt8
 Color = tuple[int, int, int]
 Mask = npt.NDArray[np.uint8]
 Pair = tuple[Path, Path]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".pgm", ".ppm")
 IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image"), ("masks", "mask", "labels", "label")
 SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
@@ -165,12 +165,17 @@ def pair_up(images: Path, masks: Path) -> list[Pair]:
     """
     by_stem = {}
     for folder in (images, masks):
-        by_stem[folder] = {file.stem: file for file in _pictures(folder)}
-        if len(by_stem[folder]) < len(_pictures(folder)):
-            twice = _twice([file.stem for file in _pictures(folder)])
+        files = find_pictures(folder, deep=False)
+        by_stem[folder] = {file.stem: file for file in files}
+        if unread := sorted(file.name for file in folder.iterdir() if file not in files and _pictured(file)):
+            fix = "Save them as PNG, or move them out of the folder."
+            got = f"{len(unread)}: {listed(unread)}"
+            raise InputError("pictures in formats that Pillow does not read", where=folder, got=got, fix=fix)
+        if len(by_stem[folder]) < len(files):
+            twice = _twice([file.stem for file in files])
             raise InputError("two pictures have one name", where=folder, got=listed(twice), fix="Keep one of each.")
         if not by_stem[folder]:
-            raise InputError("no pictures", where=folder, expected=f"files that end in {', '.join(SUFFIXES)}")
+            raise InputError("no pictures", where=folder, expected="files that Pillow reads: .png, .jpg, .tif ...")
     for folder, other, what in ((images, masks, "images without a mask"), (masks, images, "masks without an image")):
         lost = [file.name for stem, file in by_stem[folder].items() if stem not in by_stem[other]]
         if lost:
@@ -285,9 +290,10 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [(int(digits) if digits else -1, text) for digits, text in re.findall(r"(\d+)|(\D+)", name)]
 
 
-def _pictures(folder: Path) -> list[Path]:
-    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    return sorted(file for file in files if file.is_file())
+def _pictured(file: Path) -> bool:
+    """Whether the ending is that of a picture, read or not."""
+    kind = mimetypes.guess_type(file.name, strict=False)[0] or ""
+    return kind.startswith("image/") and not file.name.startswith(".") and file.is_file()
 
 
 def _twice(names: Sequence[str]) -> list[str]:

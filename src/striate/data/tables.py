@@ -22,7 +22,6 @@ from striate.errors import InputError, did_you_mean, listed
 from striate.shapes import Int64, Tensor
 
 ITEM, BOX, OTHERS = ("file", "text", "sequence"), ("x1", "y1", "x2", "y2"), ("part", "group")
-SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that change height and width
 
 
 @dataclass(frozen=True)
@@ -179,20 +178,6 @@ def files_of(table: Table) -> tuple[Path, ...]:
             )
         found[file] = row.where.rpartition(", ")[2]
     return tuple(found)
-
-
-def sizes_of(files: Sequence[Path]) -> Int64[Tensor, "n 2"]:
-    """Height and width of each picture, upright; zeros for one that cannot be read."""
-    sizes = torch.zeros(len(files), 2, dtype=torch.int64)
-    for number, file in enumerate(files):
-        try:
-            with Image.open(file) as picture:
-                size = (picture.height, picture.width)
-                sideways = picture.getexif().get(0x0112) in SIDEWAYS
-        except Exception:  # decoding it says what is wrong
-            continue
-        sizes[number] = torch.tensor(size[::-1] if sideways else size)
-    return sizes
 
 
 def classes_of(table: Table) -> tuple[Tensor, Meaning]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from striate.data.images import find_pictures
 from striate.data.items import Listing, Meaning
 from striate.data.sources.folders import printable
-from striate.data.sources.pictures import find_pictures
 from striate.data.sources.registry import source
 from striate.errors import InputError
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from striate.data.formats import CIFAR10_CLASSES, IMAGES_MAGIC, LABELS_MAGIC, read_cifar10, read_idx
-from striate.data.images import is_picture
+from striate.data.images import find_pictures
 from striate.data.items import Listing, Meaning
 from striate.data.sources.folders import in_class_folders, printable
 from striate.data.sources.registry import source
@@ -66,13 +66,6 @@ def folder(path: Path) -> Listing:
     found = in_class_folders(path, find_pictures, "images")
     names = tuple(printable(file) for file in found.files)
     return Listing(found.files, found.labels, found.meaning, names, found.splits)
-
-
-def find_pictures(root: Path, deep: bool = True) -> list[Path]:
-    """Every file under `root` (or, not `deep`, just in it) that Pillow reads, in order; hidden ones are left out."""
-    inside = root.rglob("*") if deep else root.glob("*")
-    files = sorted(file for file in inside if is_picture(file) and file.is_file())
-    return [file for file in files if not any(part.startswith(".") for part in file.relative_to(root).parts)]
 
 
 def _idx(name: str, path: Path, class_names: tuple[str, ...]) -> Listing:

@@ -14,6 +14,7 @@ import tifffile
 import torch
 from PIL import Image
 
+from striate.data.images import find_pictures
 from striate.data.items import VOID, Listing, Meaning
 from striate.data.masks import (
     IMAGE_FOLDERS,
@@ -185,14 +186,16 @@ def camvid_pairs(path: Path) -> dict[str, list[Pair]]:
     """The pairs of each split of the SegNet tutorial's folders: train, trainannot, val, valannot, test and testannot.
 
     Where a list `train.txt` lies beside the folders it says which pictures count, and in which order; else files of
-    the same name belong together.
+    the same name belong together. Raises InputError for one of two such folders without the other.
     """
     found = {}
-    for folder, split in SPLIT_FOLDERS.items():
+    for folder, split in _parts(path).items():
+        images, masks = path / folder, path / f"{folder}annot"
+        _check_both(images if images.is_dir() else None, masks if masks.is_dir() else None, images, masks)
         if (path / f"{folder}.txt").is_file():
             found[split] = pairs_of_list(path / f"{folder}.txt", path)
-        elif (path / folder).is_dir() and (path / f"{folder}annot").is_dir():
-            found[split] = pair_up(path / folder, path / f"{folder}annot")
+        elif images.is_dir():
+            found[split] = pair_up(images, masks)
     if "train" not in found:
         fix = "Pass the folder that holds them (CamVid in the SegNet tutorial)."
         expected = "train and trainannot, val and valannot, test and testannot"
@@ -203,21 +206,61 @@ def camvid_pairs(path: Path) -> dict[str, list[Pair]]:
 def mask_pairs(path: Path) -> dict[str, list[Pair]]:
     """The pairs of each split of a folder: images and masks, or those in train, val (or validation) and test.
 
-    The folders may also be called image; and mask, label or labels.
+    The folders may also be called image; and mask, label or labels. Raises InputError for one of the two without the
+    other, for two folders of one part, and for pairs both beside the folders of the parts and in them.
     """
-    roots = {split: path / folder for folder, split in SPLIT_FOLDERS.items() if _kinds(path / folder)}
-    roots = roots or ({"train": path} if _kinds(path) else {})
+    roots = {split: kinds for folder, split in _parts(path).items() if (kinds := _kinds(path / folder))}
+    whole = _kinds(path)
+    if roots and whole:
+        fix = f"Move {whole[0].name} and {whole[1].name} into one of them, or out of the way."
+        raise InputError("images and masks beside the folders of parts", where=path, got=listed([*roots]), fix=fix)
+    for folder in (path / name for name, split in _parts(path).items() if roots and split not in roots):
+        if folder.is_dir() and find_pictures(folder):
+            expected = f"{folder / IMAGE_FOLDERS[0]} and {folder / MASK_FOLDERS[0]}"
+            fix = "Add them, or move this folder out of the way."
+            raise InputError("a part without images and masks", where=folder, expected=expected, fix=fix)
+    if whole:
+        roots = {"train": whole}
     if not roots:
         expected = "folders images and masks, or train/images and train/masks"
         fix = "Name the two folders so; files of the same name belong together."
         raise InputError("no images with masks", where=path, expected=expected, fix=fix)
-    return {split: pair_up(*kinds) for split, root in roots.items() if (kinds := _kinds(root))}
+    return {split: pair_up(*kinds) for split, kinds in roots.items()}
+
+
+def _parts(path: Path) -> dict[str, str]:
+    """The part that each folder name stands for; InputError where there are two folders for one part."""
+    if all((path / name).is_dir() for name in ("val", "validation")):
+        fix = "Keep one of the two."
+        raise InputError("two folders of one part", where=path, got="val and validation", fix=fix)
+    return SPLIT_FOLDERS
 
 
 def _kinds(root: Path) -> tuple[Path, Path] | None:
-    image = next((root / name for name in IMAGE_FOLDERS if (root / name).is_dir()), None)
-    mask = next((root / name for name in MASK_FOLDERS if (root / name).is_dir()), None)
+    """The folders of images and of masks in `root`, None where there are none of either."""
+    image, mask = (_only(root, names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+    _check_both(image, mask, root / IMAGE_FOLDERS[0], root / MASK_FOLDERS[0])
     return (image, mask) if image and mask else None
+
+
+def _only(root: Path, names: Sequence[str]) -> Path | None:
+    found = [root / name for name in names if (root / name).is_dir()]
+    if len(found) > 1:
+        got = " and ".join(folder.name for folder in found)
+        raise InputError("two folders of one kind", where=root, got=got, fix="Keep one of them.")
+    return found[0] if found else None
+
+
+def _check_both(image: Path | None, mask: Path | None, images: Path, masks: Path) -> None:
+    """InputError where just one of the two folders, of images and of masks, is there; the last two say their names."""
+    if (image is None) == (mask is None):
+        return
+    raise InputError(
+        "a folder of images without masks" if image else "a folder of masks without images",
+        where=image or mask,
+        expected=f"{masks if image else images} beside it",
+        fix="Add it, or move this folder out of the way (striate predict answers for pictures without masks).",
+    )
 
 
 def mask_legend(path: Path, pairs: Mapping[str, Sequence[Pair]]) -> Legend:

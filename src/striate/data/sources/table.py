@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from striate.data.images import sizes_of
 from striate.data.items import Listing
 from striate.data.series import read_series
 from striate.data.sources.folders import printable
@@ -23,7 +24,6 @@ from striate.data.tables import (
     parts_of,
     points_in,
     read_table,
-    sizes_of,
     values_of,
 )
 from striate.errors import InputError
