@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from striate.errors import InputError
-from striate.recipe import Optimizer, Recipe, Schedule
+from striate.recipe import Optimizer, Recipe, Schedule, read_sides
 
 share = st.floats(0, 1, exclude_max=True)
 positive = st.floats(0, 1e6, exclude_min=True)
@@ -23,7 +23,7 @@ recipes = st.builds(
     Recipe,
     model=words,
     data=words,
-    image_size=st.none() | st.integers(1, 9999),
+    image_size=st.none() | st.integers(1, 9999) | st.from_regex(r"[1-9]{1,4}x[1-9]{1,4}", fullmatch=True),
     channels=st.sampled_from([None, 1, 3]),
     validation=st.floats(0.01, 0.99),
     skip_corrupt=st.booleans(),
@@ -64,6 +64,11 @@ def test_any_text_is_a_recipe_or_an_input_error(tmp_path_factory: pytest.TempPat
         assert isinstance(Recipe.read(path), Recipe)
 
 
+def test_an_image_size_may_be_height_and_width(tmp_path: Path) -> None:
+    recipe = Recipe.read(written(tmp_path, "image_size: 180x240"))
+    assert (recipe.image_size, read_sides(recipe.image_size or 0)) == ("180x240", (180, 240))
+
+
 def test_what_a_file_leaves_out_has_the_default(tmp_path: Path) -> None:
     recipe = Recipe.read(written(tmp_path, "epochs: 3\nlearning_rate: 1\naugment: [flip]\n"))
     assert recipe == Recipe(epochs=3, learning_rate=1.0, augment=("flip",))
@@ -75,7 +80,7 @@ def test_numbers_that_yaml_takes_for_text_are_numbers(tmp_path: Path) -> None:
     assert Recipe.read(written(tmp_path, "learning_rate: 3e-4\nema: 999e-3")) == Recipe(learning_rate=3e-4, ema=0.999)
 
 
-WHOLE = ("batch_size", "accumulate", "step_epochs", "image_size", "patience")
+WHOLE = ("batch_size", "accumulate", "step_epochs", "patience")
 SHARES = ("validation", "test", "momentum", "beta2", "final_momentum", "dropout", "label_smoothing", "ema", "warmup")
 OUT_OF_RANGE = [
     *((key, value, "at least 1") for key in WHOLE for value in (0, -1)),
@@ -85,11 +90,15 @@ OUT_OF_RANGE = [
     *((key, value, "at least 0, below 1") for key in SHARES for value in (-0.1, 1.0)),
     *((key, value, "from 0 to 1") for key in ("final_learning_rate", "step_factor") for value in (-0.1, 1.1)),
     *(("channels", value, "1 or 3") for value in (0, 2)),
+    *(
+        ("image_size", value, "a side of at least 1, or height and width, as 180x240")
+        for value in (0, -1, "big", "64", "64,48", "0x64", "64x", "64x64x3")
+    ),
 ]
 
 
 @pytest.mark.parametrize(("key", "value", "expected"), OUT_OF_RANGE)
-def test_a_value_out_of_range_is_refused(key: str, value: float, expected: str) -> None:
+def test_a_value_out_of_range_is_refused(key: str, value: float | str, expected: str) -> None:
     with pytest.raises(InputError, match=rf"^recipe: {key} is out of range: expected {expected}, got {value}"):
         Recipe(**{key: value})
 
@@ -116,7 +125,8 @@ WRONG_TYPES = [
     ("batch_size", "three", "a whole number"),
     ("batch_size", 2.0, "a whole number"),
     ("batch_size", True, "a whole number"),
-    ("image_size", "big", "a whole number or null"),
+    ("image_size", 2.5, "a whole number or text or null"),
+    ("patience", "some", "a whole number or null"),
     ("learning_rate", "fast", "a finite number"),
     ("learning_rate", False, "a finite number"),
     ("learning_rate", float("nan"), "a finite number"),

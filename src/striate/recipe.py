@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -42,8 +44,9 @@ class Recipe:
     for."""
     inputs: str | None = None
     """How items become network input, as name:key=value,...: pictures, words ...; by default the data's own."""
-    image_size: int | None = None
-    """Pixels per side that images are resized and cropped to; by default the data's own or the network's."""
+    image_size: int | str | None = None
+    """Pixels that images are resized and cropped to, as SIDE or HEIGHTxWIDTH (64, 180x240); by default the size of the
+    data or of the network."""
     channels: int | None = None
     """1 (grey) or 3 (RGB); by default the data's own."""
     validation: float = 0.1
@@ -128,7 +131,7 @@ class Recipe:
         for key, hint in get_type_hints(Recipe).items():
             object.__setattr__(self, key, read_as(hint, getattr(self, key), f"recipe: {key}"))
         check = _Check(self)
-        check.at_least(1, "batch_size", "accumulate", "step_epochs", "image_size", "patience")
+        check.at_least(1, "batch_size", "accumulate", "step_epochs", "patience")
         check.at_least(2, "folds")
         check.at_least(0, "seed", "workers", "weight_decay", "fold")
         check.above_zero("epochs", "learning_rate", "gradient_clip")
@@ -136,6 +139,8 @@ class Recipe:
             "validation", "test", "momentum", "beta2", "final_momentum", "dropout", "label_smoothing", "ema", "warmup"
         )
         check.between_zero_and_one("final_learning_rate", "step_factor")
+        if self.image_size is not None:
+            read_sides(self.image_size, "recipe: image_size")
         if self.channels not in (None, 1, 3):
             raise InputError("recipe: channels is out of range", expected="1 or 3", got=self.channels)
         if any(size < 1 for size in self.train_sizes):
@@ -219,6 +224,22 @@ class _Check:
     def between_zero_and_one(self, *keys: str) -> None:
         for key in keys:
             self._fail_unless(key, "from 0 to 1", 0 <= getattr(self.recipe, key) <= 1)
+
+
+def read_sides(size: int | str | Sequence[int], what: str = "image size") -> tuple[int, int]:
+    """Height and width in pixels, of a side, of HEIGHTxWIDTH or of both; InputError for anything else.
+
+    >>> read_sides(64), read_sides("180x240")
+    ((64, 64), (180, 240))
+    """
+    found = re.fullmatch(r"(\d+)x(\d+)", size) if isinstance(size, str) else None
+    sides = found.groups() if found else size if isinstance(size, list | tuple) else (size, size)
+    whole = all(type(side) is int for side in sides) or found is not None
+    if not whole or len(sides) != 2 or min(map(int, sides)) < 1:
+        expected = "a side of at least 1, or height and width, as 180x240"
+        raise InputError(f"{what} is out of range", expected=expected, got=size)
+    height, width = map(int, sides)
+    return height, width
 
 
 def read_as(hint: Any, value: Any, where: str) -> Any:

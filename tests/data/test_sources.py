@@ -230,8 +230,12 @@ def test_specs_that_cannot_be_read(spec: str, text: str) -> None:
         ({"validation": 1.0}, "validation is not a fraction: expected at least 0, less than 1, got 1.0"),
         ({"test": -0.1}, "test is not a fraction"),
         ({"seed": -1}, "seed is negative: expected at least 0, got -1"),
-        ({"image_size": 0}, "image size is not positive: expected at least 1, got 0"),
-        ({"image_size": (4, -1)}, "image size is not positive"),
+        (
+            {"image_size": 0},
+            "image size is out of range: expected a side of at least 1, or height and width, as 180x240",
+        ),
+        ({"image_size": (4, -1)}, r"image size is out of range: .*got \(4, -1\)"),
+        ({"inputs": "pictures:image_size=4x"}, "image size is out of range: .*got 4x"),
         ({"channels": 2}, "channels of a picture"),
     ],
 )

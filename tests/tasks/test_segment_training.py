@@ -66,10 +66,12 @@ def test_folds_of_the_membranes_hold_slabs_of_six(shared_data: Path) -> None:
 
 def test_train_evaluate_and_predict(scenes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ["--task", "segment:median", "--model", "segnet:width=0.05", "--epochs", "1", "--batch-size", "3"]
-    size = ["--image-size", "32", "--augment", "flip", "elastic:2", "cut:0.5", "--label-smoothing", "0"]
+    size = ["--image-size", "32x64", "--augment", "flip", "elastic:2", "cut:0.5", "--label-smoothing", "0"]
     main(["train", "--data", f"camvid:{scenes}", *options, *size, "--device", "cpu", "--out", str(tmp_path / "runs")])
     (run,) = (tmp_path / "runs").iterdir()
     assert "mean IoU" in capsys.readouterr().out
+    assert striate.Recipe.read(run / "recipe.yaml").image_size == "32x64"
+    assert striate.load(run)[1].input_shape == (3, 32, 64)
     main(["evaluate", str(run), "--json"])
     scores = json.loads(capsys.readouterr().out)
     assert scores["n"] == 3

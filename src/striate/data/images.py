@@ -20,6 +20,7 @@ from striate.data.inputs import input_kind
 from striate.data.items import LEAST_VISIBLE, Input, Meaning, Reading, take
 from striate.errors import InputError
 from striate.ops.boxes import area, boxes, edges
+from striate.recipe import read_sides
 from striate.shapes import Float, Int64, Tensor, UInt8
 
 Made = TypeVar("Made")
@@ -91,7 +92,7 @@ class Pictures(Input):
         cls,
         raw: UInt8[Tensor, "n _ _ _"] | tuple[Path, ...],
         reading: Reading,
-        image_size: int | tuple[int, int] | None = None,
+        image_size: int | str | tuple[int, int] | None = None,
         channels: int | None = None,
     ) -> tuple[UInt8[Tensor, "n c h w"], Pictures, list[int]]:
         """All pictures at one size, this preprocessing with the moments of the training ones, and the broken ones.
@@ -294,7 +295,9 @@ def to_channels(picture: Image.Image, channels: int) -> Image.Image:
     return picture.convert("L" if channels == 1 else "RGB")
 
 
-def _shape(where: str, raw: Any, size: int | tuple[int, int] | None, channels: int | None) -> tuple[int, int, int]:
+def _shape(
+    where: str, raw: Any, size: int | str | tuple[int, int] | None, channels: int | None
+) -> tuple[int, int, int]:
     if isinstance(raw, Tensor):
         own_channels, *own_size = raw.shape[1:]
     else:
@@ -302,9 +305,7 @@ def _shape(where: str, raw: Any, size: int | tuple[int, int] | None, channels: i
             fix = "Give an image size, 64 say."
             raise InputError("a folder of pictures has no size of its own", where=where, fix=fix)
         own_channels, own_size = 0, []
-    height, width = own_size if size is None else (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
-        raise InputError("image size is not positive", expected="at least 1", got=size)
+    height, width = own_size if size is None else read_sides(size)
     if channels is None:
         channels = own_channels or (1 if _all_grey(raw) else 3)
     return channels, height, width

@@ -26,7 +26,7 @@ def load_data(
     spec: str,
     *,
     inputs: str | None = None,
-    image_size: int | tuple[int, ...] | None = None,
+    image_size: int | str | tuple[int, ...] | None = None,
     channels: int | None = None,
     validation: float = 0.1,
     test: float = 0.2,
@@ -40,8 +40,8 @@ def load_data(
     """Read the data source `spec`, split it, and fit the kind of input on its training part.
 
     `spec` is a name of `SOURCES`, with a path after the first colon where it needs one; `inputs` is a name of `INPUTS`
-    with its options, by default the source's own. For pictures, `image_size` (side, or height and width, in pixels) and
-    `channels` (1 or 3) default to the source's own; a folder needs the size.
+    with its options, by default the source's own. For pictures, `image_size` (side, height and width, or both as text,
+    180x240, in pixels) and `channels` (1 or 3) default to the source's own; a folder needs the size.
     Splits that the source comes with are kept; else `test` is a fraction of everything, class by class, and
     `validation` one of the training part (0: none; see `splits.split`). With `folds`, part `fold` of so many equal ones
     of everything is the test part (see `splits.fold_of`). The same spec and seed give the same data.

@@ -17,6 +17,7 @@ from striate.data.images import Pictures, is_picture, padded
 from striate.data.inputs import input_kind
 from striate.data.items import Input, Meaning, Reading
 from striate.errors import InputError
+from striate.recipe import read_sides
 from striate.shapes import Float, Tensor, UInt8
 
 
@@ -57,7 +58,7 @@ class Volumes(Input):
         raw: UInt8[Tensor, "n c d h w"] | tuple[Path, ...],
         reading: Reading,
         frames: int | None = None,
-        image_size: int | tuple[int, int] | None = None,
+        image_size: int | str | tuple[int, int] | None = None,
         channels: int | None = None,
     ) -> tuple[UInt8[Tensor, "n c d2 h2 w2"], Volumes, list[int]]:
         """All volumes at one size, this preprocessing with the moments of the training ones, and the broken ones.
@@ -66,7 +67,7 @@ class Volumes(Input):
         default the volumes' own; files need the first two, and are grey by default.
         """
         own = raw.shape[1:] if isinstance(raw, Tensor) else (1, None, None, None)
-        size = own[2:] if image_size is None else (image_size,) * 2 if isinstance(image_size, int) else image_size
+        size = own[2:] if image_size is None else read_sides(image_size)
         shape = (channels or own[0], frames or own[1], *size)
         if None in shape:
             fix = "Give both: --inputs volumes:frames=16 --image-size 112, say."
