@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+import torch
+from PIL import Image, ImageOps
 
+from striate.data import Reading, load_data, open_items
 from striate.data.masks import (
     Legend,
+    Pairs,
     default_palette,
     guessed_legend,
-    listed,
     natural,
     pair_up,
     pairs_of_list,
@@ -26,7 +28,8 @@ from striate.data.masks import (
     read_pairs,
 )
 from striate.data.sources.segmentation import CAMVID, camvid_pairs, mask_legend, mask_pairs, read_isbi
-from striate.errors import InputError
+from striate.errors import InputError, listed
+from striate.shapes import Tensor
 
 TWO = Legend(("a", "b"), default_palette(2), {0: 0, 1: 1, 255: 255}, {})
 COLORS = Legend(("a", "b"), ((9, 8, 7), (1, 2, 3)), {}, {(9, 8, 7): 0, (1, 2, 3): 1, (0, 0, 0): 255})
@@ -37,6 +40,14 @@ def save(path: Path, pixels: list[object] | np.ndarray, mode: str | None = None)
     picture = Image.fromarray(np.asarray(pixels, np.uint8))
     (picture if mode is None else picture.convert(mode)).save(path)
     return path
+
+
+def read(
+    pairs: list[tuple[Path, Path]], size: tuple[int, int] | None = None, channels: int | None = None
+) -> tuple[Tensor, Tensor]:
+    images, masks, left_out = read_pairs(Pairs.of(pairs, TWO), size, channels, Reading(""))
+    assert not left_out
+    return images, masks
 
 
 def test_numbers_in_every_kind_of_file(tmp_path: Path) -> None:
@@ -76,6 +87,8 @@ def test_unknown_values_name_the_value_the_pixels_and_the_file(tmp_path: Path) -
     )
     with pytest.raises(InputError, match=message):
         read_mask(file, TWO)
+    with pytest.raises(InputError, match="got 77 in 2 pixels. Correct the mask; masks of other classes are read by"):
+        read_mask(save(tmp_path / "s.png", [[77, 77, 3]]), CAMVID)
     many = save(tmp_path / "n.png", [list(range(2, 10))])
     with pytest.raises(InputError, match="6 in 1 pixels and 3 more"):
         read_mask(many, TWO)
@@ -106,15 +119,15 @@ def test_masks_that_cannot_be_read_are_told(tmp_path: Path) -> None:
     ):
         read_mask(tmp_path / "stack.tif", TWO)
     with pytest.raises(InputError, match="^cannot decode an image: .*broken.png"):
-        read_pairs([(tmp_path / "broken.png", save(tmp_path / "good.png", [[0]]))], TWO)
+        read([(tmp_path / "broken.png", save(tmp_path / "good.png", [[0]]))])
 
 
 def test_an_image_and_its_mask_of_another_size(tmp_path: Path) -> None:
     image, mask = save(tmp_path / "i.png", np.zeros((4, 6))), save(tmp_path / "m.png", np.zeros((4, 5)))
     message = "^an image and its mask differ in size: .*m.png: expected 4x6, as the image, got 4x5. Give both"
     with pytest.raises(InputError, match=message):
-        read_pairs([(image, mask)], TWO)
-    assert read_pairs([(image, image)], TWO)[1].shape == (1, 4, 6)
+        read([(image, mask)])
+    assert read([(image, image)])[1].shape == (1, 4, 6)
 
 
 def test_pictures_of_several_sizes_lie_in_the_middle_of_the_largest(tmp_path: Path) -> None:
@@ -123,7 +136,7 @@ def test_pictures_of_several_sizes_lie_in_the_middle_of_the_largest(tmp_path: Pa
         (save(tmp_path / "a.png", big), save(tmp_path / "am.png", np.ones((6, 8)))),
         (save(tmp_path / "b.png", small), save(tmp_path / "bm.png", np.zeros((2, 4)))),
     ]
-    images, masks = read_pairs(pairs, TWO)
+    images, masks = read(pairs)
     assert images.shape == (2, 3, 6, 8)
     assert (images[0] == 50).all()
     assert (masks[0] == 1).all()
@@ -131,8 +144,75 @@ def test_pictures_of_several_sizes_lie_in_the_middle_of_the_largest(tmp_path: Pa
     assert (masks[1, 2:4, 2:6] == 0).all()
     assert (masks[1] == 255).sum() == 48 - 8
     assert images[1].sum() == 9 * 8 * 3
-    grey, _ = read_pairs(pairs[1:], TWO)
+    grey, _ = read(pairs[1:])
     assert grey.shape == (1, 1, 2, 4)
+
+
+def test_pictures_and_masks_are_resized_and_cut_alike(tmp_path: Path) -> None:
+    """As if each had first been laid into the middle of the largest size, here in NumPy, and then been fitted."""
+    random = np.random.default_rng(0)
+    pairs, whole, classes = [], [], []
+    for number, (height, width) in enumerate([(31, 60), (48, 40), (48, 60)]):
+        picture, mask = random.integers(0, 256, (height, width, 3)), random.integers(0, 2, (height, width))
+        pairs.append((save(tmp_path / f"{number}.png", picture), save(tmp_path / f"{number}m.png", mask)))
+        around = (
+            ((48 - height) // 2, 48 - height - (48 - height) // 2),
+            ((60 - width) // 2, 60 - width - (60 - width) // 2),
+        )
+        whole.append(np.pad(picture, (*around, (0, 0))).astype(np.uint8))
+        classes.append(np.pad(mask, around, constant_values=255).astype(np.uint8))
+    for chosen, size, channels in ((slice(3), (20, 20), 3), (slice(3), (15, 40), 1), (slice(2, 3), (24, 30), 3)):
+        images, masks = read(pairs[chosen], size, channels)
+        for image, mask, pixels, codes in zip(images, masks, whole[chosen], classes[chosen], strict=True):
+            colors = Image.fromarray(pixels).convert("L" if channels == 1 else "RGB")
+            fitted = np.asarray(ImageOps.fit(colors, size[::-1], Image.Resampling.BILINEAR)).reshape(*size, channels)
+            assert np.array_equal(image.permute(1, 2, 0), fitted)
+            nearest = ImageOps.fit(Image.fromarray(codes), size[::-1], Image.Resampling.NEAREST)
+            assert np.array_equal(mask, np.asarray(nearest))
+
+
+def test_broken_files_are_left_out_on_demand_with_their_other_one(folders: Callable[..., Path]) -> None:
+    root = folders(stems=("1", "2", "3", "4", "5"))
+    for broken in (root / "masks" / "2.png", root / "images" / "4.jpg"):
+        broken.write_bytes(broken.read_bytes()[:-20])
+    fix = r"or leave both out with --skip-corrupt \(skip_corrupt=True\)"
+    with pytest.raises(InputError, match=rf"^cannot read the mask: .*2.png: got .*truncated.*{fix}"):
+        load_data(f"masks:{root}")
+    data = load_data(f"masks:{root}", skip_corrupt=True, test=0, validation=0)
+    assert [Path(name).stem for name in data.train.names] == ["1", "3", "5"]
+    mask = f"{root / 'masks'}/2.png, and with it {root / 'images'}/2.jpg"
+    assert data.skipped == (mask, f"{root / 'images'}/4.jpg, and with it {root / 'masks'}/4.png")
+    items, skipped = open_items(f"masks:{root}", data.preprocess, data.meaning, skip_corrupt=True)
+    assert (len(items), skipped) == (3, data.skipped)
+    (root / "masks" / "2.png").unlink()
+    (root / "images" / "2.jpg").unlink()
+    with pytest.raises(InputError, match="^cannot decode an image: .*4.jpg: .*--skip-corrupt"):
+        load_data(f"masks:{root}")
+    save(root / "masks" / "3.png", np.full((4, 5), 7))
+    (root / "classes.txt").write_text("sky\nroad")
+    with pytest.raises(InputError, match="^unknown label value: .*masks/3.png"):
+        load_data(f"masks:{root}", skip_corrupt=True)
+
+
+def test_classes_are_matched_by_name_where_masks_number_them_otherwise(folders: Callable[..., Path]) -> None:
+    root = folders(stems=("1", "2"))
+    save(root / "masks" / "2.png", [[0, 0, 1, 255, 255]] * 4)
+    (root / "classes.txt").write_text("sky 0\nroad 1\n")
+    data = load_data(f"masks:{root}", test=0, validation=0)
+    (root / "classes.txt").write_text("road 1\nsky 0\n")
+    items, _ = open_items(f"masks:{root}", data.preprocess, data.meaning)
+    assert torch.equal(items.targets, data.train.targets)
+    assert items.targets[1, 0].tolist() == [0, 0, 1, 255, 255]
+
+
+def test_what_the_image_size_cuts_off_is_told(folders: Callable[..., Path]) -> None:
+    spec = f"masks:{folders(stems=('1', '2', '3', '4', '5'))}"
+    (note,) = load_data(spec, image_size=8).notes
+    assert note.startswith("image size 8x8 keeps the middle 80% of pictures of 4x5: nothing else")
+    assert note.endswith("--image-size 8x10, say")
+    assert load_data(spec, image_size="8x10").notes == load_data(spec).notes == ()
+    (note,) = load_data("roads", image_size=48).notes
+    assert note.startswith("image size 48x48 keeps the middle 75% of pictures of 96x128")
 
 
 def test_classes_txt(tmp_path: Path) -> None:
@@ -177,8 +257,10 @@ def test_without_classes_txt_the_values_tell(tmp_path: Path) -> None:
 
 def test_values_that_number_no_classes_are_refused(tmp_path: Path) -> None:
     odd = save(tmp_path / "odd.png", [[0, 128]])
-    with pytest.raises(InputError, match=r"masks are not numbers of classes: .*got 0, 128. .*classes.txt"):
-        guessed_legend([odd])
+    plain = save(tmp_path / "plain.png", [[0, 255]])
+    message = r"masks are not numbers of classes: .*got 0, 255, 128 in 1 pixels of odd.png. Correct .*classes.txt"
+    with pytest.raises(InputError, match=message):
+        guessed_legend([plain, odd, save(tmp_path / "later.png", [[128, 128]])])
     disk = np.zeros((32, 32))
     disk[8:20, 8:20] = 255
     blurred = save(tmp_path / "blurred.jpg", disk)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from striate.data.masks import read_pairs
+from striate.data.items import Reading
+from striate.data.masks import Pairs, read_pairs
 from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE, road_scene, write_camvid
 from striate.data.sources.segmentation import CAMVID, camvid_pairs
 
@@ -53,7 +54,7 @@ def test_written_as_camvid_and_read_again(tmp_path: Path) -> None:
     write_camvid(tmp_path, (2, 1, 1), seed=5, height=32, width=48)
     pairs = camvid_pairs(tmp_path)
     assert {split: len(found) for split, found in pairs.items()} == {"train": 2, "validation": 1, "test": 1}
-    images, masks = read_pairs(pairs["test"], CAMVID)
+    images, masks, _ = read_pairs(Pairs.of(pairs["test"], CAMVID), None, None, Reading(""))
     picture, want = road_scene(3, seed=5, height=32, width=48)
     assert np.array_equal(masks[0], want)
     assert np.array_equal(images[0].permute(1, 2, 0), picture)

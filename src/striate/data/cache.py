@@ -13,12 +13,12 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import torch
 from filelock import FileLock
 
-from striate.data.items import Input, Progress, take
+from striate.data.items import Progress, take
 from striate.errors import InputError, StorageError
 from striate.shapes import Int64, Tensor, UInt8
 
@@ -31,10 +31,23 @@ def cache_folder(cache: Path | None = None) -> Path:
     return cache or Path(os.environ.get("STRIATE_CACHE") or "~/.cache/striate").expanduser()
 
 
+@runtime_checkable
+class Reader(Protocol):
+    """What makes a picture pixels of one shape; an `Input`, or a part of one."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what `read` gives."""
+
+    def read(self, item: Any) -> Tensor:
+        """The pixels of a file."""
+
+
 def decode(
     pictures: Tensor | Sequence[Path],
-    preprocess: Input,
+    preprocess: Reader,
     *,
+    key: Sequence[int] = (),
     skip_corrupt: bool = False,
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -42,11 +55,12 @@ def decode(
     """All pictures through `preprocess.read`, and the positions of the corrupt ones (black, to be left out).
 
     Pixels that have the shape already are passed through; paths go through the cache file. A corrupt file
-    raises InputError unless `skip_corrupt`; a cache that cannot be written raises StorageError.
+    raises InputError unless `skip_corrupt`; a cache that cannot be written raises StorageError. `key` is what decides
+    the pixels besides the files and the shape.
     """
     if isinstance(pictures, Tensor):
         return _resized(pictures, preprocess, progress), []
-    entry = CacheFile(cache_folder(cache), pictures, preprocess)
+    entry = CacheFile(cache_folder(cache), pictures, preprocess, key)
     corrupt = entry.fill(skip_corrupt, progress)
     return entry.images(), corrupt
 
@@ -85,9 +99,9 @@ class CacheFile:
     of JSON per unreadable picture: its position and the reason.
     """
 
-    def __init__(self, folder: Path, paths: Sequence[Path], preprocess: Input) -> None:
+    def __init__(self, folder: Path, paths: Sequence[Path], preprocess: Reader, more: Sequence[int] = ()) -> None:
         self.folder, self.paths, self.preprocess = folder, paths, preprocess
-        key = hashlib.sha256(json.dumps([FORMAT, preprocess.shape]).encode())
+        key = hashlib.sha256(json.dumps([FORMAT, preprocess.shape, *more]).encode())
         for path in paths:
             status = path.stat()
             key.update(
@@ -186,7 +200,7 @@ def _sync(file: BinaryIO) -> None:
 
 
 def _resized(
-    pictures: UInt8[Tensor, "n _ *size"], preprocess: Input, progress: Progress | None
+    pictures: UInt8[Tensor, "n _ *size"], preprocess: Reader, progress: Progress | None
 ) -> UInt8[Tensor, "n c *space"]:
     if tuple(pictures.shape[1:]) == preprocess.shape:
         return pictures

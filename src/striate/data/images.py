@@ -307,11 +307,12 @@ def _shape(
         own_channels, own_size = 0, []
     height, width = own_size if size is None else read_sides(size)
     if channels is None:
-        channels = own_channels or (1 if _all_grey(raw) else 3)
+        channels = own_channels or (1 if all_grey(raw) else 3)
     return channels, height, width
 
 
-def _all_grey(paths: Any) -> bool:
+def all_grey(paths: Sequence[Path]) -> bool:
+    """Whether every picture that can be read is grey."""
     for path in paths:
         try:
             with Image.open(path) as picture:

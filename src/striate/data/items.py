@@ -21,6 +21,9 @@ from striate.data.splits import Positions
 from striate.errors import InputError
 from striate.shapes import Int64, Tensor
 
+if TYPE_CHECKING:
+    from striate.data.masks import Pairs
+
 Progress = Callable[[int, int, str], None]
 Kind = Literal["class", "labels", "mask", "box", "points", "values", "text", "none"]
 # Of each kind of target: its type, and its axes, which follow the items'.
@@ -195,13 +198,14 @@ def take(rows: Tensor, where: Int64[Tensor, " m"]) -> Tensor:
 class Listing:
     """What a source holds, before it is split, sized and turned into numbers.
 
-    `inputs`: pixels (uint8 n c *space), paths, files in archives, texts, or signals (each float c t); `splits` has the
+    `inputs`: pixels (uint8 n c *space), paths, files in archives, texts, signals (each float c t), or pairs of files,
+    whose targets are read with them (until then they are masks without pixels); `splits` has the
     positions of "train" and, where the source comes with them, "validation" and "test". `groups` are numbers of what
     must not be torn apart by cross-validation (a speaker's recordings, neighboring slices). `sizes` are height and
     width of pictures in files, in which the targets lie.
     """
 
-    inputs: Tensor | tuple[Path | Packed, ...] | tuple[str, ...] | tuple[Tensor, ...]
+    inputs: Tensor | tuple[Path | Packed, ...] | tuple[str, ...] | tuple[Tensor, ...] | Pairs
     targets: Tensor
     meaning: Meaning
     names: Sequence[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,18 @@ import torch
 
 from striate.data.augment import build_augmentation
 from striate.data.cache import gather
+from striate.data.framing import Framing
 from striate.data.images import Pictures
 from striate.data.inputs import fit_input
 from striate.data.items import Data, Input, Items, Listing, Meaning, Progress, Reading
 from striate.data.loader import Change
+from striate.data.masks import Pairs, read_pairs
 from striate.data.sources import find_source, read_source
+from striate.data.sources.folders import printable
 from striate.data.splits import Positions, fold_of, split
 from striate.data.volumes import Volumes
 from striate.errors import InputError
+from striate.recipe import read_sides
 from striate.shapes import Tensor
 
 
@@ -69,7 +74,9 @@ def load_data(
     parts: dict[str, Positions] = {}
 
     def train(corrupt: Sequence[int]) -> Positions:
-        given = {name: positions[~np.isin(positions, corrupt)] for name, positions in listing.splits.items()}
+        given = {
+            name: positions[~np.isin(positions, [*corrupt, *broken])] for name, positions in listing.splits.items()
+        }
         classes, names = strata(listing)
         groups = None if listing.groups is None else listing.groups.numpy()
         if folds is not None:
@@ -81,12 +88,15 @@ def load_data(
         return parts["train"]
 
     reading = Reading(spec, train, skip_corrupt, cache, progress, listing.names)
+    given = listing
+    size = read_sides(image_size) if image_size is not None else None
+    listing, broken = _from_files(listing, size, channels, reading)
     stored, fitted, corrupt = fit_input(
-        inputs or entry.inputs, entry.kind, listing.inputs, reading, image_size=image_size, channels=channels
+        inputs or entry.inputs, entry.kind, listing.inputs, reading, image_size=size, channels=channels
     )
-    given, listing = listing, _placed(listing, fitted)
+    listing = _placed(listing, fitted)
     sets = {name: _subset(spec, name, listing, stored, positions, cache) for name, positions in parts.items()}
-    skipped = tuple(listing.names[i] for i in corrupt)
+    skipped = tuple(broken.get(i, listing.names[i]) for i in sorted({*corrupt, *broken}))
     return Data(
         sets["train"],
         sets.get("validation"),
@@ -94,7 +104,10 @@ def load_data(
         fitted,
         skipped,
         entry.augment,
-        (*(fitted.notes(listing.inputs) if isinstance(listing.inputs, tuple) else ()), *_cut_off(given, listing)),
+        (
+            *(fitted.notes(listing.inputs) if isinstance(listing.inputs, tuple) else ()),
+            *_cut_off(given, listing, fitted),
+        ),
     )
 
 
@@ -117,12 +130,14 @@ def open_items(
     if meaning.kind != "none":
         listing = _renamed(spec, listing, meaning)
     reading = Reading(spec, skip_corrupt=skip_corrupt, cache=cache, progress=progress, names=listing.names)
+    channels, size = (preprocess.channels, preprocess.shape[1:]) if isinstance(preprocess, Pictures) else (None, None)
+    listing, left_out = _from_files(listing, size, channels, reading)
     stored, corrupt = preprocess.store(listing.inputs, reading)
     listing = _placed(listing, preprocess)
     part = "test" if "test" in listing.splits else "evaluation"
     positions = listing.splits.get("test", np.arange(len(stored)))
-    broken = np.isin(positions, corrupt)
-    skipped = tuple(listing.names[i] for i in positions[broken].tolist())
+    broken = np.isin(positions, [*corrupt, *left_out])
+    skipped = tuple(left_out.get(i, listing.names[i]) for i in positions[broken].tolist())
     return _subset(spec, part, listing, stored, positions[~broken], cache), skipped
 
 
@@ -167,9 +182,23 @@ def _renamed(spec: str, listing: Listing, meaning: Meaning) -> Listing:
             got=", ".join(listing.class_names),
         )  # fmt: skip
     order = torch.tensor([meaning.names.index(name) for name in listing.class_names])
+    if isinstance(listing.inputs, Pairs):
+        legend = listing.inputs.legend.renumbered(order.tolist())
+        return replace(listing, inputs=replace(listing.inputs, legend=legend), meaning=meaning)
     known = (listing.targets >= 0) & (listing.targets < len(order))
     numbers = order[torch.where(known, listing.targets.long(), 0)].to(listing.targets.dtype)
     return replace(listing, targets=torch.where(known, numbers, listing.targets), meaning=meaning)
+
+
+def _from_files(
+    listing: Listing, size: tuple[int, int] | None, channels: int | None, reading: Reading
+) -> tuple[Listing, dict[int, str]]:
+    """The listing with its pairs of files read at that size, and what is left out of it: positions and names."""
+    if not isinstance(listing.inputs, Pairs):
+        return listing, {}
+    images, masks, broken = read_pairs(listing.inputs, size, channels, reading)
+    names = {i: f"{printable(file)}, and with it {printable(other)}" for i, (file, other) in broken.items()}
+    return replace(listing, inputs=images, targets=masks), names
 
 
 def _placed(listing: Listing, fitted: Input) -> Listing:
@@ -186,8 +215,11 @@ def _placed(listing: Listing, fitted: Input) -> Listing:
     return replace(listing, targets=fitted.place(listing.targets, listing.meaning, (height, width)))
 
 
-def _cut_off(given: Listing, placed: Listing) -> Iterator[str]:
-    """A line on boxes and points that lie beside the middle of the picture, which the network sees."""
+def _cut_off(given: Listing, placed: Listing, fitted: Input) -> Iterator[str]:
+    """A line on what lies beside the middle of the picture, which the network sees: boxes, points, parts of masks."""
+    if given.meaning.kind == "mask" and isinstance(fitted, Pictures) and isinstance(given.inputs, Tensor | Pairs):
+        yield from _cut_masks(given.inputs.size if isinstance(given.inputs, Pairs) else given.inputs.shape[2:], fitted)
+        return
     if given.meaning.kind == "box":
         before, after = (int((listing.targets[:, 4] > 0).sum()) for listing in (given, placed))
         what = "boxes lie beside the middle of their picture, which the network sees: no object there"
@@ -198,6 +230,22 @@ def _cut_off(given: Listing, placed: Listing) -> Iterator[str]:
         return
     if after < before:
         yield f"{before - after:,} of {before:,} {what}"
+
+
+def _cut_masks(size: tuple[int, ...], fitted: Pictures) -> Iterator[str]:
+    """A line where pictures of `size` (h, w) lose a pixel of what the network sees, or more, to their framing."""
+    framing = Framing(fitted.shape[1:], size)
+    if max(framing.corners) < 0.5:
+        return
+    seen = math.prod(fitted.shape[1:]) / math.prod(framing.scales) / math.prod(size)
+    own, new, whole = (
+        "x".join(map(str, sides))
+        for sides in (size, fitted.shape[1:], [round(side * min(fitted.shape[1:]) / min(size)) for side in size])
+    )
+    yield (
+        f"image size {new} keeps the middle {seen:.0%} of pictures of {own}: nothing else is learned or scored. "
+        f"The whole needs height and width in their proportions: --image-size {whole}, say"
+    )
 
 
 def _subset(spec: str, part: str, listing: Listing, stored: Tensor, positions: Positions, cache: Path | None) -> Items:

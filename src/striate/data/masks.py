@@ -5,37 +5,81 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
-from striate.data.images import GREY_MODES, find_pictures, to_channels
-from striate.data.items import VOID
+from striate.data.cache import decode
+from striate.data.images import Pictures, all_grey, find_pictures, sizes_of, to_channels
+from striate.data.items import VOID, Meaning, Reading
 from striate.errors import InputError, listed
-from striate.shapes import Tensor, UInt8
+from striate.shapes import Int64, Tensor, UInt8
 
 Color = tuple[int, int, int]
 Mask = npt.NDArray[np.uint8]
 Pair = tuple[Path, Path]
+STRIP = 1 << 20  # pixels that are looked up at once
 IMAGE_FOLDERS, MASK_FOLDERS = ("images", "image"), ("masks", "mask", "labels", "label")
 SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
 class Legend:
-    """The classes of a set of masks: names, colors, and the class index (or VOID) of each value or color in a file."""
+    """The classes of a set of masks: names, colors, and the class index (or VOID) of each value or color in a file.
+
+    `fix` is the way out of a value that is no class, where no classes.txt says what is one.
+    """
 
     names: tuple[str, ...]
     palette: tuple[Color, ...]
     values: Mapping[int, int]
     colors: Mapping[Color, int]
+    fix: str = ""
+
+    def renumbered(self, order: Sequence[int]) -> Legend:
+        """The same where class i has the number `order[i]`."""
+        numbers = {**dict(enumerate(order)), VOID: VOID}
+        values = {code: numbers[i] for code, i in self.values.items()}
+        return replace(self, values=values, colors={code: numbers[i] for code, i in self.colors.items()})
+
+
+class UnreadableError(InputError):
+    """A mask that cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pictures with masks in files, to be read when it is known at which size: see `read_pairs`.
+
+    `sizes` are height and width of each picture, zeros where it cannot be opened; `channels` 1 if all are grey, else 3.
+    """
+
+    files: tuple[Pair, ...]
+    legend: Legend
+    sizes: Int64[Tensor, "n 2"]
+    channels: int
+
+    @classmethod
+    def of(cls, files: Sequence[Pair], legend: Legend) -> Pairs:
+        """The pairs of these files; only the heads of the pictures are read."""
+        images = [image for image, _ in files]
+        return cls(tuple(files), legend, sizes_of(images), 1 if all_grey(images) else 3)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The greatest height and the greatest width."""
+        height, width = self.sizes.amax(0).clamp(min=1).tolist()
+        return height, width
 
 
 def default_palette(classes: int) -> tuple[Color, ...]:
@@ -116,33 +160,44 @@ def read_mask(file: Path | BytesIO, legend: Legend, name: str = "") -> Mask:
     except InputError:
         raise
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError("cannot read the mask", where=where, got=str(error).partition("\n")[0]) from None
+        raise UnreadableError("cannot read the mask", where=where, got=str(error).partition("\n")[0]) from None
     if stored.ndim == 3 and legend.colors:
-        red, green, blue = (stored[..., channel].astype(np.int64) for channel in range(3))
-        codes = {(r << 16) + (g << 8) + b: index for (r, g, b), index in legend.colors.items()}
-        return _looked_up((red << 16) + (green << 8) + blue, codes, where, colors=True)
+        return _looked_up(stored, legend, where)
     if stored.ndim == 3:
         if (stored != stored[..., :1]).any():
             fix = "Write a line `name red green blue` for each class into classes.txt beside the folders."
+            fix = legend.fix or fix
             raise InputError("a mask of colors, whose classes are not known", where=where, fix=fix)
         stored = stored[..., 0]
     if stored.dtype.kind == "f":
         raise InputError("a mask of fractions", where=where, expected="whole numbers", got=f"{stored.dtype}")
-    return _looked_up(stored.astype(np.int64), legend.values, where, colors=False)
+    return _looked_up(stored, legend, where)
 
 
-def _looked_up(stored: npt.NDArray[np.int64], codes: Mapping[int, int], where: str, *, colors: bool) -> Mask:
+def _looked_up(stored: npt.NDArray[Any], legend: Legend, where: str) -> Mask:
+    """The class of each value (h w) or color (h w 3)."""
+    colors = stored.ndim == 3
+    codes = {(r << 16) + (g << 8) + b: i for (r, g, b), i in legend.colors.items()} if colors else legend.values
+
     def spell(code: int) -> str:
         return f"({code >> 16}, {code >> 8 & 255}, {code & 255})" if colors else str(code)
 
-    if colors or stored.min() < 0:
-        found, places, counts = np.unique(stored, return_inverse=True, return_counts=True)
-        stored = places.reshape(stored.shape)
-    else:
-        counts = np.bincount(stored.ravel())
-        found = np.arange(len(counts))
-    strange = [(code, count) for code, count in zip(found.tolist(), counts.tolist(), strict=True) if count]
-    strange = [(code, count) for code, count in strange if code not in codes]
+    mask = np.empty(stored.shape[:2], np.uint8)
+    strange: Counter[int] = Counter()
+    step = max(1, STRIP // stored.shape[1])
+    for first in range(0, len(stored), step):
+        strip = stored[first : first + step].astype(np.int64)
+        if colors:
+            strip = (strip[..., 0] << 16) + (strip[..., 1] << 8) + strip[..., 2]
+        if colors or strip.min() < 0:
+            found, places, counts = np.unique(strip, return_inverse=True, return_counts=True)
+            strip = places.reshape(strip.shape)
+        else:
+            counts = np.bincount(strip.ravel())
+            found = np.arange(len(counts))
+        seen = zip(found.tolist(), counts.tolist(), strict=True)
+        strange.update({code: count for code, count in seen if count and code not in codes})
+        mask[first : first + step] = np.array([codes.get(code, VOID) for code in found.tolist()], np.uint8)[strip]
     if strange:
         known = [spell(code) for code in sorted(codes)]
         more = f" and {len(strange) - 5} more" if len(strange) > 5 else ""
@@ -150,10 +205,9 @@ def _looked_up(stored: npt.NDArray[np.int64], codes: Mapping[int, int], where: s
             f"unknown label {'color' if colors else 'value'}",
             where=where,
             expected=", ".join(known if len(known) < 20 else [*known[:10], "...", known[-1]]),
-            got=", ".join(f"{spell(code)} in {count} pixels" for code, count in strange[:5]) + more,
-            fix="Correct the mask, or give each value a class (or void) in classes.txt.",
+            got=", ".join(f"{spell(code)} in {count} pixels" for code, count in sorted(strange.items())[:5]) + more,
+            fix=legend.fix or "Correct the mask, or give each value a class (or void) in classes.txt.",
         )
-    mask: Mask = np.array([codes.get(code, VOID) for code in found.tolist()], np.uint8)[stored]
     return mask
 
 
@@ -205,45 +259,81 @@ def pairs_of_list(file: Path, root: Path) -> list[Pair]:
     return list(zip(paths[::2], paths[1::2], strict=True))
 
 
-def read_pairs(pairs: Sequence[Pair], legend: Legend) -> tuple[UInt8[Tensor, "n c h w"], UInt8[Tensor, "n h w"]]:
-    """Pictures and masks of all pairs: grey if all pictures are, else RGB.
+def read_pairs(
+    pairs: Pairs, size: tuple[int, int] | None, channels: int | None, reading: Reading
+) -> tuple[UInt8[Tensor, "n c h w"], UInt8[Tensor, "n h w"], dict[int, Pair]]:
+    """Pictures and masks at one size, resized and cut alike, and which pairs are left out: broken file, other file.
 
-    Where sizes differ, all lie in the middle of the greatest height and width, black and void around them. Raises
-    InputError where a picture cannot be read, and where a mask and its picture differ in size.
+    Where sizes differ, all lie in the middle of the greatest height and width, black and void around them. `size` and
+    `channels` are by default those of the pairs. Pictures come from the cache; files are open one at a time in each
+    thread. Raises InputError where a mask and its picture differ in size, for values that are no class, and, unless
+    `reading.skip_corrupt`, where a file cannot be read.
     """
+    channels = channels or pairs.channels
+    fitted = Pictures((channels, *(size or pairs.size)), mean=(0.0,) * channels, std=(1.0,) * channels)
+    masks = torch.full((len(pairs.files), *fitted.shape[1:]), VOID, dtype=torch.uint8)
+    left_out = {}
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow decodes without the interpreter lock
-        masks = list(threads.map(lambda pair: read_mask(pair[1], legend), pairs))
-        pictures = list(threads.map(lambda pair: _picture(pair[0]), pairs))
-    channels = 1 if all(picture.mode in GREY_MODES for picture in pictures) else 3
-    height, width = (max(mask.shape[axis] for mask in masks) for axis in range(2))
-    images = torch.zeros(len(pairs), channels, height, width, dtype=torch.uint8)
-    targets = torch.full((len(pairs), height, width), VOID, dtype=torch.uint8)
-    for number, (picture, mask, (_, file)) in enumerate(zip(pictures, masks, pairs, strict=True)):
-        if (picture.height, picture.width) != mask.shape:
-            raise InputError(
-                "an image and its mask differ in size",
-                where=file,
-                expected=f"{picture.height}x{picture.width}, as the image",
-                got="{}x{}".format(*mask.shape),
-                fix="Give both the same height and width.",
-            )
-        top, left = ((side - own) // 2 for side, own in zip((height, width), mask.shape, strict=True))
-        pixels = np.asarray(to_channels(picture, channels)).reshape(*mask.shape, channels)
-        here = (slice(top, top + mask.shape[0]), slice(left, left + mask.shape[1]))
-        images[(number, slice(None), *here)] = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-        targets[(number, *here)] = torch.from_numpy(mask)
-    return images, targets
+        found = threads.map(partial(_read_mask_of, pairs, fitted), range(len(masks)))
+        for number, ((image, file), mask) in enumerate(zip(pairs.files, found, strict=True)):
+            if isinstance(mask, Tensor):
+                masks[number] = mask
+            elif reading.skip_corrupt:
+                left_out[number] = (file, image)
+            else:
+                fix = "Replace it, remove it and its image, or leave both out with --skip-corrupt (skip_corrupt=True)."
+                raise InputError(str(mask), fix=fix)
+            if reading.progress is not None:
+                reading.progress(number + 1, len(masks), "reading masks")
+    alike = bool((pairs.sizes == torch.tensor(pairs.size)).all(1)[pairs.sizes[:, 0] > 0].all())
+    images, corrupt = decode(
+        [image for image, _ in pairs.files],
+        fitted if alike else InTheMiddle(fitted, pairs.size),
+        key=() if alike else pairs.size,
+        skip_corrupt=reading.skip_corrupt,
+        cache=reading.cache,
+        progress=reading.progress,
+    )
+    return images, masks, left_out | {number: pairs.files[number] for number in corrupt}
 
 
-def _picture(file: Path) -> Image.Image:
+@dataclass(frozen=True)
+class InTheMiddle:
+    """Reads files as `pictures` does, from the middle of a black picture of `size` (h, w)."""
+
+    pictures: Pictures
+    size: tuple[int, int]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.pictures.shape
+
+    def read(self, item: Any) -> Tensor:
+        picture = to_channels(self.pictures.opened(item), self.pictures.channels)
+        around = Image.new(picture.mode, self.size[::-1])
+        around.paste(picture, ((around.width - picture.width) // 2, (around.height - picture.height) // 2))
+        return self.pictures.read(around)
+
+
+def _read_mask_of(pairs: Pairs, fitted: Pictures, number: int) -> UInt8[Tensor, "h w"] | UnreadableError:
+    """The mask of a pair in the middle of the greatest size, resized and cut as its picture; or why it is not read."""
     try:
-        with Image.open(file) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            upright.load()
-            return upright
-    except Exception as error:  # broken files make Pillow's plugins raise almost anything
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise InputError("cannot decode an image", where=file, got=reason) from error
+        mask = read_mask(pairs.files[number][1], pairs.legend)
+    except UnreadableError as error:
+        return error
+    height, width = pairs.sizes[number].tolist()
+    if height and mask.shape != (height, width):
+        raise InputError(
+            "an image and its mask differ in size",
+            where=pairs.files[number][1],
+            expected=f"{height}x{width}, as the image",
+            got="{}x{}".format(*mask.shape),
+            fix="Give both the same height and width.",
+        )
+    around = torch.full((1, *pairs.size), VOID, dtype=torch.uint8)
+    top, left = ((side - own) // 2 for side, own in zip(pairs.size, (height, width), strict=True))
+    around[0, top : top + height, left : left + width] = torch.from_numpy(mask)[:height, :width]
+    return fitted.place(around, Meaning("mask"), pairs.size)[0]
 
 
 def guessed_legend(files: Sequence[Path]) -> Legend:
@@ -253,27 +343,33 @@ def guessed_legend(files: Sequence[Path]) -> Legend:
     Colors of palette files are kept. Raises InputError where most of those numbers occur nowhere (0 and 128, say), and
     for JPEG files with other values than 0 and 255: its compression makes up values along every edge.
     """
-    found: set[int] = set()
+    first: dict[int, tuple[int, Path]] = {}  # of each value, how many pixels of which file have it
     palette: list[int] | None = None
     every = Legend(("any",), ((0, 0, 0),), {value: value for value in range(256)}, {})
     for file in files:
-        own = set(np.unique(read_mask(file, every)).tolist())
+        try:
+            counts = Image.fromarray(read_mask(file, every)).histogram()
+        except UnreadableError:  # told when the pairs are read
+            continue
+        own = {value: count for value, count in enumerate(counts) if count}
         with Image.open(file) as picture:
             palette = palette or picture.getpalette()
-            if picture.format in ("JPEG", "MPO") and not own <= {0, VOID}:
+            if picture.format in ("JPEG", "MPO") and not own.keys() <= {0, VOID}:
                 fix = "Save the masks as PNG: JPEG changes values along edges."
                 raise InputError("a mask in a lossy format", where=file, got=f"{len(own)} different values", fix=fix)
-        found |= own
-    if found <= {0, VOID}:
+        first = {value: (count, file) for value, count in own.items()} | first
+    if first.keys() <= {0, VOID}:
         return Legend(("0", "255"), default_palette(2), {0: 0, VOID: 1}, {})
-    count = max(found - {VOID}) + 1
-    if count > 2 * len(found - {VOID}):
+    count = max(first.keys() - {VOID}) + 1
+    if count > 2 * len(first.keys() - {VOID}):
+        usual = [str(value) for value in (0, VOID) if value in first]
+        others = [(value, *first[value]) for value in sorted(first.keys() - {0, VOID})]
         raise InputError(
             "the values of the masks are not numbers of classes",
             where=files[0].parent,
             expected="0, 1, 2 ... (255: void), or 0 and 255",
-            got=listed([str(value) for value in sorted(found)]),
-            fix="Write a line `name value` for each class into classes.txt beside the folders.",
+            got=listed([*usual, *(f"{value} in {pixels} pixels of {file.name}" for value, pixels, file in others)]),
+            fix="Correct the masks, or write a line `name value` for each class into classes.txt beside the folders.",
         )
     colors = default_palette(count)
     if palette and len(palette) >= 3 * count:

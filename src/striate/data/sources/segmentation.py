@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,21 +21,23 @@ from striate.data.masks import (
     SPLIT_FOLDERS,
     Legend,
     Pair,
+    Pairs,
     guessed_legend,
     natural,
     pair_up,
     pairs_of_list,
     read_legend,
     read_mask,
-    read_pairs,
 )
 from striate.data.roads import CAMVID_CLASSES, CAMVID_PALETTE, road_scene
+from striate.data.sources.folders import printable
 from striate.data.sources.registry import source
 from striate.data.splits import consecutive
 from striate.errors import InputError, listed
 
-MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {})
-CAMVID = Legend(CAMVID_CLASSES, CAMVID_PALETTE, {**{i: i for i in range(11)}, 11: VOID}, {})
+MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {}, "Correct the mask.")
+OTHER_CLASSES = "Correct the mask; masks of other classes are read by masks:PATH, from folders images and masks."
+CAMVID = Legend(CAMVID_CLASSES, CAMVID_PALETTE, {**{i: i for i in range(11)}, 11: VOID}, {}, OTHER_CLASSES)
 KINDS = ("image", "label")
 SLAB = 6  # neighboring slices of ISBI's stack that cross-validation keeps together
 SCENES = {"train": 240, "validation": 40, "test": 80}
@@ -92,11 +93,11 @@ def roads() -> Listing:
 
 
 def _listing(pairs: Mapping[str, Sequence[Pair]], legend: Legend) -> Listing:
-    everything = [pair for part in pairs.values() for pair in part]
-    images, masks = read_pairs(everything, legend)
-    names = tuple(os.fsencode(image).decode("utf-8", "backslashreplace") for image, _ in everything)
-    counts = {split: len(part) for split, part in pairs.items()}
-    return Listing(images, masks, Meaning("mask", legend.names, palette=legend.palette), names, consecutive(counts))
+    everything = Pairs.of([pair for part in pairs.values() for pair in part], legend)
+    names = tuple(printable(image) for image, _ in everything.files)
+    parts = consecutive({split: len(part) for split, part in pairs.items()})
+    unread = torch.empty(len(names), 0, 0, dtype=torch.uint8)
+    return Listing(everything, unread, Meaning("mask", legend.names, palette=legend.palette), names, parts)
 
 
 def read_isbi(path: Path) -> tuple[Stack, Stack]:
