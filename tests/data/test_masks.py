@@ -27,7 +27,7 @@ from striate.data.masks import (
     read_mask,
     read_pairs,
 )
-from striate.data.sources.segmentation import CAMVID, camvid_pairs, mask_legend, mask_pairs, read_isbi
+from striate.data.sources.segmentation import CAMVID, camvid_pairs, drives, mask_legend, mask_pairs, read_isbi
 from striate.errors import InputError, listed
 from striate.shapes import Tensor
 
@@ -390,6 +390,22 @@ def test_camvid_by_list_and_by_name(tmp_path: Path) -> None:
         camvid_pairs(tmp_path)
     with pytest.raises(InputError, match="^not the SegNet tutorial's folders: .*expected train and trainannot"):
         camvid_pairs(tmp_path / "test")
+
+
+def test_frames_of_a_camvid_drive_are_one_group(tmp_path: Path) -> None:
+    for split, names in (("train", ("0006R0_f00930", "0001TP_006690")), ("test", ("0001TP_008550", "Seq05VD_f00000"))):
+        for name in names:
+            save(tmp_path / split / f"{name}.png", np.zeros((4, 5, 3)))
+            save(tmp_path / f"{split}annot" / f"{name}.png", np.zeros((4, 5)))
+    data = load_data(f"camvid:{tmp_path}", validation=0)
+    assert data.test is not None
+    assert data.train.groups is not None
+    assert data.test.groups is not None
+    assert (data.train.groups.tolist(), data.test.groups.tolist()) == ([0, 1], [2, 0])
+    save(tmp_path / "test" / "x.png", np.zeros((4, 5, 3)))
+    save(tmp_path / "testannot" / "x.png", np.zeros((4, 5)))
+    assert load_data(f"camvid:{tmp_path}").train.groups is None
+    assert drives(["frame_1", "frame_2"]) is None
 
 
 @pytest.fixture

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from striate.data.sources.folders import printable
 from striate.data.sources.registry import source
 from striate.data.splits import consecutive
 from striate.errors import InputError, listed
+from striate.shapes import Int64, Tensor
 
 MEMBRANES = Legend(("membrane", "cell"), ((0, 0, 0), (230, 230, 230)), {0: 0, 255: 1}, {}, "Correct the mask.")
 OTHER_CLASSES = "Correct the mask; masks of other classes are read by masks:PATH, from folders images and masks."
@@ -62,10 +65,13 @@ def isbi(path: Path) -> Listing:
 def camvid(path: Path) -> Listing:
     """CamVid as in the SegNet tutorial: 367 + 101 + 233 street views of 360x480, 11 classes; PATH holds its folders.
 
-    11 in the mask files is void. Source: G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video"
-    (2009); V. Badrinarayanan, A. Kendall, R. Cipolla, "SegNet" (2017).
+    11 in the mask files is void. Groups are the drives (0001TP, Seq05VD ...), whose frames follow each other by a
+    second or less; the tutorial's parts divide two of them: half of 0001TP is tested, the validation frames lie between
+    training frames of 0016E5. Source: G. Brostow, J. Fauqueur, R. Cipolla, "Semantic object classes in video" (2009);
+    V. Badrinarayanan, A. Kendall, R. Cipolla, "SegNet" (2017).
     """
-    return _listing(camvid_pairs(path), CAMVID)
+    listing = _listing(camvid_pairs(path), CAMVID)
+    return replace(listing, groups=drives(listing.names))
 
 
 @source("masks", task="segment", augment=("flip",))
@@ -90,6 +96,20 @@ def roads() -> Listing:
     meaning = Meaning("mask", CAMVID.names, palette=CAMVID.palette)
     names = tuple(f"roads {i}" for i in range(count))
     return Listing(images, masks, meaning, names, consecutive(SCENES))
+
+
+def drives(names: Sequence[str]) -> Int64[Tensor, " n"] | None:
+    """The number of the drive that each frame is of, by its name; None where not all names tell, or one drive is all.
+
+    >>> drives(["0001TP_006690.png", "Seq05VD_f00000.png", "0001TP_006720.png"]).tolist()
+    [0, 1, 0]
+    """
+    found = [re.fullmatch(r"([^_]+)_f?\d+", Path(name).stem) for name in names]
+    drive = [match[1] for match in found if match]
+    if len(drive) < len(names) or len(set(drive)) == 1:
+        return None
+    known = sorted(set(drive))
+    return torch.tensor([known.index(one) for one in drive])
 
 
 def _listing(pairs: Mapping[str, Sequence[Pair]], legend: Legend) -> Listing:
