@@ -171,6 +171,19 @@ def test_pictures_and_masks_are_resized_and_cut_alike(tmp_path: Path) -> None:
             assert np.array_equal(mask, np.asarray(nearest))
 
 
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_a_picture_that_lies_on_its_side_is_turned_to_its_mask(tmp_path: Path, ending: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stored = np.zeros((40, 60), np.uint8)
+    stored[:, :20] = 200
+    Image.fromarray(stored).save(tmp_path / f"a.{ending}", exif=exif)
+    upright = np.zeros((60, 40), np.uint8)
+    upright[:20] = 1
+    images, masks = read([(tmp_path / f"a.{ending}", save(tmp_path / "m.png", upright))])
+    assert torch.equal(images[:, 0] > 100, masks == 1)
+
+
 def test_broken_files_are_left_out_on_demand_with_their_other_one(folders: Callable[..., Path]) -> None:
     root = folders(stems=("1", "2", "3", "4", "5"))
     for broken in (root / "masks" / "2.png", root / "images" / "4.jpg"):

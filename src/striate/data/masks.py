@@ -182,12 +182,14 @@ def _looked_up(stored: npt.NDArray[Any], legend: Legend, where: str) -> Mask:
     def spell(code: int) -> str:
         return f"({code >> 16}, {code >> 8 & 255}, {code & 255})" if colors else str(code)
 
+    stored = stored.astype(np.uint8) if stored.dtype == np.bool_ else stored
     mask = np.empty(stored.shape[:2], np.uint8)
     strange: Counter[int] = Counter()
     step = max(1, STRIP // stored.shape[1])
     for first in range(0, len(stored), step):
-        strip = stored[first : first + step].astype(np.int64)
+        strip = stored[first : first + step]
         if colors:
+            strip = strip.astype(np.int64)
             strip = (strip[..., 0] << 16) + (strip[..., 1] << 8) + strip[..., 2]
         if colors or strip.min() < 0:
             found, places, counts = np.unique(strip, return_inverse=True, return_counts=True)
