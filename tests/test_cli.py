@@ -164,7 +164,7 @@ def test_an_unknown_key_in_a_recipe_is_named(capsys: pytest.CaptureFixture[str],
 def test_bad_images_and_foreign_data(capsys: pytest.CaptureFixture[str], run_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no image")
     assert "cannot decode an image" in fails(capsys, "predict", str(run_folder), str(tmp_path / "a.png"))
-    assert "no such image" in fails(capsys, "predict", str(run_folder), str(tmp_path / "b.png"))
+    assert "no such file or folder" in fails(capsys, "predict", str(run_folder), str(tmp_path / "b.png"))
     told = fails(capsys, "predict", str(run_folder), str(tmp_path / "a.png"), "--task", "top=3")
     assert "task classify has no option: got 'top'. Did you mean top_k?" in told
     for name in ("cat", "dog"):

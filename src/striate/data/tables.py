@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 
 from striate.data.faces import mirror_of
 from striate.data.images import is_picture

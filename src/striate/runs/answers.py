@@ -98,7 +98,8 @@ def answer_files(
 def expand(preprocess: Input, files: Sequence[Path], say: Callable[[str], object]) -> dict[str, Any]:
     """All items of the files, and of those in folders, by name; the error for a file whose items cannot be told.
 
-    Raises InputError for a folder without any file for this kind of input, and where two items have one name.
+    Raises InputError for a path that is not there, for a folder without any file for this kind of input, and where two
+    items have one name.
     """
     items: list[tuple[str, Any]] = []
     for file in (file for path in files for file in _inside(preprocess, path, say)):
@@ -113,6 +114,8 @@ def expand(preprocess: Input, files: Sequence[Path], say: Callable[[str], object
 
 def _inside(preprocess: Input, path: Path, say: Callable[[str], object]) -> Sequence[Path]:
     """The file itself, or those in a folder that are for this kind of input, in order; hidden ones are left out."""
+    if not path.exists():
+        raise InputError("no such file or folder", where=path, fix="Check the path.")
     if not path.is_dir() or preprocess.reads(path):
         return [path]
     inside = [file for file in sorted(path.iterdir()) if not file.name.startswith(".")]
