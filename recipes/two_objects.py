@@ -3,8 +3,8 @@
     python recipes/two_objects.py RUN --mnist PATH
 
 RUN is a run of recipes/clutter.yaml, which has seen one digit or none. Here it is shown scenes of two digits (test
-digits, made as its own scenes are) beside scenes of one. Written: recipes/two_objects.json,
-docs/places/two_objects.png and a table in docs/places.md.
+digits, made as its own scenes are) beside scenes of one. Written: recipes/two_objects.json with the settings and
+the scores of the run, docs/places/two_objects.png and a table in docs/places.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from places import FOLDER, into_page, table
 from striate.data.formats import IMAGES_MAGIC, LABELS_MAGIC, read_idx
 from striate.data.scenes import Placed, compose
 from striate.ops.boxes import overlap
+from striate.recipe import Recipe
 from striate.runs import load, predict
+from striate.runs.record import completed
 from striate.tasks import Located
 
 ROOT = Path(__file__).parents[1]
@@ -74,6 +76,12 @@ def summarize(rows: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe says beyond the defaults, wherever its data lie and whatever it runs on."""
+    told = {key: value for key, value in vars(completed(recipe)).items() if value != getattr(Recipe(), key)}
+    return {key: value for key, value in told.items() if key not in ("data", "device", "workers")}
+
+
 def main() -> None:
     """Show, measure, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -101,9 +109,11 @@ def main() -> None:
         axis.set_title(f"{said.name if said.there else 'nothing'} (are {truth})", fontsize=7)
         axis.axis("off")
     figure.savefig(FOLDER / "two_objects.png", dpi=110)
-    (ROOT / "recipes" / "two_objects.json").write_text(json.dumps(results, indent=1) + "\n")
+    of_run = {"recipe": settings(Recipe.read(given.run / "recipe.yaml")), "scores of the run": card.scores}
+    stored = json.dumps({**of_run, **results}, indent=1)
+    (ROOT / "recipes" / "two_objects.json").write_text(stored + "\n")
     into_page("two_objects", table(results))
-    print(json.dumps(results, indent=1))
+    print(stored)
 
 
 if __name__ == "__main__":

@@ -128,6 +128,13 @@ def test_every_recipe_says_what_it_claims(path: Path) -> None:
     assert Recipe.read(path).model
 
 
+def test_two_objects_were_shown_to_a_run_of_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = script(ROOT / "recipes" / "two_objects.py", monkeypatch)
+    settings = shown.settings(Recipe.read(ROOT / "recipes" / "clutter.yaml"))
+    stored = json.loads((ROOT / "recipes" / "two_objects.json").read_text())
+    assert stored["recipe"] == json.loads(json.dumps(settings)), "run: recipes/two_objects.py on a run of clutter.yaml"
+
+
 RECIPE = "# striate train a.yaml\n# Claim: none.\nmodel: lenet5\nepochs: 3\n"
 
 
