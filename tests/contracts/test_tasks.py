@@ -5,17 +5,20 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 
 from striate.cli import main
 from striate.data import INPUTS, SOURCES
+from striate.data.sources import table
+from striate.data.sources.registry import find_source, read_source
 from striate.recipe import Recipe
 from striate.runs import answer_files, evaluate_run, load, open_session
 from striate.tasks import TASKS
@@ -91,6 +94,45 @@ def sequences(folder: Path) -> tuple[str, list[Path]]:
     return f"fasta:{folder / 'data'}", [folder / "data" / "positives.fa"]
 
 
+def several_labels(folder: Path) -> tuple[str, list[Path]]:
+    """As DeepSEA has them: several factors a sequence, some of them not known."""
+    texts = ["".join(RANDOM.choice(list("ACGT"), 200)) for _ in range(30)]
+    (folder / "a.fa").write_text("".join(f">s{k}\n{text}\n" for k, text in enumerate(texts)))
+    rows = [f"s{k}\t{k % 2}\t{k % 3 // 2}\t{'' if k % 5 else k % 2}" for k in range(30)]
+    (folder / "a.tsv").write_text("\n".join(["name\tCTCF\tGATA1\topen", *rows]) + "\n")
+    return f"fasta:{folder / 'a.fa'}", [folder / "a.fa"]
+
+
+def slices_of_tissue(folder: Path) -> tuple[str, list[Path]]:
+    """A stack as ISBI's, with its first slices to predict."""
+    stack = RANDOM.integers(0, 256, (26, 64, 128), dtype=np.uint8)
+    (folder / "data").mkdir()
+    tifffile.imwrite(folder / "data" / "train-volume.tif", stack)
+    tifffile.imwrite(folder / "data" / "train-labels.tif", np.uint8(255) * (stack > 127))
+    tifffile.imwrite(folder / "new.tif", stack[:16])
+    return f"isbi_volume:{folder / 'data'}", [folder / "new.tif"]
+
+
+def measured(make: Callable[[Path], tuple[str, list[Path]]]) -> Callable[[Path], tuple[str, list[Path]]]:
+    """The same files (or lines) in a table, with a quantity each."""
+
+    def quantities(folder: Path) -> tuple[str, list[Path]]:
+        spec, files = make(folder)
+        root, item = Path(spec.partition(":")[2]), {"lines": "text", "fasta": "sequence"}.get(spec.partition(":")[0])
+        if item:
+            lines = [
+                line for file in sorted(root.iterdir()) for line in file.read_text().splitlines() if line[0] != ">"
+            ]
+        else:
+            lines = [str(file.relative_to(folder)) for file in sorted(root.rglob("*.*"))]
+        rows = [[line, k % 7 / 3] for k, line in enumerate(lines)]
+        with (folder / "table.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([[item or "file", "age"], *rows])
+        return f"table:{folder / 'table.csv'}", files
+
+    return quantities
+
+
 def recordings(folder: Path) -> tuple[str, list[Path]]:
     import soundfile
 
@@ -109,6 +151,15 @@ def series(folder: Path) -> tuple[str, list[Path]]:
         (folder / "Waves" / f"Waves_{part}.tsv").write_text("\n".join("\t".join(map(str, row)) for row in rows) + "\n")
     (folder / "new.csv").write_text(",".join(map(str, np.sin(np.arange(60) / 5))) + "\n")
     return f"ucr:{folder / 'Waves'}", [folder / "new.csv"]
+
+
+def series_in_files(folder: Path) -> tuple[str, list[Path]]:
+    for name in ("fast", "slow"):
+        (folder / "data" / name).mkdir(parents=True)
+        for k in range(10):
+            wave = np.sin(np.arange(60) / (2 if name == "fast" else 5) + RANDOM.random())
+            (folder / "data" / name / f"{k}.csv").write_text(",".join(map(str, wave)) + "\n")
+    return f"series:{folder / 'data'}", sorted((folder / "data" / "fast").iterdir())[:2]
 
 
 def clips(folder: Path) -> tuple[str, list[Path]]:
@@ -138,24 +189,34 @@ class Case:
     options: tuple[str, ...] = ()
 
 
+SMALL_WAVEFORM = ("--inputs", "waveform:rate=2000")
+# Named by task and kind of input, as the data and the options have them.
 CASES = {
     "classify pictures": Case(classes_of_pictures, "nielsen_mnist", ("--image-size", "28")),
     "classify words": Case(texts, "text_cnn:width=0.1,vector=8"),
     "classify characters": Case(texts, "char_cnn:width=0.05", ("--inputs", "characters:length=150")),
     "classify bases": Case(sequences, "deepbind", ("--augment", "reverse_complement:0.5")),
-    "classify spectrograms": Case(recordings, "keras_fcn:width=0.25"),
-    "classify waveforms": Case(recordings, "ts_fcn:width=0.1", ("--inputs", "waveform:rate=2000")),
+    "classify bases, several labels": Case(several_labels, "deepsea:width=0.05"),
+    "classify spectrogram": Case(recordings, "keras_fcn:width=0.25"),
+    "classify waveform": Case(recordings, "ts_fcn:width=0.1", SMALL_WAVEFORM),
     "classify series": Case(series, "ts_resnet:width=0.1"),
-    "classify clips": Case(clips, "c3d:width=0.05", ("--epochs", "0.05")),
+    "classify volumes": Case(clips, "c3d:width=0.05", ("--epochs", "0.05")),
     "segment pictures": Case(masked_pictures, "unet:width=0.05", ("--image-size", "32", "--augment", "flip")),
+    "segment volumes": Case(slices_of_tissue, "vnet:width=0.1", ("--validation", "0.0")),
     "localize pictures": Case(scenes, "localizer:width=0.1", ("--epochs", "0.05")),
     "keypoints pictures": Case(with_points, "facial_points:width=0.1,hidden=10"),
     "regress pictures": Case(roads, "pilotnet:width=0.2", ("--epochs", "0.05")),
+    "regress words": Case(measured(texts), "text_cnn:width=0.1,vector=8"),
+    "regress characters": Case(measured(texts), "char_cnn:width=0.05", ("--inputs", "characters:length=150")),
+    "regress bases": Case(measured(sequences), "deepbind"),
+    "regress spectrogram": Case(measured(recordings), "keras_fcn:width=0.25"),
+    "regress waveform": Case(measured(recordings), "ts_fcn:width=0.1", SMALL_WAVEFORM),
+    "regress series": Case(measured(series_in_files), "ts_resnet:width=0.1"),
     "restore pictures": Case(plain_pictures, "denoising_unet:width=0.1", ("--image-size", "32")),
     "colorize pictures": Case(
         plain_pictures, "colorization:width=0.05", ("--image-size", "32", "--task", "colorize", "--channels", "3")
     ),
-    "generate waveforms": Case(
+    "generate waveform": Case(
         recordings,
         "wavenet:stacks=1,layers=4,residual=8,skip=8",
         ("--task", "generate:seconds=0.01", "--inputs", "waveform:rate=2000,seconds=0.2"),
@@ -200,7 +261,7 @@ def test_an_interrupted_training_goes_on_bit_by_bit(name: str, tmp_path: Path) -
         zip([o.removeprefix("--").replace("-", "_") for o in case.options[::2]], case.options[1::2], strict=True)
     )
     given = {
-        k: (v,) if k == "augment" else float(v) if k == "epochs" else int(v) if v.isdigit() else v
+        k: (v,) if k == "augment" else float(v) if k in ("epochs", "validation") else int(v) if v.isdigit() else v
         for k, v in given.items()
     }
     recipe = Recipe(**({"model": case.model, "data": data, "epochs": 3, "batch_size": 4, "device": "cpu"} | given))
@@ -221,15 +282,29 @@ def test_an_interrupted_training_goes_on_bit_by_bit(name: str, tmp_path: Path) -
     assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
 
 
-def test_no_task_and_no_kind_of_input_is_forgotten() -> None:
-    assert {name.partition(" ")[0] for name in CASES} == set(TASKS)
-    kinds = {
-        case.options[i + 1].partition(":")[0]
-        for case in CASES.values()
-        for i, o in enumerate(case.options)
-        if o == "--inputs"
-    }
-    sources = {make.__name__ for make in {case.make for case in CASES.values()}}
-    assert len(sources) >= 10
-    own = {SOURCES[name].inputs.partition(":")[0] for name in ("folder", "lines", "fasta", "wav", "ucr", "moving")}
-    assert kinds | own == set(INPUTS)
+def test_every_task_has_a_case_with_every_kind_of_input_that_a_source_has_for_it(tmp_path: Path) -> None:
+    cases, labels = set(), set()
+    for name, case in CASES.items():
+        (tmp_path / name).mkdir()
+        spec, _ = case.make(tmp_path / name)
+        given, source = dict(zip(case.options[::2], case.options[1::2], strict=True)), find_source(spec)
+        task, inputs = given.get("--task", source.task), given.get("--inputs", source.inputs)
+        cases.add(f"{task.partition(':')[0]} {inputs.partition(':')[0]}")
+        assert name.partition(",")[0] in cases
+        if source.kind == "sequences" and (meaning := read_source(spec).meaning).kind == "labels":
+            labels.add(min(len(meaning.names), 2))
+    assert cases == set(combinations())
+    assert {case.partition(" ")[0] for case in cases} == set(TASKS)
+    assert labels == {1, 2}  # one, and several
+
+
+def combinations() -> Iterator[str]:
+    """Each source's task (a table has several) with each kind of input that reads its items, and the rest."""
+    for source in SOURCES.values():
+        found = [(source.kind, source.task)]
+        if source.of is not None:
+            lies = {task for meaning, task in table.TASKS.items() if meaning in ("box", "points")}
+            found = [(k, t) for k in table.INPUTS for t in table.TASKS.values() if k == "pictures" or t not in lies]
+        for kind, task in found:
+            yield from (f"{task.partition(':')[0]} {i.name}" for i in INPUTS.values() if kind in i.reads)
+    yield from ("colorize pictures", "generate waveform")  # tasks of no source, which say themselves what they read
