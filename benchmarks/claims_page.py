@@ -110,6 +110,19 @@ def others() -> list[str]:
             f"{scores['accuracy']:.2%}; scanned {found['ratio']:,.0f} times as fast as window by window, greatest "
             f"difference {found['greatest_difference']:.0e} | the same result | 1 | {found['train_seconds']:,.0f} |"
         )
+    if found := read("many_scales"):
+        ways = found["by magnification"]
+        told = {
+            (way, key): ", ".join(f"{row[key]:.0%}" for row in rows.values())
+            for way, rows in ways.items()
+            for key in ("named", "voted")
+        }
+        lines.append(
+            f"| digits of {', '.join(ways['pyramid'])} times the size on canvases | "
+            f"[many_scales](../recipes/many_scales.py) | found and named by the pyramid: {told['pyramid', 'named']}; "
+            f"by one scale: {told['one scale', 'named']}; with most votes of the pyramid: {told['pyramid', 'voted']}; "
+            f"of one scale: {told['one scale', 'voted']} | | 1 | {found['processor_seconds']:,.0f} |"
+        )
     if found := read("fsdd_speakers"):
         values = [row["accuracy"] for row in found.values()]
         seconds = statistics.median(row["processor_seconds"] for row in found.values())
