@@ -158,7 +158,7 @@ def draw(canvas: torch.Tensor, labels: list[int], maps: dict[str, ScaleMap], pat
     figure = plt.figure(figsize=(9, 6.2), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(2.1, 1))
     picture, votes = above.subplots(1, 2, width_ratios=(1.6, 1))
-    picture.imshow(canvas[0, 0], cmap="gray", extent=(0, SPACE[1], SPACE[0], 0))
+    picture.imshow(canvas[0, 0].numpy(), cmap="gray", extent=(0, SPACE[1], SPACE[0], 0))
     for seen in found.find(LEAST, ignore=[10]):
         left, top, right, bottom = at(seen)
         picture.add_patch(plt.Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor="#ff4020"))
@@ -166,12 +166,12 @@ def draw(canvas: torch.Tensor, labels: list[int], maps: dict[str, ScaleMap], pat
     picture.set_title("found by the pyramid", fontsize=8)
     picture.axis("off")
     for k, (name, one) in enumerate(maps.items()):
-        votes.bar(np.arange(10) + 0.4 * k - 0.2, one.vote()[:10], 0.4, label=name)
+        votes.bar(np.arange(10) + 0.4 * k - 0.2, one.vote()[:10].numpy(), 0.4, label=name)
     votes.set_xticks(range(10), [f"[{k}]" if k in labels else str(k) for k in range(10)], fontsize=7)
     votes.set_title("votes ([ ]: is there)", fontsize=8)
     votes.legend(fontsize=7)
     for axis, level in zip(below.subplots(1, len(found.levels)), found.levels, strict=True):
-        axis.imshow(level.scores[:10].amax(0), cmap="inferno", vmin=0, vmax=1)
+        axis.imshow(level.scores[:10].amax(0).numpy(), cmap="inferno", vmin=0, vmax=1)
         axis.set_title(f"scale {level.scale:.2f}: best score", fontsize=7)
         axis.axis("off")
     figure.savefig(path, dpi=110)

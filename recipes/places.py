@@ -71,7 +71,7 @@ def draw_scenes(task: Localize, pictures: torch.Tensor, kept: torch.Tensor, targ
     """Scenes with the true box and the one that was said."""
     figure, axes = sheet(3, 6, 1.5)
     for axis, picture, said, true in zip(axes, pictures, task.decode(kept), targets, strict=False):
-        axis.imshow(picture[0], cmap="gray", vmin=0, vmax=255, extent=(0, 64, 64, 0))
+        axis.imshow(picture[0].numpy(), cmap="gray", vmin=0, vmax=255, extent=(0, 64, 64, 0))
         if true[4] > 0:
             box(axis, edges(true[None, :4])[0].tolist(), TRUE)
         if said.there:
@@ -87,7 +87,7 @@ def draw_faces(task: FindKeypoints, pictures: torch.Tensor, kept: torch.Tensor, 
     figure, axes = sheet(3, 6, 1.5)
     errors = task.score(kept, targets).per_picture
     for axis, picture, said, true, error in zip(axes, pictures, task.pixels(kept), targets, errors, strict=False):
-        axis.imshow(picture[0], cmap="gray")
+        axis.imshow(picture[0].numpy(), cmap="gray")
         axis.plot(*true.T, ".", color=TRUE, markersize=2)
         axis.plot(*said.T, ".", color=SAID, markersize=2)
         axis.set_title(f"{error:.1f} pixels", fontsize=7)
@@ -100,7 +100,7 @@ def draw_roads(task: Regress, pictures: torch.Tensor, kept: torch.Tensor, target
     left, right = figure.subfigures(1, 2, width_ratios=(1.4, 1))
     said = task.values(kept)
     for axis, picture, one, true in zip(left.subplots(6, 2).flat, pictures, said, targets, strict=False):
-        axis.imshow(picture.permute(1, 2, 0))
+        axis.imshow(picture.permute(1, 2, 0).numpy())
         axis.set_title(f"says {one.item():+.4f}, is {true.item():+.4f} 1/m", fontsize=7)
         axis.axis("off")
     plot = right.subplots()

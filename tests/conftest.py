@@ -9,6 +9,7 @@ from pathlib import Path
 
 import hypothesis
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 
@@ -68,3 +69,19 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     main(["train", *FAST, "--device", "cpu", "--out", str(out)])
     (folder,) = out.iterdir()
     return folder
+
+
+@pytest.fixture(scope="session")
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """scikit-learn's digits as the four files of MNIST: 24x24 within 28x28, every sixth one a test digit."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = np.zeros((len(bunch.images), 28, 28), np.uint8)
+    images[:, 2:26, 2:26] = (bunch.images * 15).astype(np.uint8).repeat(3, 1).repeat(3, 2)
+    path, tested = tmp_path_factory.mktemp("digits"), np.arange(len(images)) % 6 == 0
+    for part, where in (("train", ~tested), ("t10k", tested)):
+        for kind, array in (("images-idx3", images[where]), ("labels-idx1", bunch.target[where].astype(np.uint8))):
+            head = (2048 + array.ndim).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in array.shape)
+            (path / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+    return path

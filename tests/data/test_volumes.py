@@ -11,7 +11,6 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
-from sklearn.datasets import load_digits
 
 import striate
 from striate.data import Data, Meaning, Volumes, load_data, read_input
@@ -83,20 +82,6 @@ def test_volumes_that_cannot_be() -> None:
         Volumes((1, 0, 2, 2), (0.0,), (1.0,))
     with pytest.raises(InputError, match="stored preprocessing: expected shape .4 whole numbers."):
         Volumes.from_json({"shape": [1, 2, 3], "mean": [0], "std": [1]})
-
-
-@pytest.fixture(scope="module")
-def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """scikit-learn's digits as the four files of MNIST: 24x24 within 28x28, every sixth one a test digit."""
-    bunch = load_digits()
-    images = np.zeros((len(bunch.images), 28, 28), np.uint8)
-    images[:, 2:26, 2:26] = (bunch.images * 15).astype(np.uint8).repeat(3, 1).repeat(3, 2)
-    path, tested = tmp_path_factory.mktemp("digits"), np.arange(len(images)) % 6 == 0
-    for part, where in (("train", ~tested), ("t10k", tested)):
-        for kind, array in (("images-idx3", images[where]), ("labels-idx1", bunch.target[where].astype(np.uint8))):
-            head = (2048 + array.ndim).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in array.shape)
-            (path / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
-    return path
 
 
 def test_sources_of_clips_and_strings(mnist: Path) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 
 from striate import zoo
 from striate.data import Data, Items, Meaning, Pictures
-from striate.data.scenes import scenes
 from striate.data.steering import drives
 from striate.recipe import Recipe
 from striate.tasks import Task, task_of
@@ -60,20 +57,6 @@ def test_points_are_learned_with_flips_that_swap_them() -> None:
     found = task.score(kept, targets)
     assert blind.error > 5  # type: ignore[attr-defined]
     assert found.error < 0.5 * blind.error  # type: ignore[attr-defined]
-
-
-@pytest.mark.slow
-def test_digits_are_found_among_clutter() -> None:
-    bunch = load_digits()
-    digits = (bunch.images * (255 / 16)).round().astype(np.uint8)
-    pictures, labels = scenes(digits, bunch.target, 3300)
-    data = data_of(pictures, labels, Meaning("box", tuple("0123456789")), 300)
-    task, kept, targets = trained(
-        "localize:convention=center", "localizer:width=0.25", data, epochs=8, batch_size=50, learning_rate=0.003
-    )
-    scores = task.score(kept, targets)
-    assert scores.presence > 0.7  # type: ignore[attr-defined]
-    assert scores.iou_50 > 0.3  # type: ignore[attr-defined]
 
 
 @pytest.mark.slow

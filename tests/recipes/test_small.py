@@ -1,0 +1,305 @@
+"""The recipes, narrow and short, on data that are generated or come with scikit-learn, each to a stated threshold.
+
+Those whose data another file generates stand there: places, sound, series, texts, clips, colors and noise
+(tests/train, tests/tasks, tests/data, tests/runs).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from striate.data import load_data
+from striate.data.roads import write_camvid
+from striate.data.sound import write_sound
+from striate.recipe import Recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+Run = Callable[..., None]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Runs a script of recipes/ with arguments; pages and folders of the repository are those of `tmp_path`."""
+    import importlib
+    import sys
+
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "places.md").touch()
+    monkeypatch.syspath_prepend(RECIPES)
+
+    def run(name: str, *arguments: object) -> None:
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        for module in (importlib.import_module(known) for known in ("places", name)):
+            for place, path in {"ROOT": tmp_path, "PAGE": tmp_path / "places.md", "FOLDER": tmp_path / "out"}.items():
+                if hasattr(module, place):
+                    monkeypatch.setattr(module, place, path)
+        importlib.import_module(name).main()
+
+    (tmp_path / "out").mkdir()
+    return run
+
+
+def shorter(name: str, folder: Path, **changes: Any) -> Path:
+    """A copy of a recipe with other settings."""
+    path = folder / "recipes" / f"{name}.yaml"
+    path.write_text("# small\n" + replace(Recipe.read(RECIPES / f"{name}.yaml"), device="cpu", **changes).yaml())
+    return path
+
+
+def plain(_: Path) -> str:
+    """scikit-learn's digits."""
+    return "digits"
+
+
+def street_views(folder: Path) -> str:
+    """Road scenes in CamVid's folders."""
+    write_camvid(folder / "CamVid", (120, 4, 40), height=48, width=64)
+    return f"camvid:{folder / 'CamVid'}"
+
+
+def membranes(folder: Path, depth: int = 30, side: int = 128) -> str:
+    """A stack as ISBI's: cells that drift from slice to slice, dark membranes 5 pixels wide between them, noise."""
+    random = np.random.default_rng(0)
+    middles, drift = random.uniform(0, side, (40, 2)), random.normal(0, 0.7, (depth, 40, 2)).cumsum(0)
+    grid = np.stack(np.meshgrid(np.arange(side), np.arange(side), indexing="ij"), -1)[None, :, :, None]
+    near = np.sort(np.linalg.norm(grid - (middles + drift)[:, None, None], axis=-1), -1)
+    cell = near[..., 1] - near[..., 0] > 5
+    noisy = np.where(cell, 150, 90) + random.normal(0, 30, cell.shape)
+    tifffile.imwrite(folder / "train-volume.tif", noisy.clip(0, 255).astype(np.uint8))
+    tifffile.imwrite(folder / "train-labels.tif", np.uint8(255) * cell)
+    return f"isbi:{folder}"
+
+
+def blocks(folder: Path) -> str:
+    """The same stack as a volume."""
+    return membranes(folder).replace("isbi", "isbi_volume")
+
+
+def peaks(folder: Path) -> str:
+    """Two factors' sequences, each around its motif, as DeepBind's files."""
+    random = np.random.default_rng(0)
+    for factor, motif in (("GATA", "AGATAAGA"), ("AP", "TGACTCAT")):
+        for part, count in (("AC", 400), ("B", 100)):
+            rows = ["FoldID\tEventID\tseq\tBound"]
+            for k in range(count):
+                text = "".join(random.choice(list("ACGT"), 93))
+                bound, at = part == "AC" or k % 2, int(random.integers(93))
+                planted = motif if bound else "".join(random.permutation(list(motif)))
+                rows.append(f"A\t{k}\t{text[:at]}{planted}{text[at:]}\t{int(bound)}")
+            (folder / f"{factor}_{part}.seq").write_text("\n".join(rows) + "\n")
+    return f"chip:{folder}"
+
+
+def gratings(folder: Path) -> str:
+    """CIFAR-10's binary files with gratings of ten directions in random colors."""
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32]
+    for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"):
+        rows = []
+        for k in range(300):
+            angle = np.pi * (k % 10 + random.uniform(-0.2, 0.2)) / 10
+            wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * random.uniform(0.6, 1) + random.uniform(0, 6))
+            pixels = 128 + 60 * random.uniform(-1, 1, (3, 1, 1)) * wave + random.normal(0, 20, (3, 32, 32))
+            rows.append(bytes([k % 10]) + pixels.clip(0, 255).astype(np.uint8).tobytes())
+        (folder / f"{name}.bin").write_bytes(b"".join(rows))
+    return f"cifar10:{folder}"
+
+
+@dataclass(frozen=True)
+class Small:
+    """A recipe through its script: the measure that it has to reach, which a trivial answer has at `trivial`."""
+
+    name: str
+    script: str
+    data: Callable[[Path], str]
+    measure: str
+    least: float
+    trivial: float
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+ROWS = [
+    Small("keras_mnist", "claim", plain, "accuracy", 0.9, 0.1,
+          {"model": "keras_mnist:width=0.25", "image_size": 28, "epochs": 3.0, "batch_size": 32}),
+    Small("keras_fcn", "claim", plain, "accuracy", 0.8, 0.1,
+          {"model": "keras_fcn:width=0.25", "image_size": 28, "epochs": 10.0, "batch_size": 32}),
+    Small("cifar10", "claim", gratings, "accuracy", 0.8, 0.1,
+          {"model": "cifar_fast:width=0.25", "epochs": 4.0, "batch_size": 50, "augment": ("crop:2",),
+           "tta": ("shift",)}),
+    Small("deepsea", "claim", peaks, "auroc", 0.8, 0.5, {"model": "deepsea:width=0.1,dropout=0.1", "epochs": 12.0,
+          "batch_size": 20, "learning_rate": 0.003}),
+    Small("deepsea", "claim", peaks, "auroc", 0.8, 0.5, {"model": "basset:width=0.1,dropout=0.1", "epochs": 16.0,
+          "batch_size": 20, "learning_rate": 0.005, "inputs": "bases:length=200"}),
+    Small("isbi", "segmentation", membranes, "mean_iou", 0.6, 0.4,
+          {"model": "unet:width=0.0625,batch_norm=true", "image_size": 128, "epochs": 15.0,
+           "augment": ("flip:vertical=true", "cut:0.5")}),
+    Small("isbi_volume", "claim", blocks, "mean_iou", 0.7, 0.4, {"model": "vnet:width=0.125", "epochs": 4.0}),
+    # All road, the commonest class.
+    Small("roads_fcn8s", "segmentation", street_views, "mean_iou", 0.1, 0.042,
+          {"model": "fcn8s:width=0.03", "epochs": 3.0, "batch_size": 4}),
+    Small("roads_dilated", "segmentation", street_views, "mean_iou", 0.1, 0.042,
+          {"model": "dilated_context:width=0.03,mirror=true", "epochs": 1.0, "batch_size": 4}),
+    Small("camvid", "segmentation", street_views, "mean_iou", 0.1, 0.042,
+          {"model": "segnet:width=0.125", "image_size": 48, "epochs": 6.0, "batch_size": 4,
+           "validation": 0.0, "augment": ("flip",)}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name} {row.changes['model'].partition(':')[0]}")
+def test_a_small_training_reaches(row: Small, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    path = shorter(row.name, tmp_path, data=row.data(tmp_path / "data"), **row.changes)
+    options = {"claim": ["--seeds", 1], "segmentation": ["--out", tmp_path]}[row.script]
+    run(row.script, path, *options, *(["--folds", 0] if row.name == "isbi" else []))
+    (found,) = json.loads(path.with_suffix(".json").read_text())["runs"]
+    scores = found["scores"] if "scores" in found else next(iter(found["parts"].values()))
+    assert scores[row.measure] > row.least > row.trivial
+    assert "# Claim: " in path.read_text()
+    assert row.script == "claim" or (tmp_path / f"{row.name}.png").stat().st_size > 5_000
+
+
+def test_windows_are_classified_and_scanned(run: Run, tmp_path: Path) -> None:
+    membranes(tmp_path)
+    run("window_classifier", tmp_path, "--steps", 25, "--out", tmp_path, "--pictures", tmp_path)
+    found = json.loads((tmp_path / "window_classifier.json").read_text())
+    assert found["scores"]["balanced"]["mean_iou"] > 0.6  # all cell: 0.4
+    assert found["ratio"] > 1
+    assert (tmp_path / "window_classifier.png").is_file()
+
+
+def test_one_object_is_found_and_two_are_not(run: Run, tmp_path: Path, mnist: Path) -> None:
+    """With the mean box of all 9 % of the digits have an IoU of 0.5."""
+    changes = {"model": "localizer:width=0.25", "epochs": 4.0, "data": f"clutter:{mnist}", "learning_rate": 0.003}
+    path = shorter("clutter", tmp_path, **changes)
+    run("places", path, "--runs", tmp_path / "runs")
+    scores = json.loads(path.with_suffix(".json").read_text())["scores"]
+    assert scores["presence"] > 0.75  # always: 0.688
+    assert scores["iou_50"] > 0.3
+    assert "| network | 1000 |" in (tmp_path / "places.md").read_text()
+    (folder,) = (tmp_path / "runs").iterdir()
+    run("two_objects", folder, "--mnist", mnist)
+    found = json.loads((tmp_path / "recipes" / "two_objects.json").read_text())
+    one, two = (found[f"scenes with {k} digits"]["digits_found"] for k in (1, 2))
+    assert one > 0.3 > 0.6 * one > two
+    assert found["recipe"]["model"] == "localizer:width=0.25"
+
+
+def test_specialists_of_drawn_faces(run: Run, tmp_path: Path) -> None:
+    """68 points of a face that turns, each a dot; the trivial answer is the mean face."""
+    random, rows = np.random.default_rng(0), []
+    (tmp_path / "faces").mkdir()
+    template = random.uniform(-30, 30, (68, 2))
+    for k in range(80):
+        turn = random.normal(0, 0.3)
+        points = template @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) + 48
+        y, x = np.mgrid[:96, :96]
+        far = (x - points[:, 0, None, None]) ** 2 + (y - points[:, 1, None, None]) ** 2
+        shown = (np.exp(-far / 4) * np.linspace(60, 255, 68)[:, None, None]).max(0)
+        Image.fromarray(shown.astype(np.uint8)).save(tmp_path / "faces" / f"{k}.png")
+        rows.append([f"{k}.png", *points.round(2).flatten()])
+    with (tmp_path / "faces" / "points.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["image_name", *(f"part_{i}_{a}" for i in range(68) for a in "xy")], *rows])
+    path = shorter("faces", tmp_path, data=f"faces:{tmp_path / 'faces'}", epochs=15.0, augment=(),
+                   model="facial_points:width=0.25,hidden=64,dropout=0")  # fmt: skip
+    run("specialists", path, "--folds", 0)
+    (found,) = json.loads((tmp_path / "recipes" / "specialists.json").read_text())["folds"]
+    data = load_data(f"faces:{tmp_path / 'faces'}", validation=0.0, folds=5, fold=0)
+    blind = (data.test.targets - data.train.targets.mean(0)).norm(dim=2).mean().item()
+    assert found["baseline"]["error"] < 0.9 * blind
+    assert all(found[name]["error"] < 0.6 * blind for name in ("continued", "specialists"))
+    assert "| specialists | 16 |" in (tmp_path / "places.md").read_text()
+
+
+def test_factors_one_by_one(run: Run, tmp_path: Path) -> None:
+    peaks(tmp_path)
+    path = shorter("deepbind", tmp_path, model="deepbind:strands=both,motifs=16,motif_length=12,hidden=0")
+    run("factors", path, "--folder", tmp_path)
+    found = json.loads(path.with_name("deepbind_factors.json").read_text())
+    assert set(found) == {"GATA", "AP"}
+    assert all(one["auroc"] > 0.85 and one["peaks"] == 400 for one in found.values())  # guessing: 0.5
+
+
+def test_speakers_that_were_not_heard(run: Run, tmp_path: Path) -> None:
+    """Ten "digits" are ten tones, a little higher or lower for each speaker."""
+    (tmp_path / "sound").mkdir()
+    for digit in range(10):
+        for speaker in range(6):
+            for k in range(3, 7):  # up to 4 the test part
+                tone = torch.sin(2 * torch.pi * 300 * 1.25**digit * 1.01**speaker * torch.arange(2000) / 8000)
+                write_sound(tmp_path / "sound" / f"{digit}_s{speaker}_{k}.wav", 0.5 * tone, 8000)
+    path = shorter("fsdd", tmp_path, data=f"fsdd:{tmp_path / 'sound'}", model="resnet20:width=0.25", batch_size=20,
+                   inputs="spectrogram:rate=8000,seconds=0.25,hop=0.02", augment=())  # fmt: skip
+    run("speakers", path, "--folds", 0, 3, "--epochs", 6)
+    found = json.loads(path.with_name("fsdd_speakers.json").read_text())
+    assert statistics.mean(one["accuracy"] for one in found.values()) > 0.5  # guessing: 0.1
+    assert [one["n"] for one in found.values()] == [40, 40]
+
+
+def test_series_of_the_archive(run: Run, tmp_path: Path) -> None:
+    random, folder = np.random.default_rng(0), tmp_path / "GunPoint"
+    folder.mkdir()
+    for part, count in (("TRAIN", 30), ("TEST", 60)):
+        waves = [np.sin(np.arange(50) / random.uniform(2, 3) + random.uniform(0, 6)) for _ in range(count)]
+        rows = [[k % 2, *(np.sign(wave) if k % 2 else wave) + 0.1 * random.normal(size=50)]
+                for k, wave in enumerate(waves)]  # fmt: skip
+        (folder / f"GunPoint_{part}.tsv").write_text("\n".join("\t".join(map(str, row)) for row in rows))
+    run("ucr", tmp_path, "--out", tmp_path, "--sets", "GunPoint", "--networks", "ts_fcn", "--updates", 150)
+    found = json.loads((tmp_path / "ucr.json").read_text())["results"]["GunPoint ts_fcn"]
+    assert found["accuracy"] > 90  # guessing: 50
+    assert f"| GunPoint | 60 | `ts_fcn` | {found['accuracy']:.1f} |" in (tmp_path / "ucr.md").read_text()
+
+
+def test_a_frame_does_not_tell_the_motion(run: Run, tmp_path: Path, mnist: Path) -> None:
+    run("single_frame", f"moving:{mnist}", "--out", tmp_path, "--seeds", 1, "--clips", 2000)
+    found = json.loads((tmp_path / "single_frame.json").read_text())
+    (one,), (three,) = (found[name] for name in ("one frame", "three frames as channels"))
+    assert one["accuracy"] < 0.18  # guessing: 0.125
+    assert three["accuracy"] > 0.5
+
+
+def test_noise_is_removed_and_colors_are_compared(run: Run, tmp_path: Path) -> None:
+    """Photographs of soft blobs. That colors are learned tests/tasks/test_colorize.py shows; here the script runs."""
+    random, photos = np.random.default_rng(0), tmp_path / "photos"
+    photos.mkdir()
+    for k in range(40):
+        light = np.asarray(Image.fromarray(random.uniform(0, 1, (4, 4)).astype(np.float32)).resize((32, 32)))
+        rgb = np.stack([255 * light, 255 * light, 200 - 150 * light], -1)
+        Image.fromarray(rgb.clip(0, 255).astype(np.uint8)).save(photos / f"{k}.png")
+    small = {"data": f"photos:{photos}", "image_size": 32, "batch_size": 5, "augment": ("flip",)}
+    models = {"denoise": "denoising_unet:width=0.125,residual=true", "colorize": "colorization:width=0.06"}
+    from striate.cli import main
+
+    for name, epochs in (("denoise", 40.0), ("colorize", 2.0)):
+        path = shorter(name, tmp_path, model=models[name], epochs=epochs, validation=0.0, **small)
+        main(["train", str(path), "--out", str(tmp_path / name)])
+        (folder,) = (tmp_path / name).iterdir()
+        run(name, folder, "--out", tmp_path)
+        assert (tmp_path / f"{name}.png").stat().st_size > 5_000
+    methods = json.loads((tmp_path / "denoise.json").read_text())["methods"]
+    (colored,) = json.loads((tmp_path / "colorize.json").read_text()).values()
+    assert methods["ours"]["psnr"] > methods["noisy"]["psnr"] + 5
+    assert colored["n"] == 8
+    assert 0 < colored["network"]["auc"] < 1
+
+
+def test_digits_of_many_sizes(run: Run, tmp_path: Path) -> None:
+    run("many_scales", "digits", "--epochs", 15, "--canvases", 4, "--out", tmp_path)
+    found = json.loads((tmp_path / "many_scales.json").read_text())
+    one, pyramid = (found["by magnification"][name] for name in ("one scale", "pyramid"))
+    assert statistics.mean(row["named"] for row in pyramid.values()) > 0.6
+    assert one["3"]["named"] < 0.3 < pyramid["3"]["named"]
+    assert found["greatest difference to the converted network"] < 1e-5
+    assert (tmp_path / "many_scales.png").stat().st_size > 5_000
