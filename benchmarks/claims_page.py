@@ -22,6 +22,7 @@ class Row(NamedTuple):
 
 
 SHARE = "{:.2%}"
+CAMVID = "SegNet, 29 M parameters, from VGG-16's weights, 3,433 images: 71.2 %, 60.1 % (its paper)"
 ROWS = [
     Row("image classification", "digits", {"accuracy": SHARE}),
     Row("image classification", "mnist", {"accuracy": SHARE}, "LeNet-5: 99.05 % (LeCun et al. 1998)"),
@@ -36,6 +37,8 @@ ROWS = [
     Row("segmentation", "roads_segnet", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
     Row("segmentation", "roads_fcn8s", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
     Row("segmentation", "roads_dilated", {"mean_accuracy": SHARE, "mean_iou": SHARE}),
+    Row("segmentation", "camvid_unet", {"mean_accuracy": SHARE, "mean_iou": SHARE}, CAMVID),
+    Row("segmentation", "camvid", {"mean_accuracy": SHARE, "mean_iou": SHARE}, CAMVID),
     Row("points of a face", "faces", {"error": "{:.2f} pixels", "median": "{:.2f}"},
         "1.6, 1.5, 1.4 pixels (15 points, 7,049 faces)"),
     Row("steering", "steering", {"angle_error": "{:.3f}°", "r2": "{:.3f}"}),
@@ -102,7 +105,23 @@ def claims_table() -> str:
 
 def others() -> list[str]:
     """Rows of scripts that are no recipe files."""
-    lines = []
+    restoration = ROOT / "docs" / "restoration"
+    denoised, colored = (json.loads((restoration / f"{name}.json").read_text()) for name in ("denoise", "colorize"))
+    levels = [f"{name} {one['psnr']:.2f}" for name, one in denoised["methods"].items() if name != "ours"]
+    one = next(iter(colored.values()))
+    areas = [
+        f"{one[key]['name']}: {one[key]['balanced_auc']:.1%}, {one[key]['auc']:.1%}"
+        for key in ("network", "mean_color", "grey")
+    ]
+    ucr = (ROOT / "recipes" / "ucr.md").read_text().splitlines()[-1].removesuffix(".")
+    lines = [
+        f"| denoising | [denoise](../recipes/denoise.yaml) | {denoised['methods']['ours']['psnr']:.2f} dB | "
+        f"dB: {'; '.join(levels)} | 1 | |",
+        f"| colorization | [colorize](../recipes/colorize.yaml) | AuC balanced, plain: {areas[0]} | "
+        f"{'; '.join(areas[1:])} | 1 | |",
+        f"| time series | [ucr](../recipes/ucr.py) | accuracies of two networks on ten sets: {ucr} | "
+        "[set by set](signals.md) | 20 | |",
+    ]
     if found := read("window_classifier"):
         scores = found["scores"]["corrected"]
         lines.append(
