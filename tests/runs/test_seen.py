@@ -101,7 +101,7 @@ def test_intervals_say_what_they_are_over(pets: Path, tmp_path: Path, capsys: py
     main(["evaluate", str(folder), "--resamples", "10", "--device", "cpu"])
     assert said["intervals_over"] in " ".join(capsys.readouterr().out.split())
     found = evaluate_run(folder, f"fsdd:{tmp_path / 'others'}", device="cpu", resamples=10)
-    assert found.intervals_over == "2 groups of 20 items"
+    assert found.intervals_over == "2 groups (20 items in all): too narrow, since so few groups were drawn from"
 
 
 def test_a_single_item_has_no_intervals(run_folder: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from striate.train import averaged, evaluate, evaluating, find_device
 
 # Items to score, the names of files that were left out, and notes.
 Chosen = tuple[Items, tuple[str, ...], tuple[str, ...]]
+ENOUGH = 10  # groups; intervals drawn from fewer hold less often than they should
 # What the model says of an item, and the units that it was given; or why the item cannot be read.
 Answer = tuple[Result, Tensor] | InputError
 
@@ -62,9 +63,9 @@ def evaluate_run(
     Of the source that the model was trained on, and unchanged since, these are the items of its own test part. Of any
     other, items that it was trained on are left out, wherever they lie; `notes` say how many.
     With `resamples`, say 1000, every measure gets an interval that should hold 95 % of the time: over items, or over
-    groups of them where the source has any. Over the items of a single group they are too narrow, and `intervals_over`
-    says so. Of several runs the mean of their outputs is scored (see `load`), on the test items of the first that none
-    of them was trained on.
+    groups of them where the source has any. Over fewer than ten groups, or the items of a single one, they are too
+    narrow, and `intervals_over` says so. Of several runs the mean of their outputs is scored (see `load`), on the test
+    items of the first that none of them was trained on.
 
     Files that cannot be read raise InputError, or are left out with `skip_corrupt` and named. Raises InputError for a
     folder without a model, for data whose classes the model does not know, and where the run's own data has changed
@@ -101,7 +102,8 @@ def _independent(items: Items) -> tuple[Tensor | None, str]:
         return None, count
     units = len(set(items.groups.tolist()))
     if units > 1:
-        return items.groups, f"{units:,} groups of {count}"
+        few = ": too narrow, since so few groups were drawn from" if units < ENOUGH else ""
+        return items.groups, f"{units:,} groups ({count} in all){few}"
     return None, f"the {count} of one group: too narrow, since items of a group are alike"
 
 
