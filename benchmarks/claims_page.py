@@ -131,16 +131,17 @@ def others() -> list[str]:
         )
     if found := read("many_scales"):
         ways = found["by magnification"]
-        told = {
+        shares = {
             (way, key): ", ".join(f"{row[key]:.0%}" for row in rows.values())
             for way, rows in ways.items()
             for key in ("named", "voted")
         }
         lines.append(
             f"| digits of {', '.join(ways['pyramid'])} times the size on canvases | "
-            f"[many_scales](../recipes/many_scales.py) | found and named by the pyramid: {told['pyramid', 'named']}; "
-            f"by one scale: {told['one scale', 'named']}; with most votes of the pyramid: {told['pyramid', 'voted']}; "
-            f"of one scale: {told['one scale', 'voted']} | | 1 | {found['processor_seconds']:,.0f} |"
+            f"[many_scales](../recipes/many_scales.py) | found and named by the pyramid: {shares['pyramid', 'named']}; "
+            f"by one scale: {shares['one scale', 'named']}; with most votes of the pyramid: "
+            f"{shares['pyramid', 'voted']}; of one scale: {shares['one scale', 'voted']} | | 1 | "
+            f"{found['processor_seconds']:,.0f} |"
         )
     if found := read("fsdd_speakers"):
         values = [row["accuracy"] for row in found.values()]

@@ -90,7 +90,7 @@ def backgrounds(digits: torch.Tensor, count: int, random: np.random.Generator) -
             near = ((top + bottom - SIDE) / 2 + random.normal(0, bottom - top) / 2,
                     (left + right - SIDE) / 2 + random.normal(0, right - left) / 2)  # fmt: skip
             y, x = (
-                min(max(round(at if k % 2 else random.uniform(0, room)), 0), room - SIDE)
+                min(max(round(at if k % 2 else random.uniform(0, room - SIDE)), 0), room - SIDE)
                 for at, room in zip(near, SPACE, strict=True)
             )
             crop = torch.tensor([[x, y, x + SIDE, y + SIDE]]).expand(5, -1)
@@ -99,7 +99,7 @@ def backgrounds(digits: torch.Tensor, count: int, random: np.random.Generator) -
     return torch.stack(found[:count])
 
 
-def train(train: Items, test: Items, epochs: float) -> tuple[nn.Module, Any]:
+def learned(train: Items, test: Items, epochs: float) -> tuple[nn.Module, Any]:
     """The trained network and its preprocessing."""
     random, parts = np.random.default_rng(0), []
     for items in (train, test):
@@ -186,7 +186,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a folder for both files")
     options = parser.parse_args()
     data, began = load_data(options.data, validation=0.0), time.process_time()
-    model, pictures = train(data.train, data.test, options.epochs)
+    model, pictures = learned(data.train, data.test, options.epochs)
     seconds = time.process_time() - began
     tested, labels = as_crops(data.test.inputs), data.test.targets
     random = np.random.default_rng(1)

@@ -67,6 +67,7 @@ def test_any_text_is_a_recipe_or_an_input_error(tmp_path_factory: pytest.TempPat
 def test_an_image_size_may_be_height_and_width(tmp_path: Path) -> None:
     recipe = Recipe.read(written(tmp_path, "image_size: 180x240"))
     assert (recipe.image_size, read_sides(recipe.image_size or 0)) == ("180x240", (180, 240))
+    assert read_sides(Recipe.read(written(tmp_path, "image_size: '64'")).image_size or 0) == (64, 64)
 
 
 def test_what_a_file_leaves_out_has_the_default(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ OUT_OF_RANGE = [
     *(("channels", value, "1 or 3") for value in (0, 2)),
     *(
         ("image_size", value, "a side of at least 1, or height and width, as 180x240")
-        for value in (0, -1, "big", "64", "64,48", "0x64", "64x", "64x64x3")
+        for value in (0, -1, "big", "64,48", "0x64", "64x", "64x64x3", "٣x٤")
     ),
 ]
 

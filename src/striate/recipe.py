@@ -232,13 +232,13 @@ def read_sides(size: int | str | Sequence[int], what: str = "image size") -> tup
     >>> read_sides(64), read_sides("180x240")
     ((64, 64), (180, 240))
     """
-    found = re.fullmatch(r"(\d+)x(\d+)", size) if isinstance(size, str) else None
-    sides = found.groups() if found else size if isinstance(size, list | tuple) else (size, size)
-    whole = all(type(side) is int for side in sides) or found is not None
-    if not whole or len(sides) != 2 or min(map(int, sides)) < 1:
+    sides: Sequence[Any] = size if isinstance(size, list | tuple) else (size, size)
+    if isinstance(size, str) and re.fullmatch("[0-9]+(x[0-9]+)?", size):
+        sides = ([int(side) for side in size.split("x")] * 2)[:2]
+    if len(sides) != 2 or not all(type(side) is int and side >= 1 for side in sides):
         expected = "a side of at least 1, or height and width, as 180x240"
         raise InputError(f"{what} is out of range", expected=expected, got=size)
-    height, width = map(int, sides)
+    height, width = sides
     return height, width
 
 

@@ -46,6 +46,9 @@ def test_words_of_any_script_keep_their_letters() -> None:
     """Python's own split is the other way to cut these texts, which have blanks between words and nothing else."""
     text = "größer schöne Škoda ВОЙНА мир हिन्दी ไทย ١٢٣ ναί"
     assert split_words(text) == text.lower().split()
+    assert split_words("Donau\u00addampf क\u200d्ष می\u200cخواهم a\u200bb") == [
+        "donaudampf", "क\u200d्ष", "می\u200cخواهم", "a", "b",
+    ]  # fmt: skip
     assert split_words("cafe\u0301 — isn’t «déjà»") == ["café", "is", "n't", "déjà"]
     assert Words.fit((text,), reading(1))[1].vocabulary == tuple(sorted(text.lower().split()))
     assert Words.fit(("größer",), reading(1), alphabet="ascii")[1].vocabulary == ("er", "gr")

@@ -64,9 +64,9 @@ def test_what_must_not_be_mixed(run_folder: Path, files: list[Path], tmp_path: P
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match=r"cannot write .*file.*Choose another --out"):
         answer_files(model, card, files, tmp_path / "file")
-    with pytest.raises(InputError, match="no such image: .*nowhere"):
+    with pytest.raises(InputError, match="no such file or folder: .*nowhere"):
         answer_files(model, card, [*files, tmp_path / "nowhere.png"], tmp_path / "out2", batch_size=1)
-    assert len((tmp_path / "out2" / LINES).read_text().splitlines()) == len(files)  # nothing is lost
+    assert not (tmp_path / "out2").exists()  # it is told before anything is computed
 
 
 def test_interrupted_anywhere_the_bytes_are_the_same(run_folder: Path, tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_a_broken_file_among_others(tmp_path: Path) -> None:
     answer_files(Sums(), card, files, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "new")
     files[2].unlink()
-    (line,) = answer_files(Sums(), card, files[2:3], None, skip_corrupt=True)
-    assert line["error"] == f"no such image: {files[2]}. Check the path."
+    with pytest.raises(InputError, match=f"no such file or folder: {files[2]}. Check the path."):
+        answer_files(Sums(), card, files[2:3], None, skip_corrupt=True)
 
 
 def test_a_letter_that_is_no_base_costs_its_windows(tmp_path: Path) -> None:
@@ -207,6 +207,48 @@ def test_a_letter_that_is_no_base_costs_its_windows(tmp_path: Path) -> None:
     track = [row.split("\t")[1:3] for row in (tmp_path / "out" / "bound.bedGraph").read_text().splitlines()[1:]]
     covered = {place for start, end in track for place in range(int(start), int(end))}
     assert covered == set(range(25)) - {12, 13}
+
+
+def test_tracks_are_those_of_the_lines(tmp_path: Path) -> None:
+    """One for all sequences, or one a file where names meet; none stays that nothing stands behind any more."""
+    card, files, out = card_of(Bases(4), "bound"), [tmp_path / "a.fa", tmp_path / "b.fa"], tmp_path / "out"
+    for file, name in zip(files, ("chr1", "chr2"), strict=True):
+        file.write_text(f">{name}\nACGTACGT\n")
+    answer_files(Sums(), card, files, out)
+    assert [path.name for path in out.glob("*.bedGraph")] == ["bound.bedGraph"]
+    files[1].write_text(">chr1\nTTTTTTTT\n")
+    answer_files(Sums(), card, files, out)
+    tracks = sorted(out.glob("*.bedGraph"))
+    assert [path.name[-13:] for path in tracks] == ["a.fa.bedGraph", "b.fa.bedGraph"]
+    assert all([row[:4] for row in path.read_text().splitlines()[1:]] == ["chr1"] * 3 for path in tracks)
+    (out / "own.bedGraph").write_text("chr1\t0\t1\t1\n")
+    for file in files:
+        file.write_text(">chr1\nACGT\n")
+    answer_files(Sums(), card, files, out)
+    assert [path.name for path in out.glob("*.bedGraph")] == ["own.bedGraph"]
+
+
+def test_tables_of_series_line_by_line(tmp_path: Path) -> None:
+    card, file, said = card_of(Series(1, 3), "yes", "no"), tmp_path / "a.tsv", []
+    file.write_text("?\t1\t2\t4\n1\t\t2\t3\n2\t3\t1\t2\n")
+    lines = answer_files(Sums(), card, [file], tmp_path / "out", skip_corrupt=True, say=said.append)
+    assert [line.get("error", "") != "" for line in lines] == [False, True, False]
+    assert lines[1]["error"].startswith(f"a time series: {file}, line 2: expected a label, then values, got an empty")
+    assert said == [f"{file} is a table: the first value of each line is taken for its label"]
+    file.write_text("1\t2\t4\n")
+    (line,) = answer_files(Sums(), card, [file], tmp_path / "out", say=said.append)
+    assert line["file"] == str(file)
+    assert said[1:] == [
+        f"{file} is one series, without a label",
+        "answers removed, of items that are no longer in their files: 3",
+    ]
+
+
+def test_answers_are_not_written_among_the_files(files: list[Path], tmp_path: Path) -> None:
+    card = card_of(Pictures((1, 8, 8), (0.5,), (0.25,)), "yes", "no")
+    for given in (files[0], tmp_path):
+        with pytest.raises(InputError, match=f"would be written among the files .*: {tmp_path}. Choose another"):
+            answer_files(Sums(), card, [given], tmp_path)
 
 
 def test_a_folder_is_the_files_in_it(files: list[Path], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from striate.runs import (
     write_report,
 )
 from striate.runs.pictures import find_mistakes
+from striate.runs.record import load_recipe_data
 from striate.train import averaged, fit
 from striate.zoo.cifar_fast import whitening
 
@@ -196,3 +197,10 @@ def test_a_network_computes_what_it_prepares_from_training_images() -> None:
     session = open_session(replace(RECIPE, model="cifar_fast:width=0.125"))
     images = session.data.preprocess.normalize(session.data.train.inputs)
     torch.testing.assert_close(session.model.whiten.weight[:4], whitening(images, 2))
+
+
+def test_the_image_size_of_the_inputs_goes_before_that_of_the_network() -> None:
+    recipe = Recipe(model="cifar_fast:width=0.1", data="digits", inputs="pictures:image_size=16x24")
+    assert load_recipe_data(recipe).preprocess.shape[1:] == (16, 24)
+    with pytest.raises(InputError, match="two image sizes: pictures:.*: got 32 and 16x24. Give one of them"):
+        load_recipe_data(replace(recipe, image_size=32))

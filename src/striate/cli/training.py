@@ -260,8 +260,10 @@ def show_training(steps: Generator[Step, None, None], epochs: float) -> bool:
 
 def describe_epoch(step: Step) -> str:
     """One line on an epoch."""
+    from striate.tasks import spell
+
     parts = [f"epoch {step.epoch:>4}", f"loss {step.train_loss:.4f}"]
-    parts += [f"validation {name} {value:.4f}" for name, value in (step.validation or {}).items()]
+    parts += [f"validation {spell(name)} {value:.4f}" for name, value in (step.validation or {}).items()]
     return "  ".join([*parts, f"learning rate {step.learning_rate:.2g}"])
 
 

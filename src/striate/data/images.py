@@ -337,8 +337,8 @@ def sizes_of(files: Sequence[Path]) -> Int64[Tensor, "n 2"]:
         try:
             with Image.open(file) as picture:
                 size = (picture.height, picture.width)
-                # What stands before the pixels: a PNG's own method decodes them all to look behind.
-                sideways = Image.Image.getexif(picture).get(0x0112) in SIDEWAYS
+                # What stands before the pixels: a PNG's own method decodes them all to look behind. Pillow turns TIFFs.
+                sideways = picture.format != "TIFF" and Image.Image.getexif(picture).get(0x0112) in SIDEWAYS
         except Exception:  # decoding it says what is wrong
             continue
         sizes[number] = torch.tensor(size[::-1] if sideways else size)

@@ -24,6 +24,7 @@ from striate.data.splits import Positions, fold_of, split
 from striate.data.volumes import Volumes
 from striate.errors import InputError
 from striate.recipe import read_sides
+from striate.registry import parse_spec
 from striate.shapes import Tensor
 
 
@@ -89,7 +90,7 @@ def load_data(
 
     reading = Reading(spec, train, skip_corrupt, cache, progress, listing.names)
     given = listing
-    size = read_sides(image_size) if image_size is not None else None
+    size = _size(image_size, inputs or entry.inputs)
     listing, broken = _from_files(listing, size, channels, reading)
     stored, fitted, corrupt = fit_input(
         inputs or entry.inputs, entry.kind, listing.inputs, reading, image_size=size, channels=channels
@@ -188,6 +189,15 @@ def _renamed(spec: str, listing: Listing, meaning: Meaning) -> Listing:
     known = (listing.targets >= 0) & (listing.targets < len(order))
     numbers = order[torch.where(known, listing.targets.long(), 0)].to(listing.targets.dtype)
     return replace(listing, targets=torch.where(known, numbers, listing.targets), meaning=meaning)
+
+
+def _size(given: int | str | Sequence[int] | None, inputs: str) -> tuple[int, int] | None:
+    """Height and width as asked for, of the data or among the options of the kind of input."""
+    own = parse_spec(inputs)[1].get("image_size")
+    sizes = {read_sides(size) for size in (given, own) if size is not None}
+    if len(sizes) > 1:
+        raise InputError("two image sizes", where=inputs, got=f"{given} and {own}", fix="Give one of them.")
+    return sizes.pop() if sizes else None
 
 
 def _from_files(

@@ -191,7 +191,7 @@ def _looked_up(stored: npt.NDArray[Any], legend: Legend, where: str) -> Mask:
         if colors:
             strip = strip.astype(np.int64)
             strip = (strip[..., 0] << 16) + (strip[..., 1] << 8) + strip[..., 2]
-        if colors or strip.min() < 0:
+        if colors or strip.min() < 0 or strip.max() > 0xFFFF:  # a count for each value would be too many
             found, places, counts = np.unique(strip, return_inverse=True, return_counts=True)
             strip = places.reshape(strip.shape)
         else:

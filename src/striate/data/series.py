@@ -87,11 +87,19 @@ class Series(Input):
         """
         if file.suffix.lower() != ".tsv" or self.rows > 1:
             return super().expand(file)
-        lines = read_lines(file)
-        filled = [line for line in lines if line.strip()]
-        if len(filled) == 1 and len(filled[0].replace(",", " ").split()) <= self.length:
+        lines = {f"{file}, line {k}": line for k, line in enumerate(read_lines(file), 1) if line.strip()}
+        if len(lines) == 1 and len(next(iter(lines.values())).replace(",", " ").split()) <= self.length:
             return super().expand(file)
-        return [(row.where, Entry(row.series, row.where)) for row in read_rows("\n".join(lines), str(file))]
+        return [(where, _entry(line, where)) for where, line in lines.items()]
+
+    def notes(self, raw: Sequence[Any]) -> tuple[str, ...]:
+        """How each .tsv of a user is taken."""
+        tables = dict.fromkeys(item.where.rpartition(", ")[0] for item in raw if isinstance(item, Entry))
+        alone = [item for item in raw if isinstance(item, Path) and item.suffix.lower() == ".tsv" and self.rows == 1]
+        return (
+            *(f"{file} is a table: the first value of each line is taken for its label" for file in tables),
+            *(f"{file} is one series, without a label" for file in alone),
+        )
 
     def read(self, item: Any) -> Float[Tensor, "c t"]:
         """A series (an array or a tensor, c t or t; or a text file with a row a channel), NaN where it is filled up."""
@@ -218,33 +226,42 @@ def read_rows(text: str, where: str) -> list[Row]:
     >>> [(row.label, row.series.tolist()) for row in read_rows("1\\t0.5\\t0.25\\n2\\t1\\tNaN\\n", "a set")]
     [(1.0, [[0.5, 0.25]]), (2.0, [[1.0]])]
     """
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip():
-            continue
-        place = f"{where}, line {number}"
-        # A tab may end the line; one at its beginning stands behind a label that is not there.
-        cells = line.removesuffix("\t").split("\t" if "\t" in line else "," if "," in line else None)
-        if empty := [column for column, cell in enumerate(cells, 1) if not cell.strip()]:
-            got, fix = f"an empty column {empty[0]}", "Write NaN for a missing value." if empty[0] > 1 else ""
-            raise InputError("a time series", where=place, expected="a label, then values", got=got, fix=fix)
-        try:
-            label, *values = map(float, cells)
-        except ValueError:
-            wrong = next(cell for cell in cells if not _is_number(cell))
-            raise InputError("a time series", where=place, expected="numbers", got=repr(wrong)) from None
-        if not math.isfinite(label):
-            raise InputError("a time series without a label", where=place, expected="a number in the first column")
-        while values and math.isnan(values[-1]):
-            values.pop()
-        if not values:
-            raise InputError("a time series without values", where=place, expected="values after the label")
-        if any(map(math.isinf, values)):
-            raise InputError("a time series has a value that is infinite", where=place)
-        rows.append(Row(place, label, torch.tensor([values])))
-    if not rows:
+    lines = {f"{where}, line {number}": line for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+    if not lines:
         raise InputError("a file without time series", where=where, expected="a label and values a line")
-    return rows
+    return [_read_row(line, place) for place, line in lines.items()]
+
+
+def _entry(line: str, place: str) -> Entry | InputError:
+    """The series of a line, whose label is not looked at; or why it cannot be read."""
+    try:
+        return Entry(_read_row(line, place, labeled=False).series, place)
+    except InputError as error:
+        return error
+
+
+def _read_row(line: str, place: str, *, labeled: bool = True) -> Row:
+    # A tab may end the line; one at its beginning stands behind a label that is not there.
+    cells = line.removesuffix("\t").split("\t" if "\t" in line else "," if "," in line else None)
+    if not labeled:
+        cells[0] = "0"
+    if empty := [column for column, cell in enumerate(cells, 1) if not cell.strip()]:
+        got, fix = f"an empty column {empty[0]}", "Write NaN for a missing value." if empty[0] > 1 else ""
+        raise InputError("a time series", where=place, expected="a label, then values", got=got, fix=fix)
+    try:
+        label, *values = map(float, cells)
+    except ValueError:
+        wrong = next(cell for cell in cells if not _is_number(cell))
+        raise InputError("a time series", where=place, expected="numbers", got=repr(wrong)) from None
+    if not math.isfinite(label):
+        raise InputError("a time series without a label", where=place, expected="a number in the first column")
+    while values and math.isnan(values[-1]):
+        values.pop()
+    if not values:
+        raise InputError("a time series without values", where=place, expected="values after the label")
+    if any(map(math.isinf, values)):
+        raise InputError("a time series has a value that is infinite", where=place)
+    return Row(place, label, torch.tensor([values]))
 
 
 def _is_number(cell: str) -> bool:

@@ -50,10 +50,9 @@ def read_sound(file: str | Path | Packed) -> tuple[Float[Tensor, " t"], int]:
         got = "no such file" if missing else str(error).partition(": ")[2] or str(error)
         fix = "Check the path." if missing else "Convert it."
         raise InputError("cannot read the sound", where=file, got=got.rstrip("."), fix=fix) from None
-    if (short := SHORT.search(told)) and int(short[1]) < STREAMED:
+    if (short := SHORT.search(told)) and int(short[2]) + 1 < int(short[1]) < STREAMED:  # some count the byte that pads
         expected, got = (f"{int(count):,} bytes" for count in short.groups())
-        fix = "Copy it again, or leave such files out with skip_corrupt."
-        raise InputError("a recording was cut short", where=file, expected=expected, got=got, fix=fix)
+        raise InputError("a recording was cut short", where=file, expected=expected, got=got, fix="Copy it again.")
     if len(samples) == 0:
         raise InputError("a recording without samples", where=file)
     if not np.isfinite(samples).all():

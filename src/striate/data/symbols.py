@@ -108,7 +108,13 @@ class Symbols(Input):
 
 
 class _Separators(dict[int, str]):
-    """For str.translate: a blank for each character but letters, their marks, digits, ' ` and words of one sign."""
+    """For str.translate: a blank for each character but letters, their marks, digits, ' ` and words of one sign.
+
+    The soft hyphen leaves nothing, and (non-)joiners, which Indic and Persian words have inside, stay.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({0xAD: "", 0x200C: "\u200c", 0x200D: "\u200d"})
 
     def __missing__(self, code: int) -> str:
         character = chr(code)

@@ -60,12 +60,16 @@ def answer_files(
     """
     items = expand(card.preprocess, files, say)
     names = list(items)
+    if folder is not None:
+        _keep_apart(files, folder)
     for note in card.preprocess.notes([item for item in items.values() if not isinstance(item, InputError)]):
         say(note)
     if scale is not None:
         options["scale"] = scale  # what decides the answer like the task's own
     by = _identity(model, card, options) if folder is not None else ""
     done = _done(folder, by, items, say) if folder is not None else {}
+    if earlier := len(done.keys() - items.keys()):
+        say(f"answers of earlier calls that stay in {folder}: {earlier:,}")
     changed = {name for name in names if name in done and done[name].get("digest") != digest(name, items[name])}
     if changed:
         say(f"{len(changed):,} of {len(names):,} items have changed since and are answered again")
@@ -73,18 +77,14 @@ def answer_files(
     stems = {name: line["stem"] for name, line in done.items()}
     stems |= file_stems([name for name in names if name not in done], stems.values())
     for number, (name, mark, answer) in enumerate(_answers(model, card, items, left, batch_size, options), 1):
-        if isinstance(answer, InputError):
-            if not skip_corrupt:
-                raise answer.or_skip()
-            line = {"error": str(answer), "row": {"error": str(answer)}}
-        else:
-            line = {**answer[0].json(), "row": answer[0].row()}
+        if isinstance(answer, InputError) and not skip_corrupt:
+            raise answer.or_skip()
+        before, done[name] = done.get(name, {}), {"file": name, **_told(answer)}
         if folder is not None:
-            _remove(folder, done.get(name, {}))
+            _remove(folder, before)
             saved = [] if isinstance(answer, InputError) else answer[0].save(folder, stems[name], answer[1])
-            line |= {"saved": [path.name for path in saved], "stem": stems[name], "digest": mark, "by": by}
-            _append(folder / LINES, {"file": name, **line})
-        done[name] = {"file": name, **line}
+            done[name] |= {"saved": [path.name for path in saved], "stem": stems[name], "digest": mark, "by": by}
+            _append(folder / LINES, done[name])
         if progress is not None:
             progress(number, len(left), "predicting")
     if folder is not None:
@@ -93,6 +93,13 @@ def answer_files(
         write_atomically(folder / TABLE, _table(lines).encode("utf-8", "surrogateescape"))
         write_tracks(lines, folder)
     return [done[name] for name in names]
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    """What a line says of an answer, or of why there is none."""
+    if isinstance(answer, InputError):
+        return {"error": str(answer), "row": {"error": str(answer)}}
+    return {**answer[0].json(), "row": answer[0].row()}
 
 
 def expand(preprocess: Input, files: Sequence[Path], say: Callable[[str], object]) -> dict[str, Any]:
@@ -110,6 +117,14 @@ def expand(preprocess: Input, files: Sequence[Path], say: Callable[[str], object
         items += found or [(str(file), InputError("a file without items", where=file))]
     check_names([name for name, _ in items])
     return dict(items)
+
+
+def _keep_apart(files: Sequence[Path], folder: Path) -> None:
+    """Raises InputError where what is written could take the place of what is read."""
+    for file in files:
+        if folder.resolve() == (file if file.is_dir() else file.parent).resolve():
+            fix = "Choose another --out, a folder inside it, say."
+            raise InputError("answers would be written among the files that they are about", where=folder, fix=fix)
 
 
 def _inside(preprocess: Input, path: Path, say: Callable[[str], object]) -> Sequence[Path]:
@@ -156,8 +171,7 @@ def _done(folder: Path, by: str, items: dict[str, Any], say: Callable[[str], obj
     if any(line["by"] != by for line in done.values()):
         fix = "Choose another --out, or remove this folder."
         raise InputError("the folder holds predictions of another model or with other options", where=folder, fix=fix)
-    files = {name.rpartition(", ")[0] for name, item in items.items() if isinstance(item, Entry)}
-    files |= {name for name, item in items.items() if isinstance(item, InputError)}
+    files = {name.rpartition(", ")[0] if isinstance(item, Entry) else name for name, item in items.items()}
     gone = [name for name in done if name not in items and not files.isdisjoint((name, name.rpartition(", ")[0]))]
     for name in gone:
         _remove(folder, done.pop(name))

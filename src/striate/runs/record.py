@@ -254,10 +254,11 @@ def absolute(spec: str) -> str:
 def load_recipe_data(recipe: Recipe, progress: Progress | None = None) -> Data:
     """The data of a recipe, split as it says, at the size that it and its network ask for."""
     entry = zoo.ARCHITECTURES[parse_spec(recipe.model)[0]]
+    own = parse_spec(recipe.inputs)[1] if recipe.inputs else {}
     return load_data(
         recipe.data,
         inputs=recipe.inputs,
-        image_size=recipe.image_size or _image_size(recipe, entry),
+        image_size=recipe.image_size or (None if "image_size" in own else _image_size(recipe, entry)),
         channels=recipe.channels,
         validation=recipe.validation,
         test=recipe.test,
