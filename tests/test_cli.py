@@ -184,7 +184,7 @@ def test_broken_files_are_left_out_of_predictions(
     main(["predict", str(run_folder), str(tmp_path), "--skip-corrupt"])
     said = capsys.readouterr()
     assert said.err.splitlines() == [
-        f"{tmp_path}: 2 files, and 1 others that are left alone: c.md",
+        f"{tmp_path}: 2 files; left alone: c.md",
         f"left out, cannot be read: {tmp_path / 'b.png'}",
         "files left out: 1",
     ]

@@ -257,7 +257,7 @@ def test_a_folder_is_the_files_in_it(files: list[Path], tmp_path: Path) -> None:
     (tmp_path / ".hidden.png").touch()
     lines = answer_files(Sums(), card, [tmp_path], None, say=said.append)
     assert [line["file"] for line in lines] == [str(files[k]) for k in (0, 1, 3)]
-    assert said == [f"{tmp_path}: 3 files, and 2 others that are left alone: b, notes.md"]
+    assert said == [f"{tmp_path}: 3 files; left alone: b, notes.md"]
     (tmp_path / "b" / "a.png").rename(tmp_path / "b" / "a.txt")
     match = (
         "a folder without files that the network reads: .*/b: expected files for pictures, got a.txt. Name the files"

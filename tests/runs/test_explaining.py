@@ -323,6 +323,21 @@ def test_items_inside_a_file(motif_run: tuple[Path, Path], tmp_path: Path, capsy
     assert Explain(run_folder=run, files=(file,))._command(file, 9).endswith(f"{file} --method all --first 10")
 
 
+def test_files_of_a_folder_are_explained(
+    run_folder: Path, digit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    for name in ("one", "two"):
+        shutil.copy(digit, folder / f"{name}{digit.suffix}")
+    (folder / "notes.md").write_text("no picture")
+    main(
+        ["explain", str(run_folder), str(folder), "--method", "gradient", "--first", "2", "--out", str(tmp_path / "x")]
+    )
+    assert f"{folder}: 2 files; left alone: notes.md" in " ".join(capsys.readouterr().err.split())
+    assert {path.parent.name for path in (tmp_path / "x").glob("*/index.html")} == {"one", "two"}
+
+
 def test_a_file_without_items_is_told(motif_run: tuple[Path, Path], tmp_path: Path, capsys) -> None:
     (tmp_path / "none.txt").write_text("")
     with pytest.raises(SystemExit):

@@ -30,7 +30,7 @@ class Explain:
     run_folder: Annotated[Positional[Path | None], tyro.conf.arg(metavar="[RUN]")] = None
     """Folder of a run."""
     files: Annotated[Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILES")] = ()
-    """What the network takes: images, recordings, texts ..."""
+    """What the network takes: images, recordings, texts ..., or folders of them."""
     method: tuple[str, ...] = ("all",)
     """Methods of the list, with options as in occlusion:patch=8,stride=4; all for one page with each that fits."""
     target: str | None = None
@@ -112,9 +112,11 @@ class Explain:
         specs_of(self.method)
 
     def _items(self, card: Card) -> list[tuple[str, Any, str]]:
-        """The first items of the files: name, item, and the command that explains it again."""
+        """The first items of the files, and of those in folders: name, item, and the command that explains it again."""
+        from striate.runs.answers import files_of
+
         items = []
-        for file in dict.fromkeys(self.files):
+        for file in dict.fromkeys(file for path in self.files for file in files_of(card.preprocess, path, say)):
             inside = card.preprocess.expand(file)
             if not inside:
                 raise InputError("nothing to explain", where=file, expected="at least one item", got="none")

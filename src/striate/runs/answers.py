@@ -109,7 +109,7 @@ def expand(preprocess: Input, files: Sequence[Path], say: Callable[[str], object
     items have one name.
     """
     items: list[tuple[str, Any]] = []
-    for file in (file for path in files for file in _inside(preprocess, path, say)):
+    for file in (file for path in files for file in files_of(preprocess, path, say)):
         try:
             found = preprocess.expand(file)
         except InputError as error:
@@ -127,7 +127,7 @@ def _keep_apart(files: Sequence[Path], folder: Path) -> None:
             raise InputError("answers would be written among the files that they are about", where=folder, fix=fix)
 
 
-def _inside(preprocess: Input, path: Path, say: Callable[[str], object]) -> Sequence[Path]:
+def files_of(preprocess: Input, path: Path, say: Callable[[str], object]) -> Sequence[Path]:
     """The file itself, or those in a folder that are for this kind of input, in order; hidden ones are left out."""
     if not path.exists():
         raise InputError("no such file or folder", where=path, fix="Check the path.")
@@ -142,7 +142,7 @@ def _inside(preprocess: Input, path: Path, say: Callable[[str], object]) -> Sequ
         fix = "Name the files, or the folders that hold them."
         raise InputError(what, where=path, expected=f"files for {kind}", got=others or "none", fix=fix)
     if others:
-        say(f"{path}: {len(files):,} files, and {len(inside) - len(files):,} others that are left alone: {others}")
+        say(f"{path}: {len(files):,} files; left alone: {others}")
     return files
 
 
