@@ -1,9 +1,10 @@
-"""The tables of docs/recipes.md and docs/techniques.md, from the JSON files of the recipes. Written by tables.py."""
+"""The tables of docs/recipes.md, docs/techniques.md and docs/restoration.md. Written by tables.py."""
 
 from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,8 @@ class Row(NamedTuple):
 
 
 SHARE = "{:.2%}"
+DENOISED = ("denoise", "denoise_cifar10")
+COLORED = {"colorize": "rare colors weigh more"}
 CAMVID = "SegNet, 29 M parameters, from VGG-16's weights, 3,433 images: 71.2 %, 60.1 % (its paper)"
 ROWS = [
     Row("image classification", "digits", {"accuracy": SHARE}),
@@ -49,6 +52,7 @@ ROWS = [
     Row("sound", "fsdd_waveform", {"accuracy": SHARE}),
     Row("DNA", "deepbind", {"auroc": "{:.4f}", "auprc": "{:.4f}"}, "AUROC 0.900 (a published notebook)"),
     Row("DNA, six factors at once", "deepsea", {"auroc": "{:.4f}", "auprc": "{:.4f}"}),
+    Row("DNA, six factors at once", "basset", {"auroc": "{:.4f}", "auprc": "{:.4f}"}),
     Row("raw audio", "wavenet", {"bits_per_sample": "{:.3f}", "previous": "{:.3f}", "unigram": "{:.3f}"}),
     Row("clips", "moving", {"accuracy": SHARE}),
     Row("volumes", "isbi_volume", {"mean_dice": SHARE, "mean_iou": SHARE}),
@@ -65,8 +69,6 @@ def read(name: str) -> dict[str, Any]:
 
 def trainings(stored: dict[str, Any]) -> list[dict[str, float]]:
     """The measures of each training."""
-    if "scores" in stored:  # recipes/places.py: all folds together
-        return [stored["scores"]]
     return [
         next(iter(run["parts"].values())) if "parts" in run else run["scores"] | run["scores"].get("regions", {})
         for run in stored.get("runs", [])
@@ -83,12 +85,11 @@ def told(row: Row) -> str | None:
     for key, form in row.measures.items():
         values = [one[key] for one in found if key in one]
         if values:
-            mean = form.format(statistics.mean(values))
-            several = f" ({form.format(min(values))} to {form.format(max(values))})" if len(values) > 1 else ""
+            mean, least, most = (form.format(function(values)) for function in (statistics.mean, min, max))
+            several = "" if least == most else f" ({least} to {most})"
             words.append(f"{spell(key)}: {mean}{several}")
-    spent = [stored, *stored.get("runs", [])]
-    seconds = [run["processor_seconds"] for run in spent if "processor_seconds" in run]
-    folds = len(stored["folds"]) if "folds" in stored else len(found)
+    seconds = [run["processor_seconds"] for run in stored["runs"] if "processor_seconds" in run]
+    folds = sum(len(run.get("folds", [run])) for run in stored["runs"])
     time = f"{statistics.median(seconds):,.0f}" if seconds else ""
     link = f"[{row.name}](../recipes/{row.name}.yaml)"
     return f"| {row.task} | {link} | {'; '.join(words)} | {row.asked} | {folds} | {time} |"
@@ -105,20 +106,10 @@ def claims_table() -> str:
 
 def others() -> list[str]:
     """Rows of scripts that are no recipe files."""
-    restoration = ROOT / "docs" / "restoration"
-    denoised, colored = (json.loads((restoration / f"{name}.json").read_text()) for name in ("denoise", "colorize"))
-    levels = [f"{name} {one['psnr']:.2f}" for name, one in denoised["methods"].items() if name != "ours"]
-    one = next(iter(colored.values()))
-    areas = [
-        f"{one[key]['name']}: {one[key]['balanced_auc']:.1%}, {one[key]['auc']:.1%}"
-        for key in ("network", "mean_color", "grey")
-    ]
     ucr = (ROOT / "recipes" / "ucr.md").read_text().splitlines()[-1].removesuffix(".")
     lines = [
-        f"| denoising | [denoise](../recipes/denoise.yaml) | {denoised['methods']['ours']['psnr']:.2f} dB | "
-        f"dB: {'; '.join(levels)} | 1 | |",
-        f"| colorization | [colorize](../recipes/colorize.yaml) | AuC balanced, plain: {areas[0]} | "
-        f"{'; '.join(areas[1:])} | 1 | |",
+        *map(denoised, DENOISED),
+        *map(colored, COLORED),
         f"| time series | [ucr](../recipes/ucr.py) | accuracies of two networks on ten sets: {ucr} | "
         "[set by set](signals.md) | 20 | |",
     ]
@@ -126,7 +117,8 @@ def others() -> list[str]:
         scores = found["scores"]["corrected"]
         lines.append(
             f"| a class for each window | [window_classifier](../recipes/window_classifier.py) | accuracy "
-            f"{scores['accuracy']:.2%}; scanned {found['ratio']:,.0f} times as fast as window by window, greatest "
+            f"{scores['accuracy']:.2%}; scanned {found['ratio']:,.0f} times as fast as window by window (measured on "
+            f"{found['scaled_from_rows']} rows of a slice), greatest "
             f"difference {found['greatest_difference']:.0e} | the same result | 1 | {found['train_seconds']:,.0f} |"
         )
     if found := read("many_scales"):
@@ -152,22 +144,6 @@ def others() -> list[str]:
             f"({least:.2%} to {greatest:.2%}) | | {len(values)} | {seconds:,.0f} |"
         )
     return lines
-
-
-def factors_table() -> str:
-    """docs/sequences.md's table: a network for each factor, and one network for all of them where it was trained."""
-    single, together = read("deepbind_factors"), read("deepsea").get("runs", [])[:1]
-    head = ["factor", "peaks in training", "`deepbind`: AUROC", "AUPRC", "accuracy", "seconds"]
-    head += ["one `deepsea`: AUROC", "AUPRC", "AUROC where nothing overlaps", "with peaks"] * len(together)
-    lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    for factor, found in single.items():
-        cells = [f"{found[key]:.3f}" for key in ("auroc", "auprc", "accuracy")] + [f"{found['processor_seconds']:.0f}"]
-        for run in together:
-            everything, apart = (part[factor] for part in run["labels"].values())
-            cells += [f"{everything['auroc']:.3f}", f"{everything['auprc']:.3f}", f"{apart['auroc']:.3f}"]
-            cells.append(f"{apart['support']}")
-        lines.append(f"| {factor} | {found['peaks']:,} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 def techniques_table() -> str:
@@ -213,38 +189,83 @@ def setting(stored: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     )
 
 
-def restoration_tables() -> str:
-    """docs/restoration.md's tables."""
-    folder = ROOT / "docs" / "restoration"
-    denoised, colored = (json.loads((folder / f"{name}.json").read_text()) for name in ("denoise", "colorize"))
-    setting, methods = denoised["setting"], denoised["methods"]
-    best = max(methods, key=lambda name: methods[name]["psnr"])
-    again = setting["seen_in_training"]
+def restored(name: str) -> dict[str, Any]:
+    """What is stored in docs/restoration."""
+    found: dict[str, Any] = json.loads((ROOT / "docs" / "restoration" / f"{name}.json").read_text())
+    return found
+
+
+def denoised(name: str) -> str:
+    """A line of the table of recipes."""
+    runs = restored(name)["runs"]
+    levels = {method: decibels(runs, method) for method in runs[0]["methods"]}
+    each = [run["methods"]["ours"]["psnr"] for run in runs]
+    several = f" ({min(each):.2f} to {max(each):.2f})" if len(each) > 1 else ""
+    others = "; ".join(f"{method} {level:.2f}" for method, level in levels.items() if method != "ours")
+    return (
+        f"| denoising | [{name}](../recipes/{name}.yaml) | {levels['ours']:.2f} dB{several} | dB: {others} | "
+        f"{len(runs)} | |"
+    )
+
+
+def colored(name: str) -> str:
+    """A line of the table of recipes, of the run's own test pictures."""
+    one = next(iter(restored(name).values()))
+    network, *others = (
+        f"{one[key]['name']}: {one[key]['balanced_auc']:.1%}, {one[key]['auc']:.1%}"
+        for key in ("network", "mean_color", "grey")
+    )
+    link = f"[{name}](../recipes/{name}.yaml)"
+    return f"| colorization | {link} | AuC balanced, plain: {network} | {'; '.join(others)} | 1 | |"
+
+
+def decibels(runs: Sequence[dict[str, Any]], method: str, measure: str = "psnr") -> float:
+    """The mean PSNR of a method; `psnr_unseen`: without the pictures of which another form was in training."""
+    return statistics.mean(run["methods"][method][measure] for run in runs)
+
+
+def denoising_table(name: str) -> list[str]:
+    """Every method on the test pictures of a recipe's runs."""
+    runs = restored(name)["runs"]
+    setting, again = runs[0]["setting"], [run["seen_in_training"] for run in runs]
+    best = max(runs[0]["methods"], key=lambda method: decibels(runs, method))
     lines = [
-        f"{setting['pictures']} photographs, {'x'.join(map(str, setting['shape'][1:]))}, {setting['noise']} noise of "
-        f"σ {setting['sigma']:g}; ours has {setting['parameters']:,} parameters. the third column is without "
-        f"the pictures of which another form is among the training pictures ({len(again)}).",
+        f"[{name}.yaml](../recipes/{name}.yaml): {setting['pictures']:,} test pictures of "
+        f"{'x'.join(map(str, setting['shape'][1:]))}, {setting['noise']} noise of σ {setting['sigma']:g}; ours has "
+        f"{setting['parameters']:,} parameters and learned from {setting['trained_on']:,} other pictures "
+        f"({len(runs)} training{'s' * (len(runs) > 1)}). Without: those of which another form is among the training "
+        f"pictures ({', '.join(map(str, again))}).",
         "",
         "| | PSNR, dB | without | SSIM | strength |",
         "|---|---|---|---|---|",
     ]
-    for name, one in methods.items():
-        rest = [value for k, value in enumerate(one["picture_psnr"]) if k not in again]
-        value = f"**{one['psnr']:.2f}**" if name == best else f"{one['psnr']:.2f}"
-        strength = one.get("strength", "")
-        lines.append(f"| {name} | {value} | {statistics.mean(rest):.2f} | {one['ssim']:.3f} | {strength} |")
+    for method in runs[0]["methods"]:
+        value = f"{decibels(runs, method):.2f}"
+        similar = statistics.mean(run["methods"][method]["ssim"] for run in runs)
+        strengths = dict.fromkeys(run["methods"][method].get("strength", "") for run in runs)
+        shown, unseen = f"**{value}**" if method == best else value, decibels(runs, method, "psnr_unseen")
+        lines.append(f"| {method} | {shown} | {unseen:.2f} | {similar:.3f} | {', '.join(strengths)} |")
+    return lines
+
+
+def restoration_tables() -> str:
+    """docs/restoration.md's tables."""
+    lines: list[str] = []
+    for name in DENOISED:
+        lines += [*denoising_table(name), ""]
     lines += [
-        "",
         "Shares in %, AuC balanced over the colors that occur and plain; shares of the pixels within ΔE:",
         "",
         "| pictures | answer | AuC balanced | AuC | within ΔE 5 | 10 | 20 | PSNR, dB |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for title, found in colored.items():
-        for key in ("network", "mean_color", "grey"):
-            one = found[key]
+    measured = {name: restored(name) for name in COLORED}
+    for title, found in measured["colorize"].items():
+        answers = {f"network, {how}": measured[name][title]["network"] for name, how in COLORED.items()}
+        answers |= {found[key]["name"]: found[key] for key in ("mean_color", "grey")}
+        for number, (answer, one) in enumerate(answers.items()):
             shares = [one["balanced_auc"], one["auc"], *one["within"].values()]
             cells = [f"{100 * share:.1f}" for share in shares]
-            what = f"{title} ({found['n']:,})" if key == "network" else ""
-            lines.append(f"| {what} | {one['name']} | {' | '.join(cells)} | {one['psnr']:.1f} |")
+            what = "" if number else f"{title} ({found['n']:,})"
+            lines.append(f"| {what} | {answer} | {' | '.join(cells)} | {one['psnr']:.1f} |")
     return "\n".join(lines)

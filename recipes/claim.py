@@ -2,8 +2,8 @@
 
     python recipes/claim.py recipes/mnist.yaml [--seeds 5] [--data mnist:PATH]
     python recipes/claim.py recipes/cifar10.yaml --seeds 2 --hold-out 5000 [--runs FOLDER]
-    python recipes/claim.py recipes/char_cnn.yaml --folds 0
-    python recipes/claim.py recipes/deepsea.yaml --seeds 1 --apart 40
+    python recipes/claim.py recipes/char_cnn.yaml --folds 0 1
+    python recipes/claim.py recipes/deepsea.yaml --seeds 2 --apart 40
 
 The first line of a recipe stays; the comment lines after it are the claim. Nothing in them is typed by hand. A seed
 that is in the JSON file already, of the same recipe, is not trained again. Of a recipe with folds, the folds are
@@ -23,7 +23,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,20 @@ def run(
     if apart:
         found["labels"] = {name: {row.name: asdict(row) for row in score.per_class} for name, score in scores.items()}
     return found | {"curve": curve}
+
+
+def trained(session: Any) -> tuple[Any, dict[str, float]]:
+    """Train a session from start to end: its scores on the test part, its seconds."""
+    clock, processor = time.perf_counter(), time.process_time()
+    for _ in striate.fit(session.model, session.task, session.data, session.recipe):
+        pass
+    seconds = {
+        "seconds": round(time.perf_counter() - clock, 1),
+        "processor_seconds": round((time.process_time() - processor) / torch.get_num_threads(), 1),
+    }
+    tested, device = session.data.tested, next(session.model.parameters()).device
+    kept = evaluate(session.model, session.task, tested, session.data.preprocess, device)
+    return session.task.score(*kept), seconds
 
 
 def unlike(train: torch.Tensor, test: torch.Tensor, letters: int) -> torch.Tensor:
@@ -154,23 +168,21 @@ def write_head(path: Path, lines: list[str]) -> None:
     path.write_text("\n".join([first, *lines, *(line for line in rest if not line.startswith("#"))]) + "\n")
 
 
-def claim_of_run(run: Path, path: Path, lines: list[str]) -> None:
-    """Put a claim, with the seconds of its training, into the head of the recipe of which `run` is a run.
+def claim_of_runs(runs: Sequence[Path], path: Path, lines: list[str]) -> None:
+    """Put a claim, with the seconds of a training, into the head of the recipe of which the `runs` are runs.
 
-    A run with other settings (but for the seed, the device and the place of the data) leaves the file as it is.
+    Runs with other settings (but for the seed, the device and the place of the data) leave the file as it is.
     """
-    own, recipe = (completed(striate.Recipe.read(file)) for file in (run / "recipe.yaml", path))
-    differing = [
-        field.name
-        for field in fields(recipe)
-        if field.name not in ("data", "seed", "device", "workers")
-        and getattr(own, field.name) != getattr(recipe, field.name)
-    ]
-    if differing:
-        print(f"{path} is left as it is: the run has another {differing[0]}")
-        return
-    seconds = sum(line["seconds"] for line in read_metrics(run) if line["kind"] == "epoch")
-    write_head(path, [*lines, f"# Training: {seconds:,.0f} s by the clock."])
+    recipe = completed(striate.Recipe.read(path))
+    for own in (completed(striate.Recipe.read(run / "recipe.yaml")) for run in runs):
+        for field in fields(recipe):
+            free = field.name in ("data", "seed", "device", "workers")
+            if not free and getattr(own, field.name) != getattr(recipe, field.name):
+                print(f"{path} is left as it is: a run has another {field.name}")
+                return
+    seconds = [sum(line["seconds"] for line in read_metrics(run) if line["kind"] == "epoch") for run in runs]
+    median = "median " if len(runs) > 1 else ""
+    write_head(path, [*lines, f"# Training: {median}{statistics.median(seconds):,.0f} s by the clock."])
 
 
 def claim(path: Path, seeds: Iterable[int], data: str | None, hold_out: int, runs: Path | None, apart: int = 0) -> None:

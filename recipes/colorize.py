@@ -1,10 +1,10 @@
 """A trained colorizer beside one mean color and grey, with pictures of grey, ours and the truth.
 
     striate train recipes/colorize.yaml --data cifar10:PATH
-    python recipes/colorize.py runs/RUN --out docs/restoration [--photos FOLDER]
+    python recipes/colorize.py runs/RUN --out docs/restoration [--photos FOLDER] [--recipe recipes/colorize_alike.yaml]
 
-Writes FOLDER/colorize.json and colorize.png: the run's own test pictures and, with --photos, photographs at the same
-size; and the claim into the head of colorize.yaml.
+Writes FOLDER/NAME.json and NAME.png with the name of the recipe: the run's own test pictures and, with --photos,
+photographs at the same size; and the claim into the recipe's head.
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ import torch
 from matplotlib.figure import Figure
 
 import striate
-from claim import claim_of_run
+from claim import claim_of_runs
 from striate.data import Items, Meaning, open_items
 from striate.ops import lab_to_srgb
 from striate.runs.record import load_recipe_data
 from striate.train import evaluate, evaluating
 
-HEAD = Path(__file__).with_name("colorize.yaml")
 CPU = torch.device("cpu")
 OWN = "test pictures of the run"
 
@@ -69,7 +68,7 @@ def words(found: dict[str, Any], seed: int) -> list[str]:
     return [
         f"# Claim: balanced AuC: {', '.join(balanced)}; AuC: {', '.join(plain)}; on {found['n']:,} test pictures, "
         f"seed {seed}",
-        "# (python recipes/colorize.py RUN). Re-weighting the classes gives up plain AuC for rare colors.",
+        "# (python recipes/colorize.py RUN).",
     ]
 
 
@@ -77,6 +76,7 @@ def main() -> None:
     """Measure, write, draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run of recipes/colorize.yaml")
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("colorize.yaml"))
     parser.add_argument("--out", type=Path, default=Path("colorize"))
     parser.add_argument("--photos", type=Path, help="a folder of photographs")
     parser.add_argument("--shown", type=int, default=12, help="pictures to draw of each set")
@@ -94,9 +94,10 @@ def main() -> None:
         groups.append((title, colored(model, task, fitted, items.subset(range(min(options.shown, len(items)))))))
         print(title, scores.summary(), flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "colorize.json").write_text(json.dumps(results, indent=1) + "\n")
-    draw(groups).savefig(options.out / "colorize.png")
-    claim_of_run(options.run, HEAD, words(results[OWN], striate.Recipe.read(options.run / "recipe.yaml").seed))
+    (options.out / f"{options.recipe.stem}.json").write_text(json.dumps(results, indent=1) + "\n")
+    draw(groups).savefig(options.out / f"{options.recipe.stem}.png")
+    seed = striate.Recipe.read(options.run / "recipe.yaml").seed
+    claim_of_runs([options.run], options.recipe, words(results[OWN], seed))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -20,28 +19,16 @@ from typing import Any
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 warnings.simplefilter("ignore")
 
-import torch
-
 import striate
-from striate.train import evaluate
+from claim import trained
 
 
 def train(recipe: striate.Recipe) -> dict[str, Any]:
     """What one training gave: its measures on the test part, its seconds."""
     session = striate.open_session(recipe)
-    began, processor = time.perf_counter(), time.process_time()
-    for _ in striate.fit(session.model, session.task, session.data, session.recipe):
-        pass
-    seconds, busy = time.perf_counter() - began, time.process_time() - processor
-    tested, device = session.data.tested, next(session.model.parameters()).device
-    found = session.task.score(*evaluate(session.model, session.task, tested, session.data.preprocess, device))
-    measures = {name: round(value, 4) for name, value in found.summary().items()}
-    return {
-        "peaks": int((session.data.train.targets == 1).sum()),
-        **measures,
-        "seconds": round(seconds, 1),
-        "processor_seconds": round(busy / torch.get_num_threads(), 1),
-    }
+    scores, seconds = trained(session)
+    measures = {name: round(value, 4) for name, value in scores.summary().items()}
+    return {"peaks": int((session.data.train.targets == 1).sum()), **measures, **seconds}
 
 
 def main() -> None:

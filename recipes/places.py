@@ -1,10 +1,11 @@
 """Train a recipe of places (clutter, faces, steering), score it beside its baseline, and draw what it says.
 
-    python recipes/places.py recipes/faces.yaml [--data faces:PATH] [--seed 0] [--runs FOLDER]
+    python recipes/places.py recipes/faces.yaml [--seeds 1] [--data faces:PATH] [--runs FOLDER]
 
-Every fold of a cross-validation is trained. Written: the claim into the recipe's head, its numbers into a JSON file
-beside it, a table into docs/places.md with a picture beside it, and with --runs the run folders. Nothing in them is
-typed by hand. Seconds are those of the training by the clock and, where other programs ran beside, of the processor
+Every fold of a cross-validation is trained; a seed that the JSON file has already, of the same recipe, is not trained
+again. Written: the claim into the recipe's head, its numbers into a JSON file beside it, a table into docs/places.md
+with a picture beside it (of the last training), and with --runs the run folders. Nothing in them is typed by hand.
+Seconds are those of the training by the clock and, where other programs ran beside, of the processor
 divided by the threads.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -149,54 +151,88 @@ def into_page(name: str, lines: list[str]) -> None:
 
 
 def main() -> None:
-    """Train, score, write."""
+    """Train what is missing, score, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
     parser.add_argument("--data", help="the data, where they lie elsewhere than the recipe says")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--runs", type=Path, help="keep the run folders here")
     given = parser.parse_args()
-    recipe = replace(striate.Recipe.read(given.recipe), seed=given.seed, device="cpu")
+    recipe = replace(striate.Recipe.read(given.recipe), device="cpu")
     recipe = replace(recipe, data=given.data or recipe.data)
-    runs: list[dict[str, Any]] = []
-    for fold in range(recipe.folds or 1):
-        runs.append(train(replace(recipe, fold=fold), given.runs))
-        write(given.recipe, recipe, runs)
+    body = [line for line in given.recipe.read_text().splitlines() if not line.startswith("#")]
+    results = given.recipe.with_suffix(".json")
+    stored = json.loads(results.read_text()) if results.is_file() else {}
+    done = stored["runs"] if stored.get("recipe") == body else []
+    for seed in range(given.seeds):
+        if seed in [found["seed"] for found in done]:
+            continue
+        parts = [train(replace(recipe, seed=seed, fold=fold), given.runs) for fold in range(recipe.folds or 1)]
+        done.append(scored(seed, parts))
+        done.sort(key=lambda found: found["seed"])
+        results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
+        write_head(given.recipe, lines := words(done, recipe.folds))
+        into_page(given.recipe.stem, table(rows(done)))
+        draw(parts, FOLDER / f"{given.recipe.stem}.png")
+        print("\n".join(lines), flush=True)
 
 
-def write(path: Path, recipe: striate.Recipe, runs: list[dict[str, Any]]) -> None:
-    """The claim, the JSON file and the picture."""
-    task = runs[0]["session"].task
-    kept, targets, guessed = (torch.cat([run[key] for run in runs]) for key in ("kept", "targets", "baseline"))
-    scores, blind = task.score(kept, targets), task.score(guessed, targets)
-    clock, processor = (sum(run["seconds"][k] for run in runs) for k in (0, 1))
-    found = {
-        "scores": scores.summary(),
-        "baseline": blind.summary(),
-        "folds": [run["session"].task.score(run["kept"], run["targets"]).summary() for run in runs],
-        "seed": recipe.seed,
-        "seconds": round(clock, 1),
-        "processor_seconds": round(processor, 1),
+def together(parts: list[dict[str, Any]], key: str) -> torch.Tensor:
+    """Of all folds."""
+    return torch.cat([part[key] for part in parts])
+
+
+def scored(seed: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """The measures over all folds, those of the baseline, and each fold's."""
+    task, targets = parts[0]["session"].task, together(parts, "targets")
+    clock, processor = (round(sum(part["seconds"][k] for part in parts), 1) for k in (0, 1))
+    return {
+        "seed": seed,
+        "scores": task.score(together(parts, "kept"), targets).summary(),
+        "baseline": task.score(together(parts, "baseline"), targets).summary(),
+        "folds": [part["session"].task.score(part["kept"], part["targets"]).summary() for part in parts],
+        "seconds": clock,
+        "processor_seconds": processor,
     }
-    numbers = [f"{spell(key)}: {value:.4g}" for key, value in scores.summary().items() if key != "n"]
-    name, value = list(blind.summary().items())[1]
-    how = f"{len(runs)} of {recipe.folds} folds," if recipe.folds else "the test part's"
-    lines = [
-        f"# Claim: {', '.join(numbers)}; {how} {scores.n:,} items, seed {recipe.seed}.",
-        f"# Without looking (the mean of the training targets): {spell(name)} {value:.4g}.",
-        f"# Training: {clock:.0f} s (processor {processor:.0f} s a thread) on {torch.get_num_threads()} threads; "
-        f"striate {striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
+
+
+def words(done: list[dict[str, Any]], folds: int | None) -> list[str]:
+    """The claim: the mean of the seeds, and in brackets each seed's."""
+    numbers = []
+    for key in list(done[0]["scores"])[1:]:
+        values = [found["scores"][key] for found in done]
+        each = f" ({', '.join(f'{value:.4g}' for value in values)})" if len(values) > 1 else ""
+        numbers.append(f"{spell(key)}: {statistics.mean(values):.4g}{each}")
+    how = f"{folds} folds together," if folds else "the test part's"
+    seeds = f"seed {done[0]['seed']}" if len(done) == 1 else f"mean of seeds {done[0]['seed']} to {done[-1]['seed']}"
+    name = list(done[0]["baseline"])[1]
+    blind = statistics.mean(found["baseline"][name] for found in done)
+    clock, processor = (statistics.median(found[key] for found in done) for key in ("seconds", "processor_seconds"))
+    return [
+        f"# Claim: {', '.join(numbers)}; {how} {done[0]['scores']['n']:,} items, {seeds}.",
+        f"# Without looking (the mean of the training targets): {spell(name)} {blind:.4g}.",
+        f"# Training: median {clock:.0f} s (processor {processor:.0f} s a thread) on {torch.get_num_threads()} "
+        f"threads; striate {striate.__version__}, torch {torch.__version__}, Python {platform.python_version()}.",
     ]
-    write_head(path, lines)
-    path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
-    into_page(path.stem, table({"network": scores.summary(), "mean of the training targets": blind.summary()}))
-    pictures = torch.cat([run["session"].data.tested.inputs for run in runs])
-    FOLDER.mkdir(exist_ok=True)
-    figure = DRAW[type(task)](task, pictures[:SHOWN], kept if isinstance(task, Regress) else kept[:SHOWN],
-                              targets if isinstance(task, Regress) else targets[:SHOWN])  # fmt: skip
-    figure.savefig(FOLDER / f"{path.stem}.png", dpi=110)
+
+
+def rows(done: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """The page's rows: each seed's network, and the answer without looking."""
+    names = [f"network, seed {found['seed']}" if len(done) > 1 else "network" for found in done]
+    networks = {name: found["scores"] for name, found in zip(names, done, strict=True)}
+    blind = {key: statistics.mean(found["baseline"][key] for found in done) for key in done[0]["baseline"]}
+    return networks | {"mean of the training targets": blind}
+
+
+def draw(parts: list[dict[str, Any]], path: Path) -> None:
+    """The first test pictures with what is there and what was said; of a quantity, all of them as points, too."""
+    task = parts[0]["session"].task
+    pictures = torch.cat([part["session"].data.tested.inputs for part in parts])
+    said = slice(None) if isinstance(task, Regress) else slice(SHOWN)
+    figure = DRAW[type(task)](task, pictures[:SHOWN], together(parts, "kept")[said], together(parts, "targets")[said])
+    path.parent.mkdir(exist_ok=True)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
-    print("\n".join(lines))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +17,8 @@ from pathlib import Path
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 warnings.simplefilter("ignore")
 
-import torch
-
 import striate
-from striate.train import evaluate
+from claim import trained
 
 
 def main() -> None:
@@ -37,24 +34,18 @@ def main() -> None:
     for fold in options.folds:
         recipe = replace(striate.Recipe.read(options.recipe), folds=6, fold=fold, device="cpu")
         recipe = replace(recipe, epochs=options.epochs or recipe.epochs)
-        session = striate.open_session(replace(recipe, data=options.data or recipe.data))
-        tested = session.data.tested
-        (speaker,) = {name.split("_")[1] for name in tested.names}
+        recipe = replace(recipe, data=options.data or recipe.data)
+        session = striate.open_session(recipe)
+        (speaker,) = {name.split("_")[1] for name in session.data.tested.names}
         if speaker in results:
             continue
-        began, processor = time.perf_counter(), time.process_time()
-        for _ in striate.fit(session.model, session.task, session.data, session.recipe):
-            pass
-        seconds, busy = time.perf_counter() - began, time.process_time() - processor
-        kept, targets = evaluate(session.model, session.task, tested, session.data.preprocess, torch.device("cpu"))
-        scores = session.task.score(kept, targets)
+        scores, seconds = trained(session)
         results[speaker] = {
-            "fold": fold, "epochs": recipe.epochs, "n": len(tested),
-            "accuracy": round(scores.accuracy, 4), "loss": round(scores.loss, 4),
-            "seconds": round(seconds, 1), "processor_seconds": round(busy / torch.get_num_threads(), 1),
+            "fold": fold, "epochs": recipe.epochs, "n": scores.n,
+            "accuracy": round(scores.accuracy, 4), "loss": round(scores.loss, 4), **seconds,
         }  # fmt: skip
         path.write_text(json.dumps(results, indent=1) + "\n")
-        print(f"{speaker}: {scores.accuracy:.2%} of {len(tested)} in {seconds:.0f} s", flush=True)
+        print(f"{speaker}: {scores.accuracy:.2%} of {scores.n} in {seconds['seconds']:.0f} s", flush=True)
     mean = sum(result["accuracy"] for result in results.values()) / len(results)
     print(f"mean of {len(results)} speakers: {mean:.2%}")
 

@@ -149,7 +149,7 @@ def test_a_claim_replaces_the_head_and_keeps_the_settings(tmp_path: Path, monkey
     epochs = [{"kind": "epoch", "seconds": 1.5}, {"kind": "step"}, {"kind": "epoch", "seconds": 2.5}]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in epochs))
     claim = script(ROOT / "recipes" / "claim.py", monkeypatch)
-    claim.claim_of_run(run, path, ["# Claim: 99 %."])
+    claim.claim_of_runs([run], path, ["# Claim: 99 %."])
     head = "# Claim: 99 %.\n# Training: 4 s by the clock."
     assert path.read_text() == RECIPE.replace("# Claim: none.", head)
 
@@ -177,9 +177,9 @@ def test_a_run_of_other_settings_claims_nothing(
     path = tmp_path / "a.yaml"
     path.write_text(RECIPE)
     (tmp_path / "recipe.yaml").write_text("model: lenet5\nepochs: 4\n")
-    script(ROOT / "recipes" / "claim.py", monkeypatch).claim_of_run(tmp_path, path, ["# Claim: 99 %."])
+    script(ROOT / "recipes" / "claim.py", monkeypatch).claim_of_runs([tmp_path], path, ["# Claim: 99 %."])
     assert path.read_text() == RECIPE
-    assert "a.yaml is left as it is: the run has another epochs" in capsys.readouterr().out
+    assert "a.yaml is left as it is: a run has another epochs" in capsys.readouterr().out
 
 
 def test_every_row_of_the_techniques_is_one_change_of_its_base(monkeypatch: pytest.MonkeyPatch) -> None:

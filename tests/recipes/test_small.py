@@ -7,6 +7,7 @@ Those whose data another file generates stand there: places, sound, series, text
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 import statistics
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from PIL import Image
 from striate.data import load_data
 from striate.data.roads import write_camvid
 from striate.data.sound import write_sound
+from striate.interpret import Motif, write_motifs
 from striate.recipe import Recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -185,10 +187,14 @@ def test_one_object_is_found_and_two_are_not(run: Run, tmp_path: Path, mnist: Pa
     changes = {"model": "localizer:width=0.25", "epochs": 4.0, "data": f"clutter:{mnist}", "learning_rate": 0.003}
     path = shorter("clutter", tmp_path, **changes)
     run("places", path, "--runs", tmp_path / "runs")
-    scores = json.loads(path.with_suffix(".json").read_text())["scores"]
+    (one,) = json.loads(path.with_suffix(".json").read_text())["runs"]
+    scores = one["scores"]
     assert scores["presence"] > 0.75  # always: 0.688
     assert scores["iou_50"] > 0.3
     assert "| network | 1000 |" in (tmp_path / "places.md").read_text()
+    stored, head = path.with_suffix(".json").read_text(), path.read_text()
+    run("places", path)  # nothing is left to do
+    assert (path.with_suffix(".json").read_text(), path.read_text()) == (stored, head)
     (folder,) = (tmp_path / "runs").iterdir()
     run("two_objects", folder, "--mnist", mnist)
     found = json.loads((tmp_path / "recipes" / "two_objects.json").read_text())
@@ -196,6 +202,38 @@ def test_one_object_is_found_and_two_are_not(run: Run, tmp_path: Path, mnist: Pa
     assert one > 0.3
     assert two < 0.6 * one
     assert found["recipe"]["model"] == "localizer:width=0.25"
+
+
+def test_places_of_several_seeds(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mean stands before the brackets, and a seed that is stored is not trained again; another recipe's is."""
+    import importlib
+
+    places, trained = importlib.import_module("places"), []
+    values = {0: (0.5, 1.0), 1: (0.25, 2.0)}
+
+    def train(recipe: Recipe, _: Path | None) -> list[int]:
+        trained.append(recipe.seed)
+        return [recipe.seed]
+
+    def scored(seed: int, _: list[list[int]]) -> dict[str, Any]:
+        scores, blind = ({"n": 10, "angle_error": value} for value in values[seed])
+        return {"seed": seed, "scores": scores, "baseline": blind, "folds": [scores], "seconds": 1.0,
+                "processor_seconds": 0.5}  # fmt: skip
+
+    for name, function in {"train": train, "scored": scored, "draw": lambda *_: None}.items():
+        monkeypatch.setattr(places, name, function)
+    path = shorter("steering", tmp_path)
+    run("places", path)
+    run("places", path, "--seeds", 2)
+    assert trained == [0, 1]
+    assert (
+        "# Claim: angle error: 0.375 (0.5, 0.25); the test part's 10 items, mean of seeds 0 to 1." in path.read_text()
+    )
+    assert "angle error 1.5." in path.read_text()
+    shorter("steering", tmp_path, epochs=1.0)
+    run("places", path)
+    assert trained == [0, 1, 0]
+    assert len(json.loads(path.with_suffix(".json").read_text())["runs"]) == 1
 
 
 def test_specialists_of_drawn_faces(run: Run, tmp_path: Path) -> None:
@@ -231,6 +269,52 @@ def test_factors_one_by_one(run: Run, tmp_path: Path) -> None:
     found = json.loads(path.with_name("deepbind_factors.json").read_text())
     assert set(found) == {"GATA", "AP"}
     assert all(one["auroc"] > 0.85 and one["peaks"] == 400 for one in found.values())  # guessing: 0.5
+
+
+def test_motifs_of_the_factors(run: Run, tmp_path: Path) -> None:
+    """Known are the two that were planted and twenty that were not."""
+    peaks(tmp_path)
+    for file in tmp_path.glob("*.seq"):
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    random = np.random.default_rng(1)
+    planted = {"GATA.1": "AGATAAGA", "AP.1": "TGACTCAT"}
+    known = planted | {f"OTHER{k}.1": "".join(random.choice(list("ACGT"), 8)) for k in range(20)}
+    matrices = {name: 0.9 * torch.eye(4)[:, ["ACGT".index(letter) for letter in text]] + 0.025
+                for name, text in known.items()}  # fmt: skip
+    write_motifs([Motif(name, matrix, 100) for name, matrix in matrices.items()], tmp_path / "known.meme")
+    options = {"motifs": 16, "motif_length": 12, "hidden": 0, "strands": "both"}
+    model = "deepbind:" + ",".join(f"{name}={value}" for name, value in options.items())
+    path = shorter("deepbind", tmp_path, model=model)
+    run("motifs", path, tmp_path / "known.meme", "--folder", tmp_path, "--out", tmp_path)
+    found = json.loads(path.with_name("motifs.json").read_text())["factors"]
+    assert {factor: one["full"]["rank"] for factor, one in found.items()} == {"GATA": 1, "AP": 1}
+    assert all(one["full"]["own_e_value"] < 0.01 for one in found.values())
+    assert (tmp_path / "motifs.png").stat().st_size > 5_000
+
+
+def test_the_variants_of_kim(run: Run, tmp_path: Path) -> None:
+    """Words of two kinds, whose vectors tell them apart; so few updates teach little from a random start."""
+    random, words = np.random.default_rng(0), {"neg": [], "pos": []}  # type: ignore[var-annotated]
+    with (tmp_path / "vectors.txt").open("w") as file:
+        file.write("the " + " ".join(["0"] * 8) + "\n")
+        for sign, kind in ((-1, "neg"), (1, "pos")):
+            for k in range(300):
+                words[kind].append(word := kind + "".join(chr(97 + int(digit)) for digit in f"{k:03d}"))
+                vector = sign * np.ones(8) + random.normal(0, 0.5, 8)
+                file.write(f"{word} {' '.join(f'{x:.3f}' for x in vector)}\n")
+    for kind, known in words.items():
+        texts = [" ".join(["the", *random.choice(known, 2), "the", "the"]) for _ in range(200)]
+        (tmp_path / f"rt-polarity.{kind}").write_text("\n".join(texts) + "\n")
+    changes = {"model": "text_cnn:width=0.1", "data": f"rt_polarity:{tmp_path}"}
+    path = shorter("rt_polarity", tmp_path, **changes)
+    run("kim", path, "--vectors", tmp_path / "vectors.txt", "--folds", 0)
+    modes = json.loads(path.with_name("kim.json").read_text())["modes"]
+    assert list(modes) == ["rand", "static", "non-static", "multichannel"]
+    assert all(modes[mode]["0"]["accuracy"] > 0.9 for mode in ("static", "non-static", "multichannel"))
+    assert modes["rand"]["0"]["accuracy"] < 0.9  # guessing: 0.5
+    assert len({modes[mode]["0"]["loss"] for mode in modes}) == 4
+    assert modes["static"]["0"]["words_with_a_vector"] == modes["static"]["0"]["words"]
 
 
 def test_speakers_that_were_not_heard(run: Run, tmp_path: Path) -> None:
@@ -285,13 +369,21 @@ def test_noise_is_removed_and_colors_are_compared(run: Run, tmp_path: Path) -> N
 
     for name, epochs in (("denoise", 40.0), ("colorize", 2.0)):
         path = shorter(name, tmp_path, model=models[name], epochs=epochs, validation=0.0, **small)
-        main(["train", str(path), "--out", str(tmp_path / name)])
-        (folder,) = (tmp_path / name).iterdir()
-        run(name, folder, "--out", tmp_path)
+        for seed in (0, 1) if name == "denoise" else (0,):
+            main(["train", str(path), "--seed", str(seed), "--out", str(tmp_path / name)])
+        folders = sorted((tmp_path / name).iterdir())
+        run(name, *folders, "--out", tmp_path, "--recipe", path)
+        assert "# Claim: " in path.read_text()
         assert (tmp_path / f"{name}.png").stat().st_size > 5_000
-    methods = json.loads((tmp_path / "denoise.json").read_text())["methods"]
+    with pytest.raises(SystemExit, match="of one recipe, each with another seed"):
+        run("denoise", *[next((tmp_path / "denoise").iterdir())] * 2)
+    first, second = (one["methods"] for one in json.loads((tmp_path / "denoise.json").read_text())["runs"])
+    mean = (first["ours"]["psnr"] + second["ours"]["psnr"]) / 2
+    claim = (tmp_path / "recipes" / "denoise.yaml").read_text()
+    assert f"# Claim: {mean:.2f} dB" in claim
+    assert f"mean of seeds 0, 1 ({first['ours']['psnr']:.2f}, {second['ours']['psnr']:.2f})" in claim
     (colored,) = json.loads((tmp_path / "colorize.json").read_text()).values()
-    assert methods["ours"]["psnr"] > methods["noisy"]["psnr"] + 5
+    assert all(methods["ours"]["psnr"] > methods["noisy"]["psnr"] + 5 for methods in (first, second))
     assert colored["n"] == 8
     assert 0 < colored["network"]["auc"] < 1
 
