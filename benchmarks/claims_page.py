@@ -111,7 +111,7 @@ def others() -> list[str]:
         *map(denoised, DENOISED),
         *map(colored, COLORED),
         f"| time series | [ucr](../recipes/ucr.py) | accuracies of two networks on ten sets: {ucr} | "
-        "[set by set](signals.md) | 20 | |",
+        f"[set by set](signals.md) | {sum(map(len, read('ucr')['results'].values()))} | |",
     ]
     if found := read("window_classifier"):
         scores = found["scores"]["corrected"]

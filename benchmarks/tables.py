@@ -300,7 +300,7 @@ def signals_table() -> str:
         ]
     setting = json.loads((ROOT / "recipes" / "ucr.json").read_text())["setting"]
     parts += [
-        f"**The UCR archive** (`recipes/ucr.py`, seed {setting['seed']}, torch {setting['torch']})",
+        f"**The UCR archive** (`recipes/ucr.py`, torch {setting['torch']})",
         "",
         (ROOT / "recipes" / "ucr.md").read_text().rstrip(),
     ]
