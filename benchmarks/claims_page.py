@@ -24,7 +24,7 @@ class Row(NamedTuple):
 
 SHARE = "{:.2%}"
 DENOISED = ("denoise", "denoise_cifar10")
-COLORED = {"colorize": "rare colors weigh more"}
+COLORED = {"colorize": "rare colors weigh more", "colorize_alike": "all colors weigh alike"}
 CAMVID = "SegNet, 29 M parameters, from VGG-16's weights, 3,433 images: 71.2 %, 60.1 % (its paper)"
 ROWS = [
     Row("image classification", "digits", {"accuracy": SHARE}),
