@@ -53,7 +53,7 @@ def factors_table() -> str:
         head += [f"one `{name}`: AUROC", "AUPRC", "AUROC where nothing overlaps"]
     head.append("with peaks")
     lines = [f"| {' | '.join(head)} |", "|---|" + "---:|" * (len(head) - 1)]
-    for factor, found in read("deepbind_factors").items():
+    for factor, found in read("deepbind_factors")["factors"].items():
         cells = [f"{found[key]:.3f}" for key in ("auroc", "auprc", "accuracy")] + [f"{found['processor_seconds']:.0f}"]
         for runs in together.values():
             parts = [[part[factor] for part in run["labels"].values()] for run in runs]

@@ -3,7 +3,7 @@
     python recipes/factors.py recipes/deepbind.yaml [--factors FOXA1 ...] [--folder FOLDER]
 
 The sets are those beside the recipe's own (or in FOLDER). Writes NAME_factors.json beside the recipe; a factor that is
-in that file is not trained again. `python benchmarks/tables.py` puts them into docs/sequences.md.
+in that file, of the same recipe, is not trained again. `python benchmarks/tables.py` puts them into docs/sequences.md.
 """
 
 from __future__ import annotations
@@ -41,13 +41,15 @@ def main() -> None:
     recipe = replace(striate.Recipe.read(options.recipe), device="cpu")
     folder = options.folder or Path(recipe.data.partition(":")[2]).parent
     path = options.recipe.with_name(f"{options.recipe.stem}_factors.json")
-    results = json.loads(path.read_text()) if path.is_file() else {}
+    body = [line for line in options.recipe.read_text().splitlines() if not line.startswith("#")]
+    stored = json.loads(path.read_text()) if path.is_file() else {}
+    results = stored["factors"] if stored.get("recipe") == body else {}
     for file in sorted(folder.glob("*_AC.seq*"), key=lambda file: file.stat().st_size):
         factor = file.name.partition("_")[0]
         if factor in results or factor not in (options.factors or [factor]):
             continue
         results[factor] = train(replace(recipe, data=f"chip:{file}"))
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        path.write_text(json.dumps({"recipe": body, "factors": results}, indent=1) + "\n")
         print(factor, results[factor], flush=True)
 
 

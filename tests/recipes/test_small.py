@@ -266,7 +266,7 @@ def test_factors_one_by_one(run: Run, tmp_path: Path) -> None:
     peaks(tmp_path)
     path = shorter("deepbind", tmp_path, model="deepbind:strands=both,motifs=16,motif_length=12,hidden=0")
     run("factors", path, "--folder", tmp_path)
-    found = json.loads(path.with_name("deepbind_factors.json").read_text())
+    found = json.loads(path.with_name("deepbind_factors.json").read_text())["factors"]
     assert set(found) == {"GATA", "AP"}
     assert all(one["auroc"] > 0.85 and one["peaks"] == 400 for one in found.values())  # guessing: 0.5
 
