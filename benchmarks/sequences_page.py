@@ -14,12 +14,12 @@ def sequences_tables() -> Sequence[str]:
 
 
 def kim_table() -> str:
-    """The four variants, with the same settings and folds."""
+    """The four variants over the same folds."""
     stored = read("kim")
     published = {"rand": 76.1, "static": 81.0, "non-static": 81.5, "multichannel": 81.1}
     setting, modes = stored["setting"], stored["modes"]
     first = modes["static"]["0"]
-    cores = "a core" if setting["threads"] == 1 else f"{setting['threads']} cores"
+    cores = "a core" if first["threads"] == 1 else f"{first['threads']} cores"
     lines = [
         f"`{setting['vectors']}`, {setting['length']} numbers a word, has {first['words_with_a_vector']:,} of the "
         f"{first['words']:,} words (fold 0).",

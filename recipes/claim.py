@@ -162,6 +162,11 @@ def words(runs: list[dict[str, Any]], folds: int | None = None) -> list[str]:
     return lines
 
 
+def settings_of(path: Path) -> list[str]:
+    """The lines of a recipe's file without its head: results are kept as long as these are the same."""
+    return [line for line in path.read_text().splitlines() if not line.startswith("#")]
+
+
 def write_head(path: Path, lines: list[str]) -> None:
     """Put the claim into a recipe's file, between its first line and its settings."""
     first, *rest = path.read_text().splitlines()
@@ -188,7 +193,7 @@ def claim_of_runs(runs: Sequence[Path], path: Path, lines: list[str]) -> None:
 def claim(path: Path, seeds: Iterable[int], data: str | None, hold_out: int, runs: Path | None, apart: int = 0) -> None:
     """Train what is missing, seed by seed (or fold by fold), and write the claim after each."""
     recipe = replace(striate.Recipe.read(path), device="cpu")
-    body = [line for line in path.read_text().splitlines()[1:] if not line.startswith("#")]
+    body = settings_of(path)
     results = path.with_suffix(".json")
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []

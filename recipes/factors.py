@@ -20,7 +20,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 warnings.simplefilter("ignore")
 
 import striate
-from claim import trained
+from claim import settings_of, trained
 
 
 def train(recipe: striate.Recipe) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def main() -> None:
     recipe = replace(striate.Recipe.read(options.recipe), device="cpu")
     folder = options.folder or Path(recipe.data.partition(":")[2]).parent
     path = options.recipe.with_name(f"{options.recipe.stem}_factors.json")
-    body = [line for line in options.recipe.read_text().splitlines() if not line.startswith("#")]
+    body = settings_of(options.recipe)
     stored = json.loads(path.read_text()) if path.is_file() else {}
     results = stored["factors"] if stored.get("recipe") == body else {}
     for file in sorted(folder.glob("*_AC.seq*"), key=lambda file: file.stat().st_size):

@@ -23,7 +23,7 @@ warnings.simplefilter("ignore")
 import torch
 
 import striate
-from claim import trained
+from claim import settings_of, trained
 from striate.data.vectors import read_vectors
 
 # Each the best of those that were tried with GloVe's 50 numbers on a tenth of the training part of fold 0: 4 and 8 for
@@ -42,6 +42,7 @@ def train(recipe: striate.Recipe, vectors: Path) -> dict[str, Any]:
         "loss": round(scores.loss, 4),
         "words": len(vocabulary),
         "words_with_a_vector": len(read_vectors(vectors, vocabulary)),
+        "threads": torch.get_num_threads(),
         **seconds,
     }
 
@@ -56,15 +57,12 @@ def main() -> None:
     options = parser.parse_args()
     recipe = replace(striate.Recipe.read(options.recipe), device="cpu")
     vocabulary = set(striate.open_session(recipe).data.preprocess.vocabulary)
-    lengths = {len(vector) for vector in read_vectors(options.vectors, vocabulary).values()}
-    if not lengths:
-        raise SystemExit(f"{options.vectors} has no word of the texts.")
+    length = len(next(iter(read_vectors(options.vectors, vocabulary).values())))
     setting = {
-        "recipe": [line for line in options.recipe.read_text().splitlines() if not line.startswith("#")],
+        "recipe": settings_of(options.recipe),
         "epochs": EPOCHS,
         "vectors": options.vectors.name,
-        "length": min(lengths),
-        "threads": torch.get_num_threads(),
+        "length": length,
     }
     path = options.recipe.with_name("kim.json")
     results = json.loads(path.read_text()) if path.is_file() else {}
@@ -75,7 +73,7 @@ def main() -> None:
             if str(fold) in done:
                 continue
             given = "" if mode == "rand" else f",vectors={options.vectors}"
-            model = f"{recipe.model}{',' if ':' in recipe.model else ':'}mode={mode},vector={min(lengths)}"
+            model = f"{recipe.model}{',' if ':' in recipe.model else ':'}mode={mode},vector={length}"
             inputs = f"words:alphabet=ascii{given}"
             done[str(fold)] = train(
                 replace(recipe, model=model, inputs=inputs, fold=fold, epochs=EPOCHS[mode]), options.vectors

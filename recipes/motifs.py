@@ -29,7 +29,7 @@ warnings.simplefilter("ignore")
 import torch
 
 import striate
-from claim import trained
+from claim import settings_of, trained
 from striate.interpret import Motif, filter_motifs, match_motifs, read_motifs
 from striate.interpret.pictures import draw_logos
 
@@ -85,7 +85,7 @@ def main() -> None:
     path = options.recipe.with_name("motifs.json")
     stored = json.loads(path.read_text()) if path.is_file() else {}
     setting = {
-        "recipe": [line for line in options.recipe.read_text().splitlines() if not line.startswith("#")],
+        "recipe": settings_of(options.recipe),
         "small": {**SMALL, "peaks": PEAKS},
         "sequences": SEQUENCES,
         "known": options.known.name,

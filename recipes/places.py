@@ -28,7 +28,7 @@ import torch
 from matplotlib import pyplot as plt
 
 import striate
-from claim import write_head
+from claim import settings_of, write_head
 from striate.ops.boxes import edges
 from striate.runs import conclude, make_folder
 from striate.tasks import FindKeypoints, Localize, Regress, Task, spell
@@ -160,7 +160,7 @@ def main() -> None:
     given = parser.parse_args()
     recipe = replace(striate.Recipe.read(given.recipe), device="cpu")
     recipe = replace(recipe, data=given.data or recipe.data)
-    body = [line for line in given.recipe.read_text().splitlines() if not line.startswith("#")]
+    body = settings_of(given.recipe)
     results = given.recipe.with_suffix(".json")
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []

@@ -27,7 +27,7 @@ import torch
 from PIL import Image
 
 import striate
-from claim import write_head
+from claim import settings_of, write_head
 from striate.data.items import VOID
 from striate.runs import open_session
 from striate.runs.evaluation import predicting
@@ -84,7 +84,7 @@ def train(path: Path, seeds: int, folds: list[int] | None, data: str | None, out
     """Train what is missing: every seed, every fold (or those asked for)."""
     recipe = replace(striate.Recipe.read(path), device="cpu")
     recipe = replace(recipe, data=data or recipe.data)
-    body = [line for line in path.read_text().splitlines() if not line.startswith("#")]
+    body = settings_of(path)
     results = path.with_suffix(".json")
     stored = json.loads(results.read_text()) if results.is_file() else {}
     done = stored["runs"] if stored.get("recipe") == body else []
