@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,8 @@ from PIL import Image
 
 import striate
 from striate.cli import main
-from striate.cli.training import Predict
+from striate.cli.screen import say
+from striate.cli.training import Predict, stopping_on_interrupt
 from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
 from striate.tasks import TASKS
@@ -232,6 +235,32 @@ def test_interrupted_it_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert f"Go on with: striate train --resume {run}\n" in err
     assert (run / "checkpoint.safetensors").is_file()
     assert "Traceback" not in err
+
+
+def test_an_interrupt_amid_a_line_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+
+    class Interrupted(io.RawIOBase):
+        """A stream whose first write is where Ctrl-C comes; what it holds then takes no other write from within."""
+
+        def writable(self) -> bool:
+            return True
+
+        def write(self, content: Any) -> int:
+            written.append(bytes(content))
+            if len(written) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            return len(content)
+
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(Interrupted()), line_buffering=True))
+    with stopping_on_interrupt() as stopped:
+        assert not stopped()
+        say("epoch 1")
+        assert stopped()
+    monkeypatch.undo()
+    first, second = b"".join(written).decode().splitlines()
+    assert first == "epoch 1"
+    assert second.startswith("finishing the step and saving")
 
 
 def test_killed_and_resumed_on_the_command_line_the_weights_are_bit_identical(tmp_path: Path) -> None:

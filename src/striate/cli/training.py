@@ -8,6 +8,7 @@ import itertools
 import shlex
 import signal
 import sys
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -297,18 +298,24 @@ def live_bar(epochs: float) -> Iterator[Callable[[Step], None]]:
 def stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C raises a flag that the body asks for; a second one interrupts at once."""
     asked = False
+    # The signal may come while a line is being written, and the stream refuses another one from within: a thread waits.
+    telling = threading.Thread(
+        target=say, args=("finishing the step and saving (Ctrl-C again: at once, without saving)",)
+    )
 
     def ask(*_: object) -> None:
         nonlocal asked
         asked = True
         signal.signal(signal.SIGINT, previous)
-        say("finishing the step and saving (Ctrl-C again: at once, without saving)")
+        telling.start()
 
     previous = signal.signal(signal.SIGINT, ask)
     try:
         yield lambda: asked
     finally:
         signal.signal(signal.SIGINT, previous)
+        if telling.is_alive():
+            telling.join()
 
 
 @contextlib.contextmanager
