@@ -1,4 +1,4 @@
-"""The tables of docs/recipes.md, docs/techniques.md and docs/restoration.md. Written by tables.py."""
+"""The tables of docs/recipes.md, docs/techniques.md, docs/restoration.md and docs/signals.md. Written by tables.py."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ ROWS = [
     Row("sentiment, letter by letter", "char_cnn", {"accuracy": SHARE}),
     Row("sound", "fsdd", {"accuracy": SHARE}, "97 to 99.3 %"),
     Row("sound", "fsdd_waveform", {"accuracy": SHARE}),
+    Row("sound of a speaker not heard in training", "fsdd_speakers", {"accuracy": SHARE}),
+    Row("sound of a speaker not heard in training", "fsdd_waveform_speakers", {"accuracy": SHARE}),
     Row("DNA", "deepbind", {"auroc": "{:.4f}", "auprc": "{:.4f}"}, "AUROC 0.900 (a published notebook)"),
     Row("DNA, six factors at once", "deepsea", {"auroc": "{:.4f}", "auprc": "{:.4f}"}),
     Row("DNA, six factors at once", "basset", {"auroc": "{:.4f}", "auprc": "{:.4f}"}),
@@ -134,14 +136,6 @@ def others() -> list[str]:
             f"by one scale: {shares['one scale', 'named']}; with most votes of the pyramid: "
             f"{shares['pyramid', 'voted']}; of one scale: {shares['one scale', 'voted']} | | 1 | "
             f"{found['processor_seconds']:,.0f} |"
-        )
-    if found := read("fsdd_speakers"):
-        values = [row["accuracy"] for row in found.values()]
-        seconds = statistics.median(row["processor_seconds"] for row in found.values())
-        mean, least, greatest = statistics.mean(values), min(values), max(values)
-        lines.append(
-            f"| speakers not heard in training | [speakers](../recipes/speakers.py) | accuracy {mean:.2%} "
-            f"({least:.2%} to {greatest:.2%}) | | {len(values)} | {seconds:,.0f} |"
         )
     return lines
 
@@ -269,3 +263,39 @@ def restoration_tables() -> str:
             what = "" if number else f"{title} ({found['n']:,})"
             lines.append(f"| {what} | {answer} | {' | '.join(cells)} | {one['psnr']:.1f} |")
     return "\n".join(lines)
+
+
+def signals_table() -> str:
+    """docs/signals.md's results."""
+    parts = []
+    for name in ("fsdd", "fsdd_waveform", "wavenet"):
+        lines = (ROOT / "recipes" / f"{name}.yaml").read_text().splitlines()
+        head = [line.removeprefix("# ") for line in lines if line.startswith("#")]
+        parts += [f"**[recipes/{name}.yaml](../recipes/{name}.yaml)**", "", *head[1:], ""]
+    parts += [
+        "**A speaker who was not heard in training**, each in turn ([spectrogram](../recipes/fsdd_speakers.yaml), "
+        "[waveform](../recipes/fsdd_waveform_speakers.yaml))",
+        "",
+        "| speaker | recordings | ResNet-20 on the spectrogram | M5 on the waveform |",
+        "|---|---:|---:|---:|",
+    ]
+    first, second = map(by_speaker, ("fsdd_speakers", "fsdd_waveform_speakers"))
+    for name, one in sorted(first.items()):
+        parts.append(f"| {name} | {one['n']} | {one['accuracy']:.1%} | {second[name]['accuracy']:.1%} |")
+    means = [statistics.mean(one["accuracy"] for one in found.values()) for found in (first, second)]
+    parts.append(f"| mean | | {means[0]:.1%} | {means[1]:.1%} |")
+    setting = read("ucr")["setting"]
+    parts += [
+        "",
+        f"**The UCR archive** (`recipes/ucr.py`, torch {setting['torch']})",
+        "",
+        (ROOT / "recipes" / "ucr.md").read_text().rstrip(),
+    ]
+    return "\n".join(parts)
+
+
+def by_speaker(name: str) -> dict[str, dict[str, float]]:
+    """The measures of each speaker's fold; recordings are named as 3_theo_17.wav."""
+    stored = read(name)
+    speakers = [{file.split("_")[1] for file in run["first_and_last"]} for run in stored["runs"]]
+    return {speaker: found for (speaker,), found in zip(speakers, trainings(stored), strict=True)}

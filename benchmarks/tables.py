@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from claims_page import claims_table, restoration_tables, techniques_table
+from claims_page import claims_table, restoration_tables, signals_table, techniques_table
 from interpretation_page import attribution_rows, interpretation_table, patch_rows, patches_table
 from measure import foot, read, span
 from peers_page import geometry_rows, peers_page
@@ -277,34 +277,6 @@ def degradation() -> list[str]:
         "",
         "![Training error against updates](degradation.png)",
     ]
-
-
-def signals_table() -> str:
-    """What the recipes of sound and series found."""
-    parts = []
-    for name in ("fsdd", "fsdd_waveform", "wavenet"):
-        lines = (ROOT / "recipes" / f"{name}.yaml").read_text().splitlines()
-        head = [line.removeprefix("# ") for line in lines if line.startswith("#")]
-        parts += [f"**[recipes/{name}.yaml](../recipes/{name}.yaml)**", "", *head[1:], ""]
-    path = ROOT / "recipes" / "fsdd_speakers.json"
-    if path.is_file():
-        found = json.loads(path.read_text())
-        parts += [
-            "**Speakers who were not heard in training** (`python recipes/speakers.py recipes/fsdd.yaml`)",
-            "",
-            "| speaker | recordings | accuracy |",
-            "|---|---:|---:|",
-            *(f"| {name} | {row['n']} | {row['accuracy']:.1%} |" for name, row in sorted(found.items())),
-            f"| mean of {len(found)} | | {sum(row['accuracy'] for row in found.values()) / len(found):.1%} |",
-            "",
-        ]
-    setting = json.loads((ROOT / "recipes" / "ucr.json").read_text())["setting"]
-    parts += [
-        f"**The UCR archive** (`recipes/ucr.py`, torch {setting['torch']})",
-        "",
-        (ROOT / "recipes" / "ucr.md").read_text().rstrip(),
-    ]
-    return "\n".join(parts)
 
 
 # Pages of which tables are generated; several tables of a page fill its marks in their order.

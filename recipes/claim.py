@@ -49,6 +49,7 @@ TESTED = {
     "strings": "strings of test digits",
     "isbi_volume": "blocks of the last 10 slices",
 }
+FOLDS = {"fsdd": ", each a speaker who was not heard in training"}
 
 
 def run(
@@ -69,6 +70,8 @@ def run(
         "processor_seconds": round((time.process_time() - processor) / torch.get_num_threads(), 1),
     }
     items = session.data.tested
+    if recipe.folds and items.groups is not None:  # who or what is held out is in the names
+        found["first_and_last"] = [Path(items.names[k]).name for k in (0, -1)]
     if folder:
         kept, targets = conclude(session, folder).kept, items.targets
     else:
@@ -199,7 +202,9 @@ def claim(path: Path, seeds: Iterable[int], data: str | None, hold_out: int, run
     done = stored["runs"] if stored.get("recipe") == body else []
     test = TESTED.get(recipe.data.partition(":")[0], "the official test set")
     parts: dict[str, slice | torch.Tensor]
-    parts = {f"the folds of a {recipe.folds}-fold cross-validation" if recipe.folds else test: slice(None)}
+    if recipe.folds:
+        test = f"the folds of a {recipe.folds}-fold cross-validation" + FOLDS.get(recipe.data.partition(":")[0], "")
+    parts = {test: slice(None)}
     with tempfile.TemporaryDirectory() as folder:
         spec = data or recipe.data
         if hold_out:
@@ -217,7 +222,8 @@ def claim(path: Path, seeds: Iterable[int], data: str | None, hold_out: int, run
             # First what took long.
             results.write_text(json.dumps({"recipe": body, "runs": done}) + "\n")
             write_head(path, words(done, recipe.folds))
-            print(f"seed {seed}: {done[-1]['parts']}, {done[-1]['seconds']} s", flush=True)
+            one = "fold" if recipe.folds else "seed"
+            print(f"{one} {seed}: {done[-1]['parts']}, {done[-1]['seconds']} s", flush=True)
     print(path.read_text())
 
 

@@ -263,6 +263,19 @@ def test_an_interrupt_amid_a_line_on_standard_error(monkeypatch: pytest.MonkeyPa
     assert second.startswith("finishing the step and saving")
 
 
+def test_two_interrupts_at_once_and_those_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
+    with stopping_on_interrupt() as stopped:
+        ask: Any = signal.getsignal(signal.SIGINT)
+        if (child := os.fork()) == 0:
+            ask()
+            os._exit(int(stopped()))
+        assert os.waitpid(child, 0)[1] == 0
+        ask()
+        ask()  # the second one while the first is being handled
+        assert stopped()
+    assert capsys.readouterr().err.count("finishing the step") == 1
+
+
 def test_killed_and_resumed_on_the_command_line_the_weights_are_bit_identical(tmp_path: Path) -> None:
     options = ["train", "--model", "nielsen_mnist", "--epochs", "30", "--device", "cpu", "--seed", "2", "--out"]
     command = [sys.executable, "-m", "striate.cli", *options, str(tmp_path / "killed")]

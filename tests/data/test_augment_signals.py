@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from striate.data.augment.signals import delay, gain, hiss, mask_band, mask_time
+from striate.data.augment.signals import delay, gain, hiss, mask_band, mask_time, speed
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -17,7 +17,7 @@ def generator(seed: int = 0) -> torch.Generator:
 SIGNALS = torch.randn(200, 2, 64, generator=generator(1))
 
 
-@pytest.mark.parametrize("change", [delay, gain, hiss, mask_time, mask_band])
+@pytest.mark.parametrize("change", [delay, gain, hiss, mask_time, mask_band, speed])
 def test_zero_strength_and_repetition(change: Callable[..., torch.Tensor]) -> None:
     torch.testing.assert_close(change(SIGNALS, generator(), 0), SIGNALS)
     made = change(SIGNALS, generator(), 0.3)
@@ -35,6 +35,45 @@ def test_delay_moves_by_whole_steps_and_brings_zeros() -> None:
         moves.add(fitting[0])
     assert min(moves) < -10
     assert max(moves) > 10
+
+
+def test_speed_stretches_time_about_the_middle() -> None:
+    def sound(time: torch.Tensor) -> torch.Tensor:
+        """A tone of 400 Hz with two harmonics, swelling, a little behind the middle."""
+        tones = sum((k * 2 * torch.pi * 400 * time).cos() for k in (1, 2, 3))
+        return tones * (-((time - 0.01) / 0.02).square()).exp()
+
+    time = (torch.arange(2000) - 999.5) / 8000
+    made = speed(sound(time).expand(300, 2, -1), generator(), 0.25)
+    assert torch.equal(made[:, 0], made[:, 1])
+    possible = torch.linspace(0.8, 1.25, 901)
+    errors = (made[:, :1] - sound(possible[:, None] * time)).abs().amax(2)
+    least, which = errors.min(1)
+    assert least.max() < 0.15  # of a peak of 3
+    factors = possible[which]
+    assert factors.min() < 0.81
+    assert factors.max() > 1.24
+    assert 0.4 < (factors < 1).float().mean() < 0.6
+
+
+def test_speed_brings_silence_or_loses_the_ends() -> None:
+    made = speed(torch.ones(300, 1, 401), generator(), 0.25)[:, 0]
+    kept = (made != 0).sum(1)
+    assert 318 < kept.min() < 326  # 401 / 1.25, and a tap on either side
+    assert kept.max() == 401
+    before, after = ((x != 0).int().argmax(1) for x in (made, made.flip(1)))
+    assert (before - after).abs().max() <= 1
+    assert (made[:, 100:300] - 1).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_speed_is_exact_where_it_can_be(dtype: torch.dtype) -> None:
+    noise = torch.randn(2, 1, 300_001, generator=generator()).to(dtype)
+    assert torch.equal(speed(noise, generator(), 0), noise)
+    assert speed(noise[..., :1], generator(), 1).dtype == dtype
+    ramp = torch.arange(1000.0).view(1, 1, -1) - 499.5  # cubics keep straight lines
+    slopes = speed(ramp, generator(2), 0.5).diff()[..., 200:800]
+    torch.testing.assert_close(slopes, slopes.mean().expand_as(slopes), atol=1e-3, rtol=0)
 
 
 def test_gain_is_one_factor_a_signal() -> None:

@@ -1,4 +1,4 @@
-"""The other scripts of recipes/, small: places, factors, motifs, variants, speakers, series, noise, sizes."""
+"""The other scripts of recipes/, small: places, factors, motifs, variants, series, noise, sizes."""
 
 from __future__ import annotations
 
@@ -176,12 +176,16 @@ def test_speakers_that_were_not_heard(run: Run, tmp_path: Path) -> None:
             for k in range(3, 7):  # up to 4 the test part
                 tone = torch.sin(2 * torch.pi * 300 * 1.25**digit * 1.01**speaker * torch.arange(2000) / 8000)
                 write_sound(tmp_path / "sound" / f"{digit}_s{speaker}_{k}.wav", 0.5 * tone, 8000)
-    path = shorter("fsdd", tmp_path, data=f"fsdd:{tmp_path / 'sound'}", model="resnet20:width=0.25", batch_size=20,
-                   inputs="spectrogram:rate=8000,seconds=0.25,hop=0.02", augment=())  # fmt: skip
-    run("speakers", path, "--folds", 0, 3, "--epochs", 6)
-    found = json.loads(path.with_name("fsdd_speakers.json").read_text())
-    assert statistics.mean(one["accuracy"] for one in found.values()) > 0.5  # guessing: 0.1
-    assert [one["n"] for one in found.values()] == [40, 40]
+    inputs = "spectrogram:rate=8000,seconds=0.25,hop=0.02"
+    path = shorter("fsdd_speakers", tmp_path, data=f"fsdd:{tmp_path / 'sound'}", model="resnet20:width=0.25",
+                   inputs=inputs, batch_size=20, epochs=6, augment=())  # fmt: skip
+    run("claim", path, "--folds", 0, 3)
+    found = json.loads(path.with_suffix(".json").read_text())["runs"]
+    scores = [next(iter(one["parts"].values())) for one in found]
+    assert statistics.mean(one["accuracy"] for one in scores) > 0.5  # guessing: 0.1
+    assert [one["n"] for one in scores] == [40, 40]
+    (first, second), (third, fourth) = ([name.split("_")[1] for name in one["first_and_last"]] for one in found)
+    assert first == second != third == fourth
 
 
 def test_series_of_the_archive(run: Run, tmp_path: Path) -> None:

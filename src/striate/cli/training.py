@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import os
 import shlex
 import signal
 import sys
@@ -297,7 +298,7 @@ def live_bar(epochs: float) -> Iterator[Callable[[Step], None]]:
 @contextlib.contextmanager
 def stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
     """Ctrl-C raises a flag that the body asks for; a second one interrupts at once."""
-    asked = False
+    asked, process = False, os.getpid()
     # The signal may come while a line is being written, and the stream refuses another one from within: a thread waits.
     telling = threading.Thread(
         target=say, args=("finishing the step and saving (Ctrl-C again: at once, without saving)",)
@@ -305,6 +306,9 @@ def stopping_on_interrupt() -> Iterator[Callable[[], bool]]:
 
     def ask(*_: object) -> None:
         nonlocal asked
+        # Forked workers get the terminal's Ctrl-C, too; a second signal may come before the line below is through.
+        if os.getpid() != process or asked:
+            return
         asked = True
         signal.signal(signal.SIGINT, previous)
         telling.start()

@@ -5,7 +5,7 @@ from striate.data.augment.color import color, color_axes, color_matrix, cutout, 
 from striate.data.augment.joint import build_augmentation
 from striate.data.augment.move import Move, crop, flip, rotate, scale, shift, turned, warp
 from striate.data.augment.registry import AUGMENTATIONS, Augmentation, words
-from striate.data.augment.signals import delay, excerpt, gain, hiss, mask_band, mask_time
+from striate.data.augment.signals import delay, excerpt, gain, hiss, mask_band, mask_time, speed
 from striate.data.augment.symbols import drop_words, jitter, reverse_complement
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "rotate",
     "scale",
     "shift",
+    "speed",
     "turned",
     "warp",
     "words",

@@ -8,6 +8,7 @@ strength.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 
 from striate.data.augment.registry import augmentation
 from striate.registry import Between
@@ -38,6 +39,26 @@ def delay(signals: Signals, generator: torch.Generator, share: float = 0.1) -> S
     source = torch.arange(length, device=signals.device) - moved
     inside = (source >= 0) & (source < length)
     return signals.gather(2, source.clamp(0, length - 1).expand_as(signals)).where(inside, signals.new_zeros(()))
+
+
+@augmentation("speed:0.1", takes=("signals",), share=Between(0, 1))
+def speed(signals: Signals, generator: torch.Generator, share: float = 0.1) -> Signals:
+    """Play faster or slower, about the middle, by a factor from 1 / (1 + share) to 1 + share: length and pitch change.
+
+    What is over earlier has zeros on both sides, what is longer loses its ends. Values between samples are those of
+    Keys's cubic convolution; tones that pass half the rate when played faster are not filtered out.
+    Source: T. Ko et al., "Audio augmentation for speech recognition" (2015), section 2.1.
+    """
+    length = signals.shape[-1]
+    middle = (length - 1) / 2
+    factor = (1 + share) ** each(signals, generator, -1, 1).float()
+    places = (torch.arange(length, device=signals.device) - middle) * factor + middle
+    places = places.clamp(-2, length)  # there, and beyond, is silence
+    left = places.floor()
+    padded, taps = F.pad(signals, (3, 3)), left.long() + 2
+    a, b, c, d = (padded.gather(2, (taps + k).expand_as(signals)) for k in range(4))
+    t = (places - left).to(signals.dtype)
+    return b + t / 2 * (c - a + t * (2 * a - 5 * b + 4 * c - d + t * (3 * (b - c) + d - a)))
 
 
 @augmentation("gain:6", takes=("signals",), decibels=Between(0, 60))
