@@ -87,18 +87,18 @@ def run(
     return found | {"curve": curve}
 
 
-def trained(session: Any) -> tuple[Any, dict[str, float]]:
-    """Train a session from start to end: its scores on the test part, its seconds."""
+def trained(session: Any) -> tuple[torch.Tensor, torch.Tensor, dict[str, float]]:
+    """Train a session from start to end: its kept outputs on the test part, their targets, its seconds."""
     clock, processor = time.perf_counter(), time.process_time()
-    for _ in striate.fit(session.model, session.task, session.data, session.recipe):
-        pass
+    for step in striate.fit(session.model, session.task, session.data, session.recipe):
+        if step.ends_epoch:
+            print(f"epoch {step.epoch} loss {step.train_loss:.4f} {time.perf_counter() - clock:.0f} s", flush=True)
     seconds = {
         "seconds": round(time.perf_counter() - clock, 1),
         "processor_seconds": round((time.process_time() - processor) / torch.get_num_threads(), 1),
     }
     tested, device = session.data.tested, next(session.model.parameters()).device
-    kept = evaluate(session.model, session.task, tested, session.data.preprocess, device)
-    return session.task.score(*kept), seconds
+    return *evaluate(session.model, session.task, tested, session.data.preprocess, device), seconds
 
 
 def unlike(train: torch.Tensor, test: torch.Tensor, letters: int) -> torch.Tensor:

@@ -26,7 +26,8 @@ from claim import settings_of, trained
 def train(recipe: striate.Recipe) -> dict[str, Any]:
     """What one training gave: its measures on the test part, its seconds."""
     session = striate.open_session(recipe)
-    scores, seconds = trained(session)
+    kept, targets, seconds = trained(session)
+    scores = session.task.score(kept, targets)
     measures = {name: round(value, 4) for name, value in scores.summary().items()}
     return {"peaks": int((session.data.train.targets == 1).sum()), **measures, **seconds}
 

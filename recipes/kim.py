@@ -34,7 +34,8 @@ EPOCHS = {"rand": 4, "static": 6, "non-static": 8, "multichannel": 8}
 def train(recipe: striate.Recipe, vectors: Path) -> dict[str, Any]:
     """What one fold gave: its measures, the share of the vocabulary that has a vector, its seconds."""
     session = striate.open_session(recipe)
-    scores, seconds = trained(session)
+    kept, targets, seconds = trained(session)
+    scores = session.task.score(kept, targets)
     vocabulary = set(session.data.preprocess.vocabulary)
     return {
         "n": scores.n,

@@ -42,7 +42,7 @@ SMALL: dict[str, Any] = {"model": "deepbind:strands=both,motifs=16,hidden=0", "e
 def matched(recipe: striate.Recipe, factor: str, known: Sequence[Motif]) -> dict[str, Any]:
     """Train; the likeliest match, the rank of the factor among those of known motifs, and how many filters match."""
     session = striate.open_session(recipe)
-    _, seconds = trained(session)
+    *_, seconds = trained(session)
     train = session.data.train
     bound = train.inputs[(train.targets == 1).flatten()][:SEQUENCES]
     motifs = [motif.trimmed() for motif in filter_motifs(session.model.eval(), session.data.preprocess.units(bound))]

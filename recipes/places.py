@@ -15,7 +15,6 @@ import argparse
 import json
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -28,12 +27,11 @@ import torch
 from matplotlib import pyplot as plt
 
 import striate
-from claim import settings_of, write_head
+from claim import settings_of, trained, write_head
 from striate.ops.boxes import edges
 from striate.runs import conclude, make_folder
 from striate.tasks import FindKeypoints, Localize, Regress, Task, spell
 from striate.tasks.keypoints import mean_points
-from striate.train import evaluate
 
 PAGE = Path(__file__).parents[1] / "docs" / "places.md"
 FOLDER = PAGE.with_suffix("")
@@ -44,16 +42,10 @@ TRUE, SAID = "#40dc60", "#ff4020"
 def train(recipe: striate.Recipe, runs: Path | None) -> dict[str, Any]:
     """One training: session, kept outputs, targets and the mean of the training targets, seconds."""
     session = striate.open_session(recipe)
-    clock, processor = time.perf_counter(), time.process_time()
-    for step in striate.fit(session.model, session.task, session.data, session.recipe):
-        if step.ends_epoch:
-            print(f"epoch {step.epoch} loss {step.train_loss:.4f} {time.perf_counter() - clock:.0f} s", flush=True)
-    seconds = (time.perf_counter() - clock, (time.process_time() - processor) / torch.get_num_threads())
+    kept, targets, seconds = trained(session)
     if runs is not None:
         conclude(session, make_folder(recipe, runs))
-    data, device = session.data, next(session.model.parameters()).device
-    kept, targets = evaluate(session.model, session.task, data.tested, data.preprocess, device)
-    said = baseline(session.task, data.train.targets, targets)
+    said = baseline(session.task, session.data.train.targets, targets)
     return {"session": session, "kept": kept, "targets": targets, "baseline": said, "seconds": seconds}
 
 
@@ -185,14 +177,12 @@ def together(parts: list[dict[str, Any]], key: str) -> torch.Tensor:
 def scored(seed: int, parts: list[dict[str, Any]]) -> dict[str, Any]:
     """The measures over all folds, those of the baseline, and each fold's."""
     task, targets = parts[0]["session"].task, together(parts, "targets")
-    clock, processor = (round(sum(part["seconds"][k] for part in parts), 1) for k in (0, 1))
     return {
         "seed": seed,
         "scores": task.score(together(parts, "kept"), targets).summary(),
         "baseline": task.score(together(parts, "baseline"), targets).summary(),
         "folds": [part["session"].task.score(part["kept"], part["targets"]).summary() for part in parts],
-        "seconds": clock,
-        "processor_seconds": processor,
+        **{key: round(sum(part["seconds"][key] for part in parts), 1) for key in parts[0]["seconds"]},
     }
 
 

@@ -13,7 +13,6 @@ import argparse
 import json
 import os
 import statistics
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -27,12 +26,11 @@ import torch
 from PIL import Image
 
 import striate
-from claim import settings_of, write_head
+from claim import settings_of, trained, write_head
 from striate.data.items import VOID
 from striate.runs import open_session
 from striate.runs.evaluation import predicting
 from striate.tasks import spell
-from striate.train import evaluate
 
 SHOWN = 3  # test items on the sheet
 WRONG, UNKNOWN = (220, 40, 40), (255, 255, 255)
@@ -41,20 +39,13 @@ WRONG, UNKNOWN = (220, 40, 40), (255, 255, 255)
 def run(recipe: striate.Recipe, sheet: Path) -> dict[str, Any]:
     """What one training gave: its scores, its seconds; the pictures go to `sheet`."""
     session = open_session(recipe)
-    clock, processor = time.perf_counter(), time.process_time()
-    for step in striate.fit(session.model, session.task, session.data, session.recipe):
-        if step.ends_epoch:
-            print(f"epoch {step.epoch} loss {step.train_loss:.4f} {time.perf_counter() - clock:.0f} s", flush=True)
-    seconds = time.perf_counter() - clock
-    items, device = session.data.tested, next(session.model.parameters()).device
-    kept = evaluate(session.model, session.task, items, session.data.preprocess, device)
+    kept, targets, seconds = trained(session)
     draw(session, sheet)
     return {
         "seed": recipe.seed,
         "fold": recipe.fold,
-        "seconds": round(seconds, 1),
-        "processor_seconds": round((time.process_time() - processor) / torch.get_num_threads(), 1),
-        "scores": session.task.score(*kept).json(),
+        **seconds,
+        "scores": session.task.score(kept, targets).json(),
     }
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +14,7 @@ from PIL import Image
 
 import striate
 from striate.cli import main
-from striate.cli.screen import say
-from striate.cli.training import Predict, stopping_on_interrupt
+from striate.cli.training import Predict
 from striate.data import AUGMENTATIONS, INPUTS, SOURCES
 from striate.demonstrations import DEMONSTRATIONS
 from striate.tasks import TASKS
@@ -79,6 +74,19 @@ def test_a_recipe_replays_bit_for_bit_and_options_override_it(
     main(["train", str(first / "recipe.yaml"), "--epochs", "1", "--out", str(tmp_path)])
     third = striate.Recipe.read(Path(lines(capsys)[-1].removeprefix("run: ")) / "recipe.yaml")
     assert (third.epochs, third.seed, third.model) == (1, 5, "nielsen_mnist")
+
+
+def test_an_option_is_checked_with_the_recipe_that_it_changes(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "a.yml"
+    path.write_text("model: nielsen_mnist\nepochs: 0.1\nfolds: 5\n")
+    main(["train", "--fold", "3", str(path), "--out", str(tmp_path)])
+    made = striate.Recipe.read(Path(lines(capsys)[-1].removeprefix("run: ")) / "recipe.yaml")
+    assert (made.folds, made.fold) == (5, 3)
+    assert "expected 0 to 4, got 5" in fails(capsys, "train", str(path), "--fold", "5")
+    path.rename(tmp_path / "a.txt")
+    assert "a recipe is a file that ends in .yaml or .yml" in fails(capsys, "train", str(tmp_path / "a.txt"))
 
 
 def test_the_zoo_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -218,80 +226,6 @@ def test_divergence_ends_with_one_line_and_code_1(capsys: pytest.CaptureFixture[
         main(["train", *FAST, *wild])
     assert stop.value.code == 1
     assert "--learning-rate" in capsys.readouterr().err.splitlines()[-1]
-
-
-def test_interrupted_it_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "striate.cli", "train", *FAST[:2], "--epochs", "2000", "--out", str(tmp_path)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not any(p.stat().st_size for p in tmp_path.glob("*/metrics.jsonl")):
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    (run,) = tmp_path.iterdir()
-    assert (process.returncode, out) == (130, f"run: {run}\n")
-    assert f"Go on with: striate train --resume {run}\n" in err
-    assert (run / "checkpoint.safetensors").is_file()
-    assert "Traceback" not in err
-
-
-def test_an_interrupt_amid_a_line_on_standard_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    written: list[bytes] = []
-
-    class Interrupted(io.RawIOBase):
-        """A stream whose first write is where Ctrl-C comes; what it holds then takes no other write from within."""
-
-        def writable(self) -> bool:
-            return True
-
-        def write(self, content: Any) -> int:
-            written.append(bytes(content))
-            if len(written) == 1:
-                os.kill(os.getpid(), signal.SIGINT)
-            return len(content)
-
-    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(io.BufferedWriter(Interrupted()), line_buffering=True))
-    with stopping_on_interrupt() as stopped:
-        assert not stopped()
-        say("epoch 1")
-        assert stopped()
-    monkeypatch.undo()
-    first, second = b"".join(written).decode().splitlines()
-    assert first == "epoch 1"
-    assert second.startswith("finishing the step and saving")
-
-
-def test_two_interrupts_at_once_and_those_of_workers(capsys: pytest.CaptureFixture[str]) -> None:
-    with stopping_on_interrupt() as stopped:
-        ask: Any = signal.getsignal(signal.SIGINT)
-        if (child := os.fork()) == 0:
-            ask()
-            os._exit(int(stopped()))
-        assert os.waitpid(child, 0)[1] == 0
-        ask()
-        ask()  # the second one while the first is being handled
-        assert stopped()
-    assert capsys.readouterr().err.count("finishing the step") == 1
-
-
-def test_killed_and_resumed_on_the_command_line_the_weights_are_bit_identical(tmp_path: Path) -> None:
-    options = ["train", "--model", "nielsen_mnist", "--epochs", "30", "--device", "cpu", "--seed", "2", "--out"]
-    command = [sys.executable, "-m", "striate.cli", *options, str(tmp_path / "killed")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while not any(p.stat().st_size > 5000 for p in tmp_path.glob("killed/*/metrics.jsonl")):
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    (killed,) = (tmp_path / "killed").iterdir()
-    assert not (killed / "model.safetensors").exists()
-    # Processes of their own: another number of threads may round otherwise.
-    for arguments in (["train", "--resume", str(killed)], [*options, str(tmp_path / "calm")]):
-        subprocess.run([sys.executable, "-m", "striate.cli", *arguments], check=True, capture_output=True)
-    (calm,) = (tmp_path / "calm").iterdir()
-    assert (calm / "model.safetensors").read_bytes() == (killed / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["predict", "--help"]])

@@ -68,10 +68,12 @@ def parse(arguments: list[str]) -> Any:
             raise InputError("unknown verb", got=repr(arguments[0]), fix=did_you_mean(arguments[0], VERBS))
         return _parse_one(_all_verbs(), arguments or ["--help"], "striate")
     verb, rest = arguments[0], arguments[1:]
-    command = _parse_one(VERBS[verb], rest, f"striate {verb}")
-    if isinstance(command, Train) and command.file is not None:
-        default = Train(recipe=Recipe.read(command.file))
-        command = _parse_one(Train, rest, f"striate {verb}", default=default)
+    # Read before the options are checked: `--fold 3` is right where the file says `folds: 6`.
+    files = [argument for argument in rest if verb == "train" and re.fullmatch(r"[^-].*\.ya?ml", argument)]
+    default = {"default": Train(recipe=Recipe.read(files[0]))} if files else {}
+    command = _parse_one(VERBS[verb], rest, f"striate {verb}", **default)
+    if isinstance(command, Train) and command.file is not None and not files:
+        raise InputError("a recipe is a file that ends in .yaml or .yml", got=command.file)
     return command
 
 
