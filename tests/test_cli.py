@@ -82,8 +82,10 @@ def test_an_option_is_checked_with_the_recipe_that_it_changes(
     path = tmp_path / "a.yml"
     path.write_text("model: nielsen_mnist\nepochs: 0.1\nfolds: 5\n")
     main(["train", "--fold", "3", str(path), "--out", str(tmp_path)])
-    made = striate.Recipe.read(Path(lines(capsys)[-1].removeprefix("run: ")) / "recipe.yaml")
+    run = Path(lines(capsys)[-1].removeprefix("run: "))
+    made = striate.Recipe.read(run / "recipe.yaml")
     assert (made.folds, made.fold) == (5, 3)
+    assert "10 classes, fold 3 (0 to 4), seed 0" in (run / "report.html").read_text()
     assert "expected 0 to 4, got 5" in fails(capsys, "train", str(path), "--fold", "5")
     path.rename(tmp_path / "a.txt")
     assert "a recipe is a file that ends in .yaml or .yml" in fails(capsys, "train", str(tmp_path / "a.txt"))

@@ -142,6 +142,7 @@ def describe(
     count, headline, *others = outcome.scores.summary().items()
     at = shlex.quote(str(run))
     classes = f", {len(data.class_names)} {NAMED[data.meaning.kind]}" if data.class_names else ""
+    fold = f", fold {recipe.fold} (0 to {recipe.folds - 1})" if recipe.folds else ""
     sections = standard_sections(pictures)
     if answers:
         sections = (Section("What it answers", ANSWERED, answers), *sections)
@@ -150,7 +151,8 @@ def describe(
         title=f"{recipe.model} on {recipe.data}",
         subtitle=". ".join(
             [
-                f"{len(data.train):,} training items of {'x'.join(map(str, data.shape))}{classes}, seed {recipe.seed}",
+                f"{len(data.train):,} training items of {'x'.join(map(str, data.shape))}{classes}{fold}, "
+                f"seed {recipe.seed}",
                 *data.notes,
             ]
         ),
